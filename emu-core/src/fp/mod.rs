@@ -1,0 +1,1 @@
+//! Software floating point, exact in value and flags.

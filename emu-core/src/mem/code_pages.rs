@@ -1,0 +1,97 @@
+//! Which pages of memory hold translated code, and which of those have been written since.
+//!
+//! Every writer to guest memory asks here: CPU stores (through their slow path), device DMA, debuggers. A page goes
+//! from *plain* to *code* when something is translated from it, and to *stale* at the first write after that. Both
+//! guest architectures demand an explicit barrier (`fence.i`, `IC`) before changed code may be relied on, so a stale
+//! page is open for writing again, and its translations are checked, by content, at the next barrier: a page that
+//! mixes code and data costs one slow store per barrier, not one per store.
+
+use std::sync::atomic::{AtomicU8, Ordering, fence};
+
+use parking_lot::Mutex;
+
+use super::PAGE_BITS;
+
+const PLAIN: u8 = 0;
+const CODE: u8 = 1;
+const STALE: u8 = 2;
+
+/// The state of every page of one machine's memory, by offset into the RAM mapping.
+#[derive(Debug)]
+pub struct CodePages {
+    pages: Vec<AtomicU8>,
+    stale: Mutex<Vec<u32>>,
+}
+
+impl CodePages {
+    /// Tracking for `len` bytes of memory, all plain.
+    pub fn new(len: usize) -> Self {
+        let pages = len.div_ceil(1 << PAGE_BITS);
+        Self { pages: (0..pages).map(|_| AtomicU8::new(PLAIN)).collect(), stale: Mutex::default() }
+    }
+
+    /// Whether a store to the page must take the slow path.
+    pub fn is_code(&self, offset: usize) -> bool {
+        self.page(offset).is_some_and(|page| page.load(Ordering::SeqCst) == CODE)
+    }
+
+    /// Marks the page at `offset` as holding code; true if it did not before, in which case the caller must make
+    /// every fast write path to the page slow, on every vCPU, before it reads the page's bytes.
+    pub fn mark_code(&self, offset: usize) -> bool {
+        self.page(offset).is_some_and(|page| page.swap(CODE, Ordering::SeqCst) != CODE)
+    }
+
+    /// Notes a write that has been done to `len` bytes at `offset`. Call it after the write.
+    pub fn note_write(&self, offset: usize, len: usize) {
+        if len == 0 {
+            return;
+        }
+        // The write above must be visible before the state below is read: a translator does the reverse.
+        fence(Ordering::SeqCst);
+        let last = offset.saturating_add(len - 1) >> PAGE_BITS;
+        for index in offset >> PAGE_BITS..=last.min(self.pages.len().saturating_sub(1)) {
+            let page = &self.pages[index];
+            if page.load(Ordering::Relaxed) == CODE
+                && page.compare_exchange(CODE, STALE, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+            {
+                self.stale.lock().push(u32::try_from(index).unwrap_or(u32::MAX));
+            }
+        }
+    }
+
+    /// Takes the list of pages that have become stale since the last call, as offsets. Duplicates are possible.
+    pub fn take_stale(&self) -> Vec<usize> {
+        let stale = std::mem::take(&mut *self.stale.lock());
+        stale.into_iter().map(|index| (index as usize) << PAGE_BITS).collect()
+    }
+
+    /// Forgets that the page at `offset` holds code, after its last translation is gone.
+    pub fn mark_plain(&self, offset: usize) {
+        if let Some(page) = self.page(offset) {
+            page.store(PLAIN, Ordering::SeqCst);
+        }
+    }
+
+    fn page(&self, offset: usize) -> Option<&AtomicU8> {
+        self.pages.get(offset >> PAGE_BITS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_to_code_is_reported_once_per_marking() {
+        let pages = CodePages::new(4 << PAGE_BITS);
+        assert!(pages.mark_code(0x1000) && !pages.mark_code(0x1ff0));
+        pages.note_write(0xffc, 8);
+        pages.note_write(0x1008, 8);
+        assert!(!pages.is_code(0x1000));
+        assert_eq!(pages.take_stale(), [0x1000]);
+        assert!(pages.mark_code(0x1000), "a stale page must be protected again");
+        pages.note_write(0x3fff, usize::MAX);
+        pages.note_write(usize::MAX, usize::MAX);
+        assert!(pages.take_stale().is_empty() && pages.is_code(0x1000));
+    }
+}

@@ -1,0 +1,14 @@
+//! Guest memory: RAM, the physical address map, and address translation caches.
+
+mod bus;
+mod code_pages;
+mod ram;
+
+pub use bus::{Bus, BusBuilder, MapError};
+pub use code_pages::CodePages;
+pub use ram::{DmaTracker, GuestMemory, Ram, RamBuilder, RamError, RamRegion, Scalar};
+
+/// The granule of code tracking and of the smallest translation: 4 KiB.
+pub const PAGE_BITS: u32 = 12;
+/// Bytes in a [`PAGE_BITS`] page.
+pub const PAGE_SIZE: u64 = 1 << PAGE_BITS;
