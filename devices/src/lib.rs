@@ -1,1 +1,3 @@
 //! Device models.
+
+pub mod backend;
