@@ -1,6 +1,6 @@
-//! Values against rustc_apfloat, which has the direction to nearest with ties away and the 16-bit formats that
-//! the host lacks. Of its exceptions, overflow is not raised when the result is the largest finite number, and
-//! underflow sometimes not by a fused multiply-add (version 0.2), so those two are not compared.
+//! Values against rustc_apfloat, which has the direction to nearest with ties away and the 16-bit formats
+//! that the host lacks. Of its exceptions, overflow is not raised when the result is the largest finite
+//! number, and underflow sometimes not by a fused multiply-add (version 0.2), so those two are not compared.
 
 use emu_core::fp::{BF16, Env, F16, F32, F64, Flags, Format, Round};
 use rustc_apfloat::ieee::{BFloat, Double, Half, Single};

@@ -23,8 +23,8 @@ macro_rules! range {
 
 range!(i8, u8, i16, u16, i32, u32, i64, u64);
 
-/// The finite number rounded to an integer, and whether that is inexact. From 2^70 on the result is any number
-/// out of all ranges.
+/// The finite number rounded to an integer, and whether that is inexact. From 2^70 on the result is any
+/// number out of all ranges.
 fn to_integer<F: Format>(round: Round, bits: u64) -> (i128, bool) {
     let negative = bits & F::SIGN != 0;
     let (m, e) = decode::<F>(bits & !F::SIGN);

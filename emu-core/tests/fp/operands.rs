@@ -90,8 +90,8 @@ pub fn operand<F: Format>(rng: &mut Rng) -> u64 {
     }
 }
 
-/// Three operands, often such that a sum of the first two cancels or lies halfway, a product or quotient lands
-/// on a range's edge, or the third almost cancels the product of the others.
+/// Three operands, often such that a sum of the first two cancels or lies halfway, a product or quotient
+/// lands on a range's edge, or the third almost cancels the product of the others.
 pub fn triple<F: Format>(rng: &mut Rng) -> [u64; 3] {
     let precision = i64::from(F::PRECISION);
     let bias = i64::from(F::EMAX);
