@@ -439,3 +439,18 @@ void hart_start(u64 id, const u8 *fdt)
     put(" checks passed\n");
     finish(0);
 }
+
+/* The compiler calls these for structures and arrays. */
+void *memcpy(void *to, const void *from, u64 n)
+{
+    for (u64 i = 0; i < n; i++)
+        ((u8 *)to)[i] = ((const u8 *)from)[i];
+    return to;
+}
+
+void *memset(void *to, int value, u64 n)
+{
+    for (u64 i = 0; i < n; i++)
+        ((u8 *)to)[i] = value;
+    return to;
+}
