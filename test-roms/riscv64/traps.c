@@ -385,7 +385,7 @@ void rom_main(void)
 {
     for (u64 i = 0; i < 3; i++) {
         u64 mode = modes[i];
-        variant = mode_names[mode];
+        hart->variant = mode_names[mode];
         csr_set(MSTATUS, MSTATUS_FS_INITIAL);
         csr_write(FCSR, 0);
         illegal(mode);
@@ -394,8 +394,7 @@ void rom_main(void)
         access(mode);
         misaligned_atomics(mode);
         fp_off(mode);
-        barrier(); /* `variant` is shared */
     }
-    variant = 0;
+    hart->variant = 0;
     vectored();
 }

@@ -4,7 +4,6 @@
 struct hart harts[MAX_HARTS];
 const u64 hart_size = sizeof(struct hart);
 u64 n_harts;
-const char *variant;
 
 /* Which sources this ROM was built from: `build.sh` passes the hash, a test of the crate reads it. */
 __attribute__((section(".source"), used)) static const char source_hash[] = "source-sha256=" SOURCE_HASH;
@@ -68,20 +67,32 @@ void finish(u32 code)
     }
 }
 
-static void begin_failure(const char *name)
+/* Print only so many failures: each further one only counts. */
+#define MAX_PRINTED 40
+
+static bool begin_failure(const char *name)
 {
     lock(&text_lock);
-    failures++;
+    if (failures++ >= MAX_PRINTED) {
+        unlock(&text_lock);
+        return false;
+    }
     put("FAIL ");
     put(rom_name);
     put(" hart ");
     put_dec(hart->id);
     put(": ");
-    if (variant) {
-        put(variant);
+    if (hart->variant) {
+        put(hart->variant);
+        put(": ");
+    }
+    if (hart->item) {
+        put("case ");
+        put_dec(hart->item);
         put(": ");
     }
     put(name);
+    return true;
 }
 
 static void end_failure(void)
@@ -107,6 +118,7 @@ static void put_trap(const char *mode, const struct trap *t)
 
 void die(const char *what)
 {
+    failures = 0;
     begin_failure(what);
     put_trap(", M:", &hart->m);
     put_trap(", S:", &hart->s);
@@ -121,7 +133,8 @@ void check_eq(const char *name, u64 found, u64 expected)
     hart->checks++;
     if (found == expected)
         return;
-    begin_failure(name);
+    if (!begin_failure(name))
+        return;
     put(": expected ");
     put_hex(expected);
     put(", found ");
@@ -134,7 +147,8 @@ void check_one_of(const char *name, u64 found, u64 a, u64 b)
     hart->checks++;
     if (found == a || found == b)
         return;
-    begin_failure(name);
+    if (!begin_failure(name))
+        return;
     put(": expected ");
     put_hex(a);
     put(" or ");
@@ -147,15 +161,14 @@ void check_one_of(const char *name, u64 found, u64 a, u64 b)
 void check(const char *name, bool ok)
 {
     hart->checks++;
-    if (ok)
-        return;
-    begin_failure(name);
-    end_failure();
+    if (!ok && begin_failure(name))
+        end_failure();
 }
 
 static void trap_failure(const char *name, u64 cause, u64 tval)
 {
-    begin_failure(name);
+    if (!begin_failure(name))
+        return;
     put(": expected one trap, cause ");
     put_hex(cause);
     put(" tval ");
@@ -189,7 +202,8 @@ void check_no_trap(const char *name)
     hart->checks++;
     if (hart->m.count == 0)
         return;
-    begin_failure(name);
+    if (!begin_failure(name))
+        return;
     put_trap(": expected no trap, found", &hart->m);
     end_failure();
 }
@@ -407,6 +421,7 @@ void hart_start(u64 id, const u8 *fdt)
     hart->checks = 0;
     trap_clear();
     open_pmp();
+    *mtimecmp(id) = ~0ul;
     if (id == 0) {
         read_device_tree(fdt);
         __atomic_store_n(&ready, 1, __ATOMIC_RELEASE);

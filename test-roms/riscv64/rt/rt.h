@@ -51,6 +51,8 @@ struct hart {
     u8 stacks[STACK_SIZE + 3 * TRAP_STACK] __attribute__((aligned(16)));
     u64 id;
     u64 checks;
+    const char *variant; /* which variant of the checks is running: put in front of failure messages */
+    u64 item;            /* its number in a loop of the ROM, the same */
     struct trap m; /* the last trap to M */
     struct trap s; /* the last trap to S */
     enum action (*m_hook)(void);
@@ -96,9 +98,6 @@ void check_trap(const char *name, u64 cause, u64 tval);
 void check_trap_or0(const char *name, u64 cause, u64 tval);
 /* The last TRY did not trap. */
 void check_no_trap(const char *name);
-/* A line in front of all further failure messages of this hart's ROM: which variant of the checks is running. */
-extern const char *variant;
-
 /* ---- many harts ---- */
 
 void barrier(void);
