@@ -127,7 +127,7 @@ static inline u64 ecall_from(u64 mode) { return ECALL_U + mode; }
                          "la t6, 8f\nsd t6, %[h_probe](tp)\n.option pop\n" before "\n8: " insn "\n9: " after     \
                          "\nsd zero, %[h_resume](tp)\n"                                                          \
                          : outs                                                                                  \
-                         : [h_resume] "i"(HART_RESUME), [h_probe] "i"(HART_PROBE) __VA_OPT__(, ) __VA_ARGS__     \
+                         : __VA_ARGS__ __VA_OPT__(, )[h_resume] "i"(HART_RESUME), [h_probe] "i"(HART_PROBE)     \
                          : "t6", "memory");                                                                      \
     } while (0)
 #define NO_OUT
@@ -157,6 +157,23 @@ static inline u64 ecall_from(u64 mode) { return ECALL_U + mode; }
 #define sfence_va(va) __asm__ volatile("sfence.vma %0, zero" ::"r"(va) : "memory")
 #define sfence_asid(asid) __asm__ volatile("sfence.vma zero, %0" ::"r"(asid) : "memory")
 #define sfence_va_asid(va, asid) __asm__ volatile("sfence.vma %0, %1" ::"r"(va), "r"(asid) : "memory")
+
+/* An M-mode load or store of eight bytes with MPRV set and MPP = mode; catches the trap. */
+static inline u64 mprv_load(u64 mode, u64 at)
+{
+    u64 value;
+    csr_clear(MSTATUS, MSTATUS_MPP);
+    TRY3("csrs mstatus, %[on]", "ld %[value], 0(%[at])", "csrc mstatus, %[off]", [value] "=&r"(value),
+         [at] "r"(at), [on] "r"(mode << 11 | MSTATUS_MPRV), [off] "r"(MSTATUS_MPRV));
+    return value;
+}
+
+static inline void mprv_store(u64 mode, u64 at, u64 value)
+{
+    csr_clear(MSTATUS, MSTATUS_MPP);
+    TRY3("csrs mstatus, %[on]", "sd %[value], 0(%[at])", "csrc mstatus, %[off]", NO_OUT, [value] "r"(value),
+         [at] "r"(at), [on] "r"(mode << 11 | MSTATUS_MPRV), [off] "r"(MSTATUS_MPRV));
+}
 
 /* ---- encodings for run_insns ---- */
 
