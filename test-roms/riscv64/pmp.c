@@ -4,16 +4,15 @@
 const char rom_name[] = "pmp";
 
 #define SIZE 16384ul
-/* What the regions under test lie in: full of ecalls, so that it can be executed anywhere. One for each hart. */
-static u32 areas[MAX_HARTS][SIZE / 4] __attribute__((aligned(SIZE), section(".bss.page")));
 static u64 tables[MAX_HARTS][2][512] __attribute__((aligned(4096), section(".bss.page")));
 
-static u64 area(void) { return (u64)areas[hart->id]; }
+/* What the regions under test lie in: full of ecalls, so that it can be executed anywhere. */
+static u64 area(void) { return SCRATCH; }
 
 static void fill(void)
 {
-    for (u64 i = 0; i < SIZE / 4; i++)
-        areas[hart->id][i] = ECALL;
+    for (u64 i = 0; i < SIZE; i += 4)
+        mmio32(area() + i) = ECALL;
     fence_i();
 }
 
@@ -309,7 +308,7 @@ static void walks(void)
     /* 1 GiB of RAM where it is, and one page of `area` at 4 GiB behind a table of two levels. */
     t[0][2] = RAM >> 2 | 0xcf;
     t[0][4] = leaf_table >> 2 | 1;
-    t[1][0] = base >> 2 & ~0x7ffffful ? (base & ~0x1ffffful) >> 2 | 0xcf : 0;
+    t[1][0] = (base & ~0x1ffffful) >> 2 | 0xcf;
     u64 at = (4ul << 30) + (base & 0x1fffff);
     csr_write(SATP, 8ul << 60 | (u64)t[0] >> 12);
     sfence_all();

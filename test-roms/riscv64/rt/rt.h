@@ -216,6 +216,8 @@ static inline void mprv_store(u64 mode, u64 at, u64 value)
 #define PLIC 0xc000000ul
 #define UART 0x10000000ul
 #define RAM 0x80000000ul
+/* 1 MiB of RAM for each hart that no ROM's image reaches, aligned to its size. */
+#define SCRATCH (RAM + (64ul << 20) + (hart->id << 20))
 /* Nothing answers here: between the RTC and the CLINT. */
 #define HOLE 0x1000000ul
 
