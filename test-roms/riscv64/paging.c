@@ -458,7 +458,8 @@ static void accessed_and_dirty(u64 levels)
         check_eq("Svadu, two loads", *e, bare | A);
         run_mapped(S, load_store, 3, at, 0);
         check_eq("Svadu, store after loads", *e, bare | A | D);
-        check_eq("Svadu, MPRV store", (set(e, bare), outcome(VIA_M | S, WRITE, at)), 0);
+        set(e, bare);
+        check_eq("Svadu, MPRV store", outcome(VIA_M | S, WRITE, at), 0);
         check_eq("Svadu, MPRV store sets", *e, bare | A | D);
         /* An access that is refused sets nothing. */
         set(e, PPN(pa & ~mask) | V | R);

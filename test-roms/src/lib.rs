@@ -54,6 +54,7 @@ pub fn all() -> &'static [Rom] {
         rom!("pmp", harts: [1, 4], append: "pmp=64", seconds: 60),
         rom!("smepmp", harts: [1, 4], append: "", seconds: 60),
         rom!("paging", harts: [1, 4], append: "", seconds: 60),
+        rom!("interrupts", harts: [1, 4], append: "", seconds: 60),
     ];
     ROMS
 }

@@ -213,8 +213,8 @@ void check_no_trap(const char *name)
 void lock(u32 *l)
 {
     while (__atomic_exchange_n(l, 1, __ATOMIC_ACQUIRE)) {
-        while (__atomic_load_n(l, __ATOMIC_RELAXED)) {
-        }
+        while (__atomic_load_n(l, __ATOMIC_RELAXED))
+            relax();
     }
 }
 
@@ -228,8 +228,8 @@ void barrier(void)
         __atomic_store_n(&arrived, 0, __ATOMIC_RELAXED);
         __atomic_store_n(&round, now + 1, __ATOMIC_RELEASE);
     }
-    while (__atomic_load_n(&round, __ATOMIC_ACQUIRE) == now) {
-    }
+    while (__atomic_load_n(&round, __ATOMIC_ACQUIRE) == now)
+        relax();
 }
 
 /* ---- traps ---- */

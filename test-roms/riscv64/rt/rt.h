@@ -151,6 +151,8 @@ static inline u64 ecall_from(u64 mode) { return ECALL_U + mode; }
         v_;                                                                                                      \
     })
 
+/* pause: lets the host run another hart. */
+#define relax() __asm__ volatile(".word 0x0100000f" ::: "memory")
 #define fence() __asm__ volatile("fence rw, rw" ::: "memory")
 #define fence_i() __asm__ volatile("fence.i" ::: "memory")
 #define sfence_all() __asm__ volatile("sfence.vma" ::: "memory")
