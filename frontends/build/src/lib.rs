@@ -1,1 +1,1 @@
-//! Compiles decode tables.
+//! Compiles decode tables; build-time only.
