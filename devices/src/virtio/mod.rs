@@ -12,6 +12,9 @@
 //! Offered for all devices: VIRTIO_F_INDIRECT_DESC, VIRTIO_F_EVENT_IDX, and VIRTIO_F_VERSION_1 where the transport is
 //! not a legacy one. Not modelled: packed queues, queue reset, shared memory regions, notification data.
 
+pub mod blk;
+pub mod console;
+pub mod net;
 pub mod queue;
 pub mod rng;
 pub mod spec;
@@ -111,7 +114,6 @@ impl Deferred {
 }
 
 /// Answers a read of configuration space whose bytes are `config`.
-#[cfg_attr(not(test), expect(dead_code, reason = "blk"))]
 pub(crate) fn copy_config(config: &[u8], offset: u64, data: &mut [u8]) {
     let rest = usize::try_from(offset).ok().and_then(|offset| config.get(offset..)).unwrap_or(&[]);
     for (to, from) in data.iter_mut().zip(rest) {

@@ -168,9 +168,10 @@ impl VirtioDevice for Blk {
     }
 
     fn features(&self) -> u64 {
-        let mut features = [feature::SEG_MAX, feature::BLK_SIZE, feature::FLUSH, feature::TOPOLOGY, feature::CONFIG_WCE]
-            .iter()
-            .fold(0, |features, bit| features | 1 << bit);
+        let mut features =
+            [feature::SEG_MAX, feature::BLK_SIZE, feature::FLUSH, feature::TOPOLOGY, feature::CONFIG_WCE]
+                .iter()
+                .fold(0, |features, bit| features | 1 << bit);
         if self.queue_sizes.len() > 1 {
             features |= 1 << feature::MQ;
         }
@@ -376,13 +377,23 @@ impl Shared {
     }
 
     /// Discards or zeroes; all segments are looked at before the first is acted on.
-    fn change_ranges(&self, queue: &VirtQueue, chain: &Chain, kind: u32, len: u64) -> Result<Status, Retired> {
-        if len == 0 || !len.is_multiple_of(spec::SEGMENT_LEN) || len > spec::SEGMENT_LEN * u64::from(MAX_RANGES) {
+    fn change_ranges(
+        &self,
+        queue: &VirtQueue,
+        chain: &Chain,
+        kind: u32,
+        len: u64,
+    ) -> Result<Status, Retired> {
+        if len == 0
+            || !len.is_multiple_of(spec::SEGMENT_LEN)
+            || len > spec::SEGMENT_LEN * u64::from(MAX_RANGES)
+        {
             return Ok(Status::IoErr);
         }
         let mut bytes = vec![0; len as usize];
         let mut reader = chain.reader();
-        let read = queue.with_memory(|mem| reader.skip(spec::HEADER_LEN).and_then(|()| reader.read(mem, &mut bytes)));
+        let read = queue
+            .with_memory(|mem| reader.skip(spec::HEADER_LEN).and_then(|()| reader.read(mem, &mut bytes)));
         if read.ok_or(Retired)?.is_err() {
             return Ok(Status::IoErr);
         }
@@ -395,7 +406,9 @@ impl Shared {
             }
             let len = u64::from(sectors) * spec::SECTOR;
             let start = self.place(u64::from(sector_high) << 32 | u64::from(sector_low), len);
-            let Some(start) = start.filter(|_| sectors <= MAX_RANGE_SECTORS) else { return Ok(Status::IoErr) };
+            let Some(start) = start.filter(|_| sectors <= MAX_RANGE_SECTORS) else {
+                return Ok(Status::IoErr);
+            };
             ranges.push((start, len, flags & spec::SEGMENT_UNMAP != 0));
         }
         for (start, len, unmap) in ranges {

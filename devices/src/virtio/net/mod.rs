@@ -271,7 +271,8 @@ impl VirtioDevice for Net {
 
     fn features(&self) -> u64 {
         let offloads = self.backend.offloads();
-        let mut features = 1 << feature::MTU | 1 << feature::MAC | 1 << feature::MRG_RXBUF | 1 << feature::STATUS;
+        let mut features =
+            1 << feature::MTU | 1 << feature::MAC | 1 << feature::MRG_RXBUF | 1 << feature::STATUS;
         if offloads.tx_checksum {
             features |= 1 << feature::CSUM;
             if offloads.tx_tcp_segmentation {
