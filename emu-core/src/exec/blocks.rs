@@ -77,6 +77,11 @@ impl BlockMap {
         self.epoch.load(Ordering::SeqCst)
     }
 
+    /// Begins a new epoch: a compiler has dropped translations of blocks that have not changed.
+    pub fn advance_epoch(&self) {
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+    }
+
     /// Makes a compiler's translations follow the blocks. Only the first call has an effect.
     pub fn attach(&self, translations: Arc<dyn Translations>) {
         let _ = self.translations.set(translations);
