@@ -4,6 +4,7 @@
 //! "Priv." with the section's title).
 
 pub mod decode;
+pub mod disas;
 pub mod ext;
 pub mod helper;
 pub mod lift;
