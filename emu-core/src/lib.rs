@@ -11,4 +11,5 @@ pub mod interp;
 pub mod ir;
 pub mod mem;
 pub mod sync;
+pub mod testing;
 pub mod time;

@@ -72,8 +72,8 @@ impl Env {
         }
         let swap = (x.exponent, x.significand) < (y.exponent, y.significand);
         let (large, small) = if swap { (y, x) } else { (x, y) };
-        // One place is made free at the top for the carry. At least nine are free at the bottom, more than the
-        // three that keep a sticky bit from mattering to the rounding of a difference.
+        // One place is made free at the top for the carry. At least ten remain free at the bottom, more than
+        // the three that keep a sticky bit from mattering to the rounding of a difference.
         let distance = (large.exponent - small.exponent) as u32;
         let small_significand = shift_right_sticky(small.significand >> 1, distance);
         let total = if unlike {
@@ -147,8 +147,8 @@ impl Env {
             Kind::Infinity => return a,
             Kind::Finite => {}
         }
-        // √(s · 2^(e−63)) with e even is √(s · 2^63) · 2^(e/2 − 63); an odd e lends one to s. The significand is
-        // read as a 64-bit integer in [2^62, 2^64) with that scaling.
+        // The last bit of the significand counts 2^(e−63), an even power only if e is odd: an even e makes
+        // room by halving, which loses nothing. Either way the radicand is at least 2^62.
         let radicand = if x.exponent & 1 == 0 { x.significand >> 1 } else { x.significand };
         let high = radicand.isqrt();
         let rest = radicand - high * high;

@@ -5,9 +5,9 @@ use std::cmp::Ordering;
 use super::env::{Env, Flags};
 use super::format::{Format, is_nan, is_signaling};
 
-/// The class of an encoding as the 10-bit one-hot mask of RISC-V `fclass`: bit 0 negative infinity, 1 negative
-/// normal, 2 negative subnormal, 3 negative zero, 4 positive zero, 5 positive subnormal, 6 positive normal,
-/// 7 positive infinity, 8 signaling NaN, 9 quiet NaN.
+/// The class of an encoding as the 10-bit one-hot mask of RISC-V `fclass`: bit 0 negative infinity, 1
+/// negative normal, 2 negative subnormal, 3 negative zero, 4 positive zero, 5 positive subnormal, 6 positive
+/// normal, 7 positive infinity, 8 signaling NaN, 9 quiet NaN.
 pub fn class<F: Format>(a: F::Bits) -> u16 {
     let a = a.into();
     let magnitude = a & !F::SIGN;
@@ -104,14 +104,14 @@ impl Env {
         self.extremum::<F>(a, b, Ordering::Greater, NanRule::Loses, flags)
     }
 
-    /// IEEE 754-2008 `minNum`: −0 < +0, a number wins over a quiet NaN, a signaling NaN makes the result a NaN
-    /// (Arm `FMINNM`).
+    /// IEEE 754-2008 `minNum`: −0 < +0, a number wins over a quiet NaN, a signaling NaN makes the result a
+    /// NaN (Arm `FMINNM`).
     pub fn min_num<F: Format>(self, a: F::Bits, b: F::Bits, flags: &mut Flags) -> F::Bits {
         self.extremum::<F>(a, b, Ordering::Less, NanRule::QuietLoses, flags)
     }
 
-    /// IEEE 754-2008 `maxNum`: −0 < +0, a number wins over a quiet NaN, a signaling NaN makes the result a NaN
-    /// (Arm `FMAXNM`).
+    /// IEEE 754-2008 `maxNum`: −0 < +0, a number wins over a quiet NaN, a signaling NaN makes the result a
+    /// NaN (Arm `FMAXNM`).
     pub fn max_num<F: Format>(self, a: F::Bits, b: F::Bits, flags: &mut Flags) -> F::Bits {
         self.extremum::<F>(a, b, Ordering::Greater, NanRule::QuietLoses, flags)
     }

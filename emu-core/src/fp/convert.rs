@@ -123,14 +123,14 @@ impl Env {
         F::truncate(self.round_pack::<F>(negative, 63 - leading as i32, magnitude << leading, flags))
     }
 
-    /// `a` rounded to an integral number in the same format, without raising inexact (RISC-V Zfa `fround`, Arm
-    /// `FRINTI` and, with its rounding direction, `FRINT{N,P,M,Z,A}`).
+    /// `a` rounded to an integral number in the same format, without raising inexact (RISC-V Zfa `fround`,
+    /// Arm `FRINTI` and, with its rounding direction, `FRINT{N,P,M,Z,A}`).
     pub fn round_to_integral<F: Format>(self, a: F::Bits, flags: &mut Flags) -> F::Bits {
         self.integral::<F>(a, flags).0
     }
 
-    /// As [`Env::round_to_integral`], raising inexact if the result differs from `a` (RISC-V Zfa `froundnx`, Arm
-    /// `FRINTX`).
+    /// As [`Env::round_to_integral`], raising inexact if the result differs from `a` (RISC-V Zfa `froundnx`,
+    /// Arm `FRINTX`).
     pub fn round_to_integral_exact<F: Format>(self, a: F::Bits, flags: &mut Flags) -> F::Bits {
         let (result, inexact) = self.integral::<F>(a, flags);
         if inexact {
@@ -140,7 +140,8 @@ impl Env {
     }
 
     /// `a` truncated, modulo 2^32, as a signed number; zero for infinities and NaNs. Raises invalid if the
-    /// truncated value is not the result, else inexact if `a` is not (RISC-V Zfa `fcvtmod.w.d`, Arm `FJCVTZS`).
+    /// truncated value is not the result, else inexact if `a` is not (RISC-V Zfa `fcvtmod.w.d`, Arm
+    /// `FJCVTZS`).
     pub fn to_i32_modular(self, a: u64, flags: &mut Flags) -> i32 {
         let a = self.read::<F64>(a, flags);
         let x = unpack::<F64>(a);

@@ -89,9 +89,9 @@ pub struct Env {
     pub nan_to_int: NanToInt,
     /// When a result is tiny.
     pub tininess: Tininess,
-    /// Read subnormal operands as zeros of the same sign, raising [`Flags::INPUT_DENORMAL`] unless the operand
-    /// is [`F16`](super::F16) (Arm FPCR.FZ; for F16 arithmetic FZ16. A conversion between formats ignores
-    /// FZ16, so clear this to convert from F16, and `flush_outputs` to convert to it).
+    /// Read subnormal operands as zeros of the same sign, raising [`Flags::INPUT_DENORMAL`] unless the
+    /// operand is [`F16`](super::F16) (Arm FPCR.FZ; for F16 arithmetic FZ16. A conversion between formats
+    /// ignores FZ16, so clear this to convert from F16, and `flush_outputs` to convert to it).
     pub flush_inputs: bool,
     /// Replace results that are tiny before rounding by zeros of the same sign, raising [`Flags::UNDERFLOW`]
     /// and not [`Flags::INEXACT`] (Arm FPCR.FZ or FZ16, with AH=0).
@@ -118,7 +118,8 @@ impl Env {
     }
 }
 
-/// A set of floating-point exceptions. The five of IEEE 754-2019 §7 have the bits of the RISC-V `fflags` register.
+/// A set of floating-point exceptions. The five of IEEE 754-2019 §7 have the bits of the RISC-V `fflags`
+/// register.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Flags(u8);
 

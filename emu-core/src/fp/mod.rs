@@ -1,8 +1,8 @@
 //! Software floating point, exact in value and flags, in integer arithmetic only.
 //!
 //! Every operation is a method of [`Env`], which holds what an instruction set or its control register leaves
-//! open (rounding, NaN choice, when a result counts as tiny, flushing of subnormals). Operands and results are
-//! raw encodings; a [`Format`] names how to read them; exceptions accumulate in a [`Flags`]:
+//! open (rounding, NaN choice, when a result counts as tiny, flushing of subnormals). Operands and results
+//! are raw encodings; a [`Format`] names how to read them; exceptions accumulate in a [`Flags`]:
 //!
 //! ```
 //! use emu_core::fp::{Env, F32, Flags, Round};
