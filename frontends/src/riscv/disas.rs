@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use super::SLOTS;
 use super::decode::{Insn, length};
 use super::ext::ExtSet;
+use super::{SLOTS, csr_name};
 
 /// The instruction in the low half or all of `word`, at virtual address `pc`, as a processor with the extensions `ext` sees
 /// it. Undefined ones are shown as data.
@@ -76,14 +76,13 @@ impl Text {
             }
             "fence" => {
                 let letters = ['i', 'o', 'r', 'w'].into_iter().zip([8, 4, 2, 1]);
-                let set: String = letters.filter(|(_, bit)| value & bit != 0).map(|(letter, _)| letter).collect();
+                let set: String =
+                    letters.filter(|(_, bit)| value & bit != 0).map(|(letter, _)| letter).collect();
                 f.write_str(if set.is_empty() { "0" } else { &set })
             }
-            "csr" => match value {
-                1 => f.write_str("fflags"),
-                2 => f.write_str("frm"),
-                3 => f.write_str("fcsr"),
-                _ => write!(f, "{value:#x}"),
+            "csr" => match csr_name((value & 0xfff) as u16) {
+                Some(name) => f.write_str(&name),
+                None => write!(f, "{value:#x}"),
             },
             "fli" => f.write_str(FLI[(value & 31) as usize]),
             _ => f.write_str("?"),
