@@ -21,6 +21,23 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// A file cannot be written.
+    #[error("cannot write {what} {path}", path = path.display())]
+    Write {
+        /// What it was to be.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A disk cannot be used.
+    #[error(transparent)]
+    Disk(#[from] disk_formats::Error),
+    /// The network cannot be set up.
+    #[error(transparent)]
+    Net(#[from] devices::backend::net::NetError),
     /// The host does not give what the machine needs.
     #[error("cannot set up {what}")]
     Host {
