@@ -432,7 +432,7 @@ impl Shared {
     /// Where `len` bytes at `sector` begin on the disk, if they are whole sectors of it.
     fn place(&self, sector: u64, len: u64) -> Option<u64> {
         let end = sector.checked_add(len / spec::SECTOR)?;
-        (len.is_multiple_of(spec::SECTOR) && end <= self.sectors()).then_some(sector * spec::SECTOR)
+        (len.is_multiple_of(spec::SECTOR) && end <= self.sectors()).then(|| sector * spec::SECTOR)
     }
 
     fn status(&self, result: disk_formats::Result<()>) -> Status {
