@@ -1,8 +1,8 @@
 //! The user-mode network against a guest that means harm. In a process of its own, so that its memory can be
 //! measured.
 //!
-//! Nothing here may reach a service of the machine that runs the tests: frames that would go to the outside, or to
-//! a port of the host that is not the test's own, are not sent.
+//! Nothing here may reach a service of the machine that runs the tests: frames that would go to the outside,
+//! or to a port of the host that is not the test's own, are not sent.
 
 #[allow(dead_code, reason = "a part of what the guest can do is enough here")]
 #[path = "../user_net/guest.rs"]
@@ -31,6 +31,10 @@ const TIME: Duration = Duration::from_secs(120);
 fn resident() -> usize {
     let text = std::fs::read_to_string("/proc/self/statm").unwrap();
     text.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
+
+fn below(random: &mut Random, limit: u64) -> u64 {
+    random.next() % limit
 }
 
 /// A guest, with servers of its own to talk to.
@@ -63,15 +67,15 @@ impl Attack {
     }
 
     fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[self.random.below(choices.len() as u64) as usize]
+        choices[below(&mut self.random, choices.len() as u64) as usize]
     }
 
     fn chance(&mut self, one_in: u64) -> bool {
-        self.random.below(one_in) == 0
+        below(&mut self.random, one_in) == 0
     }
 
     fn bytes(&mut self, limit: u64) -> Vec<u8> {
-        let length = self.random.below(limit) as usize;
+        let length = below(&mut self.random, limit) as usize;
         (0..length).map(|_| self.random.next() as u8).collect()
     }
 
@@ -83,7 +87,7 @@ impl Attack {
             Ipv4Addr::UNSPECIFIED,
             Ipv4Addr::new(224, 0, 0, 1),
         ];
-        match self.random.below(8) {
+        match below(&mut self.random, 8) {
             0 => DNS,
             1 => self.one_of(&others),
             _ => HOST,
@@ -95,14 +99,14 @@ impl Attack {
         let known: Vec<_> = self.flows.keys().copied().collect();
         let opens = known.is_empty() || self.chance(4);
         let ports = if opens {
-            (1 + self.random.below(500) as u16, self.one_of(&self.ports.clone()))
+            (1 + below(&mut self.random, 500) as u16, self.one_of(&self.ports.clone()))
         } else {
             self.one_of(&known)
         };
-        let near = |random: &mut Random, at: TcpSeqNumber| match random.below(8) {
+        let near = |random: &mut Random, at: TcpSeqNumber| match below(random, 8) {
             0 => TcpSeqNumber(random.next() as i32),
-            1 => TcpSeqNumber(at.0.wrapping_add(random.below(70_000) as i32 - 35_000)),
-            2 => TcpSeqNumber(at.0.wrapping_add(random.below(5) as i32 - 2)),
+            1 => TcpSeqNumber(at.0.wrapping_add(below(random, 70_000) as i32 - 35_000)),
+            2 => TcpSeqNumber(at.0.wrapping_add(below(random, 5) as i32 - 2)),
             _ => at,
         };
         let (next, theirs) = self.flows.get(&ports).copied().unwrap_or_default();
@@ -121,14 +125,14 @@ impl Attack {
         segment.set_ack(!opens);
         segment.set_syn(opens);
         if self.chance(10) {
-            segment.set_fin(self.random.below(2) == 0);
-            segment.set_rst(self.random.below(8) == 0);
-            segment.set_syn(self.random.below(4) == 0);
-            segment.set_ack(self.random.below(4) != 0);
-            segment.set_psh(self.random.below(2) == 0);
-            segment.set_urg(self.random.below(2) == 0);
+            segment.set_fin(below(&mut self.random, 2) == 0);
+            segment.set_rst(below(&mut self.random, 8) == 0);
+            segment.set_syn(below(&mut self.random, 4) == 0);
+            segment.set_ack(below(&mut self.random, 4) != 0);
+            segment.set_psh(below(&mut self.random, 2) == 0);
+            segment.set_urg(below(&mut self.random, 2) == 0);
         }
-        let window = match self.random.below(3) {
+        let window = match below(&mut self.random, 3) {
             0 => 0,
             1 => u16::MAX,
             _ => self.random.next() as u16,
@@ -159,16 +163,16 @@ impl Attack {
             return self.bytes(2000);
         }
         let address = self.address();
-        let (protocol, payload) = match self.random.below(10) {
+        let (protocol, payload) = match below(&mut self.random, 10) {
             0..5 => (IpProtocol::Tcp, self.segment()),
             5..8 => (IpProtocol::Udp, self.datagram()),
             8 => (IpProtocol::Icmp, [&[8, 0, 0, 0][..], &self.bytes(1400)].concat()),
             _ => (IpProtocol::from(self.random.next() as u8), self.bytes(1400)),
         };
-        let (offset, more) = match self.random.below(20) {
+        let (offset, more) = match below(&mut self.random, 20) {
             0 => (0, true),
-            1 => (self.random.below(65_536) as u16 & !7, self.random.below(2) == 0),
-            2 => (self.random.below(10) as u16 * 8, self.random.below(2) == 0),
+            1 => (below(&mut self.random, 65_536) as u16 & !7, below(&mut self.random, 2) == 0),
+            2 => (below(&mut self.random, 10) as u16 * 8, below(&mut self.random, 2) == 0),
             _ => (0, false),
         };
         let packet = ip_packet(address, protocol, &payload, offset, more);
@@ -176,8 +180,8 @@ impl Attack {
             self.one_of(&[[8, 0], [8, 0], [8, 0], [8, 0], [8, 0], [8, 0], [8, 0], [8, 6], [0x86, 0xdd]]);
         let mut frame = [&ROUTER_MAC.0[..], &MAC.0, &kind, &packet].concat();
         if self.chance(4) {
-            for _ in 0..=self.random.below(4) {
-                let at = self.random.below(frame.len().min(80) as u64) as usize;
+            for _ in 0..=below(&mut self.random, 4) {
+                let at = below(&mut self.random, frame.len().min(80) as u64) as usize;
                 frame[at] = self.random.next() as u8;
             }
             if self.chance(2) && frame[14] >> 4 == 4 && usize::from(frame[14] & 15) * 4 <= frame.len() - 14 {
@@ -185,7 +189,7 @@ impl Attack {
             }
         }
         if self.chance(10) {
-            frame.truncate(self.random.below(frame.len() as u64 + 1) as usize);
+            frame.truncate(below(&mut self.random, frame.len() as u64 + 1) as usize);
         }
         frame
     }
@@ -236,22 +240,22 @@ fn serve(listener: &TcpListener, seed: u64) {
     for stream in listener.incoming() {
         let Ok(mut stream) = stream else { continue };
         stream.set_nonblocking(true).ok();
-        match random.below(4) {
+        match below(&mut random, 4) {
             0 => drop(stream),
             1 => {
-                stream.write(&[7; 100_000]).ok();
+                let _ = stream.write(&[7; 100_000]);
                 stream.shutdown(std::net::Shutdown::Write).ok();
                 kept.push(stream);
             }
             _ => {
-                stream.write(&[7; 10_000]).ok();
+                let _ = stream.write(&[7; 10_000]);
                 kept.push(stream);
             }
         }
         if kept.len() > 60 {
-            let index = random.below(kept.len() as u64) as usize;
+            let index = below(&mut random, kept.len() as u64) as usize;
             let mut stream = kept.swap_remove(index);
-            stream.read(&mut [0; 1000]).ok();
+            let _ = stream.read(&mut [0; 1000]);
         }
     }
 }

@@ -7,7 +7,6 @@ use super::be64;
 use super::header::Header;
 use crate::error::{ErrorKind, Fault};
 use crate::file::read_zero_padded;
-use std::collections::HashSet;
 use std::fs::File;
 
 /// Bits of an L1 or refcount table entry that hold a host offset.
@@ -20,12 +19,6 @@ pub(crate) fn read_table(file: &File, offset: u64, entries: u64) -> Result<Vec<u
     let mut bytes = vec![0; usize::try_from(entries * 8).map_err(std::io::Error::other)?];
     read_zero_padded(file, &mut bytes, offset)?;
     Ok(bytes.chunks_exact(8).map(|entry| be64(entry, 0)).collect())
-}
-
-/// Offsets of all refcount blocks.
-pub(crate) fn refblocks(file: &File, header: &Header) -> Result<HashSet<u64>, Fault> {
-    let table = read_table(file, header.reftable_offset, header.reftable_bytes() / 8)?;
-    Ok(table.iter().map(|entry| entry & OFFSET_MASK).filter(|&offset| offset != 0).collect())
 }
 
 /// Checks the L1 and refcount tables of an image with `header` and a length of `file_len` bytes.

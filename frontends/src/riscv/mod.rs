@@ -3,8 +3,10 @@
 //! Specifications: *The RISC-V Instruction Set Manual*, Volumes I and II, version 20250508 (cited as "Unpriv." and
 //! "Priv." with the section's title).
 
+pub mod decode;
 pub mod ext;
 pub mod helper;
+pub mod lift;
 
 use emu_core::ir::{Class, SlotInfo};
 

@@ -12,7 +12,8 @@ use thiserror::Error;
 pub struct Config {
     /// The network the guest is on.
     pub subnet: Subnet,
-    /// The largest IP packet in one frame, from 576 to 65 535 bytes. Other values than 1500 are announced by DHCP.
+    /// The largest IP packet in one frame, from 576 to 65 535 bytes. Other values than 1500 are announced by
+    /// DHCP.
     pub mtu: u16,
     /// The resolver behind [`Subnet::dns`]; without one, the host's `/etc/resolv.conf` names it.
     pub dns: Option<SocketAddr>,
@@ -60,7 +61,8 @@ impl Subnet {
         Ipv4Addr::new(a, b, c, last)
     }
 
-    /// The router (.2): the guest's gateway and DHCP server. Connections to it reach the host's own 127.0.0.1.
+    /// The router (.2): the guest's gateway and DHCP server. Connections to it reach the host's own
+    /// 127.0.0.1.
     pub const fn host(self) -> Ipv4Addr {
         self.address(Self::HOST)
     }
@@ -100,7 +102,8 @@ pub(super) const fn is_forwardable(address: Ipv4Addr) -> bool {
     first != 0 && first < 224 && !address.is_loopback() && !address.is_link_local()
 }
 
-/// Upper bounds on what the guest may occupy on the host. A table that is full drops what would enter it next.
+/// Upper bounds on what the guest may occupy on the host. A table that is full drops what would enter it
+/// next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// TCP connections, each with one host socket and up to 768 KiB of buffers.
@@ -145,7 +148,8 @@ impl fmt::Display for Protocol {
 pub struct Forward {
     /// The transport.
     pub protocol: Protocol,
-    /// Where the host listens. Port 0 lets the host choose; see [`UserNet::forwards`](super::UserNet::forwards).
+    /// Where the host listens. Port 0 lets the host choose; see
+    /// [`UserNet::forwards`](super::UserNet::forwards).
     pub host: SocketAddr,
     /// The guest's address, if it is not [`Subnet::guest`].
     pub guest: Option<Ipv4Addr>,

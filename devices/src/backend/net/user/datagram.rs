@@ -1,7 +1,7 @@
 //! Translation of what has no connections: UDP, DNS over UDP, and pings.
 //!
-//! Each source port (or ping identifier) of the guest has one host socket. A UDP socket is not connected, so the
-//! guest can reach any peer from one port, and any peer it.
+//! Each source port (or ping identifier) of the guest has one host socket. A UDP socket is not connected, so
+//! the guest can reach any peer from one port, and any peer it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -341,8 +341,7 @@ impl Datagrams {
                 context.link.send_unreachable(from, Icmpv4DstUnreachable::PortUnreachable, &flow.question);
                 return true;
             }
-            // An error that an earlier datagram has met; it has been cleared by this.
-            Err(_) => return true,
+            Err(error) => return is_passing(&error),
         };
         flow.used = context.now;
         let datagram = &mut self.buffer[..UDP_HEADER_LEN + length];
@@ -380,7 +379,7 @@ impl Datagrams {
                 }
                 true
             }
-            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+            Err(error) => is_passing(&error),
         }
     }
 }
@@ -391,6 +390,11 @@ fn ping_socket() -> io::Result<UdpSocket> {
     let socket =
         rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, flags, Some(ipproto::ICMP))?;
     Ok(UdpSocket::from_std(socket.into()))
+}
+
+/// Whether an error is one that an earlier datagram has met, so that there may be more to receive after it.
+fn is_passing(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Interrupted || unreachable(error).is_some()
 }
 
 /// Tells the guest why the host did not send its packet, if it is a reason that concerns the guest.

@@ -10,8 +10,8 @@ use crate::backend::net::MAX_FRAME;
 /// The token under which the network's thread is woken.
 pub(super) const WAKER: Token = Token(usize::MAX);
 
-/// How many bytes and frames may wait. Enough for the windows of a dozen busy TCP connections; what comes on top
-/// is lost, as on a wire.
+/// How many bytes and frames may wait. Enough for the windows of a dozen busy TCP connections; what comes on
+/// top is lost, as on a wire.
 const MAX_BYTES: usize = 4 << 20;
 const MAX_FRAMES: usize = 16 << 10;
 

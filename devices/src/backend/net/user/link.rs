@@ -19,9 +19,11 @@ const ICMP_HEADER_LEN: usize = 8;
 /// How much of a packet an ICMP error quotes after the IPv4 header (RFC 792).
 const QUOTED: usize = 8;
 
-/// How many frames wait for a card that has no buffers. Only answers to the guest's own frames get here: TCP data
-/// and host datagrams are not fetched while any frame waits.
+/// How many frames wait for a card that has no buffers. Only answers to the guest's own frames get here: TCP
+/// data and host datagrams are not fetched while any frame waits.
 const MAX_HELD: usize = 256;
+/// How many packets wait for the Ethernet address of a guest.
+const MAX_UNRESOLVED: usize = 16;
 /// How often we ask for a guest's Ethernet address.
 const ARP_INTERVAL: Duration = Duration::from_secs(1);
 /// The time to live of our packets (RFC 1700).
@@ -35,6 +37,8 @@ pub(super) struct Link {
     /// The Ethernet address of each guest address, by its last byte.
     neighbors: Box<[Option<EthernetAddress>; 256]>,
     next_arp: Instant,
+    /// Packets for guest addresses that are asked for.
+    unresolved: Vec<(Ipv4Addr, Box<[u8]>)>,
     /// Where frames are composed.
     frame: Box<[u8]>,
     held: VecDeque<Box<[u8]>>,
@@ -51,6 +55,7 @@ impl Link {
             now: Instant::ZERO,
             neighbors: Box::new([None; 256]),
             next_arp: Instant::ZERO,
+            unresolved: Vec::new(),
             frame: vec![0; MAX_FRAME].into(),
             held: VecDeque::new(),
             ident: 0,
@@ -78,6 +83,11 @@ impl Link {
             && let Some(entry) = self.neighbors.get_mut(usize::from(last))
         {
             *entry = Some(mac);
+            for (_, packet) in
+                self.unresolved.extract_if(.., |(waits_for, _)| *waits_for == address).collect::<Vec<_>>()
+            {
+                self.transmit_ip(packet.len(), |bytes| bytes.copy_from_slice(&packet));
+            }
         }
     }
 
@@ -89,21 +99,17 @@ impl Link {
     /// Offers the card what it has refused.
     pub(super) fn retry(&mut self) {
         while let Some(frame) = self.held.front() {
-            if !Self::offer(&self.shared, frame) {
+            if !self.shared.offer(frame) {
                 return;
             }
             self.held.pop_front();
         }
     }
 
-    fn offer(shared: &Shared, frame: &[u8]) -> bool {
-        shared.sink.lock().as_ref().is_none_or(|sink| sink.receive(frame))
-    }
-
     /// Sends what is composed in the first `len` bytes of `frame`.
     fn transmit(&mut self, len: usize) {
         let Some(frame) = self.frame.get(..len) else { return };
-        if self.held.is_empty() && Self::offer(&self.shared, frame) {
+        if self.held.is_empty() && self.shared.offer(frame) {
             return;
         }
         if self.held.len() < MAX_HELD {
@@ -134,8 +140,13 @@ impl Link {
                     self.ethernet_header(src_mac, mac, EthernetProtocol::Ipv4);
                     self.transmit(ETHERNET_HEADER_LEN + len);
                 }
-                // The packet is lost. TCP sends it again by itself, and UDP makes no promise.
-                None => self.ask_for(dst),
+                None => {
+                    if self.unresolved.len() >= MAX_UNRESOLVED {
+                        self.unresolved.remove(0);
+                    }
+                    self.unresolved.push((dst, packet.into_inner().into()));
+                    self.ask_for(dst);
+                }
             }
         }
         result
@@ -213,7 +224,8 @@ impl Link {
         }
     }
 
-    /// Sends the UDP datagram whose payload begins at [`UDP_HEADER_LEN`] in `datagram`; the header is written here.
+    /// Sends the UDP datagram whose payload begins at [`UDP_HEADER_LEN`] in `datagram`; the header is written
+    /// here.
     pub(super) fn send_udp(&mut self, src: (Ipv4Addr, u16), dst: (Ipv4Addr, u16), datagram: &mut [u8]) {
         let Ok(len) = u16::try_from(datagram.len()) else { return };
         if datagram.len() < UDP_HEADER_LEN {
@@ -240,8 +252,8 @@ impl Link {
         self.send_ip(src, dst, IpProtocol::Icmp, message);
     }
 
-    /// Tells the guest that its IPv4 packet, of which `original` is the start, cannot be delivered. `from` is who
-    /// says so.
+    /// Tells the guest that its IPv4 packet, of which `original` is the start, cannot be delivered. `from` is
+    /// who says so.
     pub(super) fn send_unreachable(&mut self, from: Ipv4Addr, why: Icmpv4DstUnreachable, original: &[u8]) {
         if original.len() < IPV4_HEADER_LEN {
             return;
@@ -281,7 +293,7 @@ impl phy::Device for LinkDevice<'_> {
     }
 
     fn transmit(&mut self, _: Instant) -> Option<Sent<'_>> {
-        (!self.link.is_blocked()).then(|| Sent(self.link))
+        if self.link.is_blocked() { None } else { Some(Sent(self.link)) }
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -289,8 +301,8 @@ impl phy::Device for LinkDevice<'_> {
     }
 }
 
-/// What smoltcp has to know. The packets come over memory, so it need not verify their checksums: a card may then
-/// offer its driver to leave them out.
+/// What smoltcp has to know. The packets come over memory, so it need not verify their checksums: a card may
+/// then offer its driver to leave them out.
 fn capabilities(mtu: u16) -> DeviceCapabilities {
     let mut checksum = ChecksumCapabilities::default();
     checksum.ipv4 = Checksum::Tx;

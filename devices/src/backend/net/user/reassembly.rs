@@ -50,7 +50,7 @@ impl Reassembler {
         let end = start + payload.len();
         let last = !fragment.more_frags();
         // Only the last fragment may end inside a unit. A packet beyond 65 535 bytes is an attack.
-        if payload.is_empty() || end > MAX_PAYLOAD || (!last && payload.len() % 8 != 0) {
+        if payload.is_empty() || end > MAX_PAYLOAD || (!last && !payload.len().is_multiple_of(8)) {
             return None;
         }
         let key = (fragment.src_addr(), fragment.dst_addr(), fragment.next_header().into(), fragment.ident());
@@ -111,5 +111,64 @@ impl Reassembler {
             length: None,
         });
         self.partial.len() - 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fragment(ident: u16, offset: u16, length: usize, more: bool) -> Vec<u8> {
+        let mut bytes = vec![ident as u8; IPV4_HEADER_LEN + length];
+        let mut packet = Ipv4Packet::new_unchecked(&mut bytes);
+        packet.set_version(4);
+        packet.set_header_len(IPV4_HEADER_LEN as u8);
+        packet.set_total_len((IPV4_HEADER_LEN + length) as u16);
+        packet.set_ident(ident);
+        packet.clear_flags();
+        packet.set_more_frags(more);
+        packet.set_frag_offset(offset);
+        packet.set_src_addr(Ipv4Addr::new(10, 0, 2, 15));
+        bytes
+    }
+
+    fn add(reassembler: &mut Reassembler, fragment: &[u8]) -> Option<usize> {
+        let packet = Ipv4Packet::new_checked(fragment).unwrap();
+        reassembler.add(&packet, Instant::ZERO).map(|packet| packet.len())
+    }
+
+    #[test]
+    fn fragments_come_in_any_order() {
+        let mut reassembler = Reassembler::default();
+        assert_eq!(add(&mut reassembler, &fragment(1, 16, 3, false)), None);
+        assert_eq!(add(&mut reassembler, &fragment(1, 0, 8, true)), None);
+        assert_eq!(add(&mut reassembler, &fragment(2, 8, 8, true)), None);
+        assert_eq!(add(&mut reassembler, &fragment(1, 8, 8, true)), Some(IPV4_HEADER_LEN + 19));
+        assert!(!reassembler.is_empty());
+        reassembler.expire(Instant::ZERO + TIMEOUT);
+        assert!(reassembler.is_empty());
+    }
+
+    #[test]
+    fn impossible_fragments_are_refused() {
+        let mut reassembler = Reassembler::default();
+        // Past the end of any packet, inside a unit, without content.
+        for (offset, length, more) in [(65_528, 8, false), (0, 7, true), (8, 0, false)] {
+            assert_eq!(add(&mut reassembler, &fragment(1, offset, length, more)), None);
+            assert!(reassembler.is_empty());
+        }
+        // An end before what is already there.
+        assert_eq!(add(&mut reassembler, &fragment(1, 0, 16, true)), None);
+        assert_eq!(add(&mut reassembler, &fragment(1, 8, 4, false)), None);
+        assert!(reassembler.is_empty());
+    }
+
+    #[test]
+    fn unfinished_packets_are_bounded() {
+        let mut reassembler = Reassembler::default();
+        for ident in 0..100 {
+            assert_eq!(add(&mut reassembler, &fragment(ident, 65_504, 8, true)), None);
+        }
+        assert_eq!(reassembler.partial.len(), MAX_PACKETS);
     }
 }

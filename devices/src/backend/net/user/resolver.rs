@@ -135,7 +135,8 @@ mod tests {
         assert_eq!(resolvers.server(at(0)).to_string(), "127.0.0.1:53");
 
         let text = "# comment\nsearch example.org\nnameserver 192.0.2.1\n nameserver\t2001:db8::1 # x\n\
-                    nameserver fe80::1%eth0\nnameserver nonsense\nnameserver 192.0.2.2\nnameserver 192.0.2.3\n";
+                    nameserver fe80::1%eth0\nnameserver nonsense\nnameserver 192.0.2.2\n\
+                    nameserver 192.0.2.3\n";
         std::fs::write(&file, text).unwrap();
         assert_eq!(resolvers.server(at(0)).to_string(), "127.0.0.1:53", "not looked at twice in a second");
         assert_eq!(resolvers.server(at(2)).to_string(), "192.0.2.1:53");

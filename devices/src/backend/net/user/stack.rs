@@ -27,13 +27,15 @@ const EVENTS: usize = 256;
 /// How often idle flows and incomplete packets are looked for while there are any.
 const SWEEP_INTERVAL: smoltcp::time::Duration = smoltcp::time::Duration::from_secs(1);
 
-/// Bits of an event token: which table, then the entry's number.
+/// What an event token is made of: which table, and the entry's number.
 pub(super) mod token {
-    pub(in super::super) const KIND: usize = 0xf << 24;
+    use crate::backend::net::user::table::MAX_ENTRIES;
+
+    pub(in super::super) const NUMBER: usize = MAX_ENTRIES - 1;
     pub(in super::super) const TCP: usize = 0;
-    pub(in super::super) const TCP_LISTENER: usize = 1 << 24;
-    pub(in super::super) const DATAGRAM: usize = 2 << 24;
-    pub(in super::super) const UDP_FORWARD: usize = 3 << 24;
+    pub(in super::super) const TCP_LISTENER: usize = MAX_ENTRIES;
+    pub(in super::super) const DATAGRAM: usize = 2 * MAX_ENTRIES;
+    pub(in super::super) const UDP_FORWARD: usize = 3 * MAX_ENTRIES;
 }
 
 /// What the parts of the network share.
@@ -83,8 +85,8 @@ impl Context {
         }
     }
 
-    /// How the guest sees a host address: as it is, but as the router if it means nothing (or something else) to
-    /// the guest.
+    /// How the guest sees a host address: as it is, but as the router if it means nothing (or something else)
+    /// to the guest.
     pub(super) fn seen_as(&self, address: IpAddr) -> Ipv4Addr {
         match address.to_canonical() {
             IpAddr::V4(address) if self.place(address) == Place::Outside => address,
@@ -177,8 +179,8 @@ impl Stack {
             }
             self.set_now();
             for event in &events {
-                let number = event.token().0 & !token::KIND;
-                match event.token().0 & token::KIND {
+                let number = event.token().0 & token::NUMBER;
+                match event.token().0 & !token::NUMBER {
                     _ if event.token() == WAKER => {}
                     token::TCP => self.tcp.on_event(number, event),
                     token::TCP_LISTENER => self.tcp.on_listener_event(number),

@@ -3,6 +3,9 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
+/// Numbers stay below this whatever the limit is, so that they fit into a token.
+pub(super) const MAX_ENTRIES: usize = 1 << 24;
+
 pub(super) struct Table<K, V> {
     slots: Vec<Option<(K, V)>>,
     free: Vec<usize>,
@@ -13,7 +16,7 @@ pub(super) struct Table<K, V> {
 impl<K: Copy + Eq + Hash, V> Table<K, V> {
     /// An empty table for at most `limit` entries.
     pub(super) fn new(limit: usize) -> Self {
-        Self { slots: Vec::new(), free: Vec::new(), numbers: HashMap::new(), limit }
+        Self { slots: Vec::new(), free: Vec::new(), numbers: HashMap::new(), limit: limit.min(MAX_ENTRIES) }
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -77,5 +80,27 @@ impl<K: Copy + Eq + Hash, V> Table<K, V> {
     /// The number of each entry.
     pub(super) fn numbers(&self) -> impl Iterator<Item = usize> {
         self.iter().map(|(number, ..)| number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_keep_their_numbers_and_numbers_are_used_again() {
+        let mut table = Table::new(2);
+        assert_eq!(
+            (table.insert('a', 1), table.insert('a', 2), table.insert('b', 3)),
+            (Some(0), None, Some(1))
+        );
+        assert!(table.is_full());
+        assert_eq!(table.insert('c', 4), None);
+        assert_eq!(table.remove(0), Some(1));
+        assert_eq!((table.remove(0), table.find(&'a'), table.find(&'b')), (None, None, Some(1)));
+        assert_eq!(table.next_number(), 0);
+        assert_eq!(table.insert('c', 4), Some(0));
+        assert_eq!(table.get_mut(1), Some((&'b', &mut 3)));
+        assert_eq!(table.numbers().collect::<Vec<_>>(), [0, 1]);
     }
 }

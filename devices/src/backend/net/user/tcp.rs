@@ -1,8 +1,8 @@
 //! TCP: the guest's half of a connection ends in a smoltcp socket, the host's in a socket of the host.
 //!
-//! A connection of the guest is first made on the host, and only then accepted, so the guest sees refusals as they
-//! are. Each connection has a smoltcp socket set of its own: a packet is shown to the one socket that it is for, and
-//! many connections cost no more per packet than one.
+//! A connection of the guest is first made on the host, and only then accepted, so the guest sees refusals as
+//! they are. Each connection has a smoltcp socket set of its own: a packet is shown to the one socket that it
+//! is for, and many connections cost no more per packet than one.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -29,7 +29,8 @@ const FROM_GUEST: usize = 256 << 10;
 const TO_GUEST: usize = 512 << 10;
 /// How long the guest may take to answer while a connection is made.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long the guest may be silent on a connection (RFC 5382 REQ-5), and how often it is asked to say something.
+/// How long the guest may be silent on a connection (RFC 5382 REQ-5), and how often it is asked to say
+/// something.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(124 * 60);
 const KEEP_ALIVE: Duration = Duration::from_secs(10 * 60);
 /// How long the host may take nothing of what a guest has sent that is done with the connection.
@@ -352,7 +353,10 @@ impl TcpProxy {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => listener.ready = false,
                 // The client has given up, or the host is out of something.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(_) => listener.stuck = true,
+                Err(error) => {
+                    tracing::warn!("cannot accept a connection for the guest: {error}");
+                    listener.stuck = true;
+                }
             }
         }
     }
@@ -527,8 +531,8 @@ impl Connection {
             State::Closed => socket.remote_endpoint().is_none(),
             // The guest has reset a connection before it was made.
             State::Listen => true,
-            // The link neither delays nor reorders packets, so there is nothing to wait for (RFC 9293 section 3.6.1)
-            // when the last acknowledgement is out.
+            // The link neither delays nor reorders packets, so there is nothing to wait for (RFC 9293 section
+            // 3.6.1) when the last acknowledgement is out.
             State::TimeWait => !blocked,
             _ => false,
         };
