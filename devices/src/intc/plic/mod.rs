@@ -45,6 +45,8 @@ struct State {
     /// Sources whose gateway has forwarded a request that has not been completed.
     in_flight: Bits,
     contexts: Vec<Context>,
+    /// Nothing has been accessed since the reset; see [`State::awake`].
+    fresh: bool,
 }
 
 struct Context {
@@ -120,6 +122,17 @@ impl State {
             pending: bits(),
             in_flight: bits(),
             contexts: (0..contexts).map(|_| context()).collect(),
+            fresh: true,
+        }
+    }
+
+    /// Lets the gateways see lines that stayed up through a reset. That waits for the first access after it: a reset goes
+    /// through the devices of the board one by one, and takes down lines that are up when this one has its turn.
+    fn awake(&mut self) {
+        if std::mem::take(&mut self.fresh) {
+            for source in 1..self.priority.len() as u32 {
+                self.forward(source);
+            }
         }
     }
 
@@ -165,7 +178,7 @@ impl IrqSink for Plic {
             return;
         }
         state.level.set(line, level);
-        if level {
+        if level && !state.fresh {
             state.forward(line);
             self.update_irq(&mut state);
         }
@@ -175,6 +188,7 @@ impl IrqSink for Plic {
 impl Mmio for Plic {
     fn read(&self, offset: u64, width: Width) -> Result<u64, AccessError> {
         let mut state = self.state.lock();
+        state.awake();
         let value = match register(offset, width)? {
             Some(Register::Priority(source)) => state.priority.get(source as usize).copied(),
             Some(Register::Pending(word)) => state.pending.word(word),
@@ -197,6 +211,7 @@ impl Mmio for Plic {
     fn write(&self, offset: u64, width: Width, value: u64) -> Result<(), AccessError> {
         let value = value as u32;
         let mut state = self.state.lock();
+        state.awake();
         match register(offset, width)? {
             Some(Register::Priority(source)) if self.is_source(source) => {
                 state.priority[source as usize] = value & self.priority_mask();
@@ -219,7 +234,7 @@ impl Mmio for Plic {
         Ok(())
     }
 
-    /// The levels of the input lines are not ours to reset: a line that is still up makes a new request.
+    /// The levels of the input lines are not ours to reset: one that stays up makes a new request.
     fn reset(&self) {
         let mut state = self.state.lock();
         let fresh = State::new(&self.config, self.outputs.len());
@@ -230,9 +245,6 @@ impl Mmio for Plic {
             }
         }
         state.level = level;
-        for source in 1..self.config.sources {
-            state.forward(source);
-        }
     }
 }
 

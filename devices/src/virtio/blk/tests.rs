@@ -302,7 +302,7 @@ fn errors_of_the_disk_are_the_requests() {
         vec![9; len as usize],
         "what is said to be there is there"
     );
-    assert!(len >= 1 << 19 && len <= 1 << 20);
+    assert!((1 << 19..=1 << 20).contains(&len));
     assert_eq!(rig.request(request::OUT, 0, &[(data, LEN as u32, false)]), (IOERR, 1));
     assert_eq!(rig.request(request::IN, 0, &[(data, 4096, true)]), (OK, 4097));
 }
@@ -346,9 +346,9 @@ fn integrity(features: u64, queues: u16, workers: usize, rounds: u32, seed: u64)
         driver.release(scratch);
         let mut reads = Vec::new();
         let mut statuses = Vec::new();
-        for queue in 0..usize::from(queues) {
+        for (queue, buffers) in buffers.iter().enumerate() {
             // Requests that are out together must not touch the same sectors: each has a quarter.
-            for (slot, buffer) in buffers[queue].iter().enumerate() {
+            for (slot, buffer) in buffers.iter().enumerate() {
                 let quarter = (queue as u64 * 4 + slot as u64) * (SECTORS / 4);
                 let sectors =
                     if random.below(8) == 0 { 1 + random.below(1000) } else { 1 + random.below(16) };

@@ -177,6 +177,27 @@ fn the_backend_waits_when_the_guest_does_not_take_frames() {
 }
 
 #[test]
+fn the_user_mode_network_answers() {
+    let events = events();
+    let network = crate::backend::net::UserNet::start(Default::default()).unwrap();
+    let mut driver = Driver::start(Net::new(&events.handle(), network, MAC), 2);
+    // Who has 10.0.2.2?
+    let mut request = vec![0xff; 6];
+    request.extend(MAC);
+    request.extend([8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
+    request.extend(MAC);
+    request.extend([10, 0, 2, 15, 0, 0, 0, 0, 0, 0, 10, 0, 2, 2]);
+    let answer = driver.alloc(2000);
+    driver.send(0, &[(answer, 2000, true)]);
+    let at = driver.alloc_bytes(&[&[0; 12], &request[..]].concat());
+    driver.send(1, &[(at, 12 + request.len() as u32, false)]);
+    driver.wait(0);
+    let reply = driver.bytes(answer + 12, 42);
+    assert_eq!((&reply[..6], &reply[12..14], &reply[20..22]), (&MAC[..], &[8, 6][..], &[0, 2][..]));
+    assert_eq!(reply[28..32], [10, 0, 2, 2]);
+}
+
+#[test]
 fn survives_a_hostile_driver() {
     let (net, wire, _events) = rig();
     let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
