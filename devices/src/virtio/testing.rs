@@ -1,4 +1,5 @@
-//! A small virtio driver for tests, as a guest would write it: MMIO registers on one side, guest memory on the other.
+//! A small virtio driver for tests, as a guest would write it: MMIO registers on one side, guest memory on
+//! the other.
 
 use std::sync::Arc;
 
@@ -312,8 +313,8 @@ impl DriverQueue {
     }
 }
 
-/// A guest that means harm: random register accesses and random rings, descriptors and chains, `rounds` times. What it
-/// looks for is a panic, a hang, or a device that cannot be used after a reset.
+/// A guest that means harm: random register accesses and random rings, descriptors and chains, `rounds`
+/// times. What it looks for is a panic, a hang, or a device that cannot be used after a reset.
 pub fn hostile(device: Arc<dyn VirtioDevice>, rounds: u32, seed: u64) -> Driver {
     let mut driver = Driver::new(MmioVersion::Modern, device);
     let mut random = Random::new(seed);

@@ -1,11 +1,12 @@
 //! The RISC-V platform-level interrupt controller (PLIC 1.0.0, as SiFive's).
 //!
-//! Inputs are level-sensitive, each behind a gateway (§1.2 of the specification): a raised line becomes one request, and
-//! there is no further one until some target completes it. A request stays pending if its line falls before the claim.
-//! Outputs are one line per context (a hart's external interrupt input at one privilege mode).
+//! Inputs are level-sensitive, each behind a gateway (§1.2 of the specification): a raised line becomes one
+//! request, and there is no further one until some target completes it. A request stays pending if its line
+//! falls before the claim. Outputs are one line per context (a hart's external interrupt input at one
+//! privilege mode).
 //!
-//! Not modelled: edge-triggered gateways, and delays between the parts. Gaps in the memory map read as zero and
-//! ignore writes; accesses that are not aligned words are refused.
+//! Not modelled: edge-triggered gateways, and delays between the parts. Gaps in the memory map read as zero
+//! and ignore writes; accesses that are not aligned words are refused.
 
 pub mod spec;
 #[cfg(test)]
@@ -96,8 +97,8 @@ impl Plic {
         (0..32).filter(|bit| self.is_source(word as u32 * 32 + bit)).fold(0, |mask, bit| mask | 1 << bit)
     }
 
-    /// Drives the output lines to what the state says. It is called with the lock held, so that two threads' changes
-    /// reach the harts in the order in which they happened.
+    /// Drives the output lines to what the state says. It is called with the lock held, so that two threads'
+    /// changes reach the harts in the order in which they happened.
     fn update_irq(&self, state: &mut State) {
         let State { priority, pending, contexts, .. } = state;
         for (context, output) in contexts.iter_mut().zip(&self.outputs) {
@@ -126,8 +127,9 @@ impl State {
         }
     }
 
-    /// Lets the gateways see lines that stayed up through a reset. That waits for the first access after it: a reset goes
-    /// through the devices of the board one by one, and takes down lines that are up when this one has its turn.
+    /// Lets the gateways see lines that stayed up through a reset. That waits for the first access after it:
+    /// a reset goes through the devices of the board one by one, and takes down lines that are up when this
+    /// one has its turn.
     fn awake(&mut self) {
         if std::mem::take(&mut self.fresh) {
             for source in 1..self.priority.len() as u32 {
@@ -144,8 +146,8 @@ impl State {
         }
     }
 
-    /// §1.6: the pending and enabled source with the highest priority, the lowest number among equals; zero if there
-    /// is none. The threshold plays no part, and priority 0 means never.
+    /// §1.6: the pending and enabled source with the highest priority, the lowest number among equals; zero
+    /// if there is none. The threshold plays no part, and priority 0 means never.
     fn claim(&mut self, context: usize) -> u32 {
         let Some(context) = self.contexts.get(context) else { return 0 };
         let mut best = (0, 0);
@@ -161,8 +163,8 @@ impl State {
         source
     }
 
-    /// §1.8: completion of a source that is not enabled for the context is ignored; whether it was this context that
-    /// claimed it is not checked.
+    /// §1.8: completion of a source that is not enabled for the context is ignored; whether it was this
+    /// context that claimed it is not checked.
     fn complete(&mut self, context: usize, source: u32) {
         if self.contexts.get(context).is_some_and(|context| context.enabled.get(source)) {
             self.in_flight.set(source, false);
