@@ -9,6 +9,7 @@ use crate::probe::{Format, PROBE_LEN, Probe, looks_like_image, probe};
 use crate::qcow2::header::Header;
 use crate::qcow2::tables;
 use crate::storage::{ImageFile, Shared};
+use crate::tools::create::CreateOptions;
 use imago::format::builder::FormatCreateBuilder;
 use imago::qcow2::Qcow2;
 use imago::raw::Raw;
@@ -148,7 +149,8 @@ impl Chain {
 
     fn open_qcow2(&mut self, host: HostFile, purpose: Purpose, probed: bool) -> Result<Layer> {
         let op = self.op;
-        let header = read_header(&host).map_err(|fault| fault.of(&host.path, op))?;
+        let header =
+            read_header(&host, purpose != Purpose::Read).map_err(|fault| fault.of(&host.path, op))?;
         let backing = match &header.backing_file {
             Some(reference) => {
                 Some(self.open_backing(reference, header.backing_format.as_deref(), &host.path)?)
@@ -195,11 +197,11 @@ impl Chain {
 }
 
 /// Reads the header of a QCOW2 image and checks all that imago takes for granted.
-fn read_header(host: &HostFile) -> Result<Header, Fault> {
+fn read_header(host: &HostFile, writable: bool) -> Result<Header, Fault> {
     let header = Header::read(&host.file)?;
     header.check_features()?;
     header.check_layout(host.len)?;
-    tables::check(&host.file, &header, host.len)?;
+    tables::check(&host.file, &header, host.len, writable)?;
     Ok(header)
 }
 
@@ -220,6 +222,8 @@ pub(crate) struct ImageDisk {
     read_only: bool,
     /// Writes are worth being made durable.
     durable: bool,
+    /// The disk is smaller than a cluster, for which imago's zeroing miscalculates.
+    tiny: bool,
     /// Raw by probing only: the first sector must not start to look like another format.
     guard_head: bool,
     /// Shared for what may run at the same time; exclusive for what frees clusters under the feet of it.
@@ -245,6 +249,11 @@ impl ImageDisk {
         let size = layer.image.size();
         let format = if layer.header.is_some() { Format::Qcow2 } else { Format::Raw };
         let guard_head = served && layer.probed && layer.header.is_none();
+        let cluster_size = match &layer.header {
+            _ if options.snapshot => CreateOptions::DEFAULT_CLUSTER_SIZE,
+            Some(header) => header.cluster_size(),
+            None => 1,
+        };
         let (image, shared) = if options.snapshot && !options.read_only {
             throw_away_overlay(layer, options).map_err(|fault| match fault {
                 Fault::Io(source) => {
@@ -257,6 +266,7 @@ impl ImageDisk {
             (layer.image, layer.shared)
         };
         Ok(ImageDisk {
+            tiny: size < cluster_size,
             path: options.path.clone(),
             format,
             size,
@@ -392,7 +402,9 @@ impl Disk for ImageDisk {
     fn write_zeroes(&self, offset: u64, len: u64, may_unmap: bool) -> Result<()> {
         self.check_writable(Op::WriteZeroes, offset, len)?;
         for (offset, len) in pieces(offset, len) {
-            let result = if may_unmap {
+            let result = if self.tiny {
+                self.write_plain_zeroes(offset, len)
+            } else if may_unmap {
                 self.image.write().discard_to_zero(offset, len)
             } else {
                 self.image.read().write_zeroes(offset, len)
