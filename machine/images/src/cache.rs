@@ -98,7 +98,7 @@ impl Cache {
         let path = dir.join(MANIFEST);
         let manifest = File::open(&path).map_err(Error::io(&path))?;
         if manifest.metadata().map_err(Error::io(&path))?.len() > MANIFEST_LIMIT {
-            return Err(Error::TooLarge { what, limit: MANIFEST_LIMIT });
+            return Err(Error::too_large(what, MANIFEST_LIMIT));
         }
         let manifest = Paragraphs::new(io::BufReader::new(manifest), &what)
             .next()

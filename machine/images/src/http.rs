@@ -119,7 +119,7 @@ impl Http {
             };
             total += count as u64;
             if total > limit {
-                let error = Error::TooLarge { what: url.to_owned(), limit };
+                let error = Error::too_large(url, limit);
                 return Err(Failure { error, is_transient: false });
             }
             sink.write_all(buffer.get(..count).unwrap_or_default()).map_err(own_fault)?;
