@@ -5,12 +5,8 @@ use flate2::write::GzEncoder;
 use tar::{Builder, Header};
 
 use super::*;
+use crate::test_packages::{ar, deb, tar_of, xz};
 use crate::tests::hostile_bytes;
-
-#[path = "../../tests/support/packages.rs"]
-mod packages;
-
-use packages::{ar, deb, tar_of, xz};
 
 fn names(deb: &[u8]) -> Result<Vec<String>> {
     Ok(read_files(deb, "test", |_| true)?.into_iter().map(|file| file.path).collect())

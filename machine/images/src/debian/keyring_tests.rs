@@ -2,12 +2,8 @@ use pgp::composed::KeyType;
 use pgp::types::RsaPublicParams;
 
 use super::*;
+use crate::test_keys::{CREATED, Shape, TestKey};
 use crate::tests::hostile_bytes;
-
-#[path = "../../tests/support/keys.rs"]
-mod keys;
-
-use keys::{CREATED, Shape, TestKey};
 
 const TEXT: &str = "Suite: test\n- dash\n\nlast";
 const SIGNED: u32 = CREATED + 1000;

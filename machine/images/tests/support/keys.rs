@@ -1,5 +1,7 @@
 //! Keys made for the tests, and what they sign.
 
+#![allow(dead_code, reason = "not every test program uses every helper")]
+
 use pgp::composed::{
     CleartextSignedMessage, KeyType, SecretKeyParamsBuilder, SignedPublicKey, SignedSecretKey,
     SubkeyParamsBuilder,
