@@ -58,6 +58,15 @@ pub enum Error {
         reason: String,
     },
 
+    /// A download cannot be written to the cache.
+    #[error("cannot keep {url} in the cache: {source}")]
+    Keep {
+        /// What was downloaded.
+        url: String,
+        /// The system's error.
+        source: io::Error,
+    },
+
     /// The server has no such file.
     #[error("{url} does not exist on the mirror (HTTP status {status})")]
     NotFound {

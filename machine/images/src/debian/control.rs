@@ -150,10 +150,8 @@ mod tests {
     #[test]
     fn hostile_input_ends() {
         hostile_bytes(b"Package: x\n y\n\n#:", |bytes| {
-            for paragraph in Paragraphs::new(bytes, "test").take(1000) {
-                if let Ok(paragraph) = paragraph {
-                    let _ = paragraph.get("Package");
-                }
+            for paragraph in Paragraphs::new(bytes, "test").flatten() {
+                let _ = paragraph.get("Package");
             }
         });
     }
