@@ -440,13 +440,16 @@ static struct node nodes[2 * MAX_HARTS + 2];
 static struct node *head LINE;
 static u64 corrupted LINE;
 
-/* The load of `next` between LR and SC is what makes this wrong if SC only compares values. */
-static struct node *pop(void)
+/* The load of `next` between LR and SC is what makes this wrong if SC only compares values. The first try spends
+ * `delay` rounds of an empty loop between them, so that others get their chance. */
+static struct node *pop(u64 delay)
 {
     struct node *top, *next;
     u64 failed;
-    __asm__ volatile("1: lr.d.aq %0, (%3)\n beqz %0, 2f\n ld %1, 0(%0)\n sc.d %2, %1, (%3)\n bnez %2, 1b\n2:"
-                     : "=&r"(top), "=&r"(next), "=&r"(failed)
+    __asm__ volatile("1: lr.d.aq %0, (%4)\n beqz %0, 2f\n ld %1, 0(%0)\n"
+                     "3: beqz %3, 4f\n addi %3, %3, -1\n j 3b\n"
+                     "4: sc.d %2, %1, (%4)\n bnez %2, 1b\n2:"
+                     : "=&r"(top), "=&r"(next), "=&r"(failed), "+r"(delay)
                      : "r"(&head)
                      : "memory");
     return top;
@@ -465,9 +468,9 @@ static void push(struct node *n)
     } while (failed);
 }
 
-static struct node *take(void)
+static struct node *take(u64 delay)
 {
-    struct node *n = pop();
+    struct node *n = pop(delay);
     if (n && __atomic_exchange_n(&n->owned, 1, __ATOMIC_RELAXED))
         __atomic_add_fetch(&corrupted, 1, __ATOMIC_RELAXED);
     return n;
@@ -487,7 +490,7 @@ static void stack(void)
             give(&nodes[i]);
     barrier();
     for (u64 i = 0; i < each && !load(&corrupted); i++) {
-        struct node *a = take(), *b = take();
+        struct node *a = take(i % 16 ? 0 : 40), *b = take(0);
         if (!a || !b) {
             __atomic_add_fetch(&corrupted, 1, __ATOMIC_RELAXED);
             break;
@@ -499,7 +502,7 @@ static void stack(void)
     check_eq("LR/SC stack: a node was taken twice", corrupted, 0);
     if (hart->id == 0 && !corrupted) {
         u64 left = 0;
-        while (left <= total && take())
+        while (left <= total && take(0))
             left++;
         check_eq("LR/SC stack: nodes left", left, total);
     }
