@@ -12,3 +12,5 @@ pub mod boot;
 pub mod fdt;
 pub mod load;
 pub mod sbi;
+#[cfg(test)]
+mod testing;

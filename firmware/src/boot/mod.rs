@@ -181,27 +181,32 @@ impl Placement {
         let base = dram.start;
         let mut space = Space { rules: *rules, dram, segments: Vec::new() };
 
-        let (start, firmware_end) = match firmware {
+        let (first, firmware_end) = match firmware {
             Firmware::Builtin => (None, base.saturating_add(rules.builtin_firmware)),
             Firmware::None => (None, base),
             Firmware::Image(image) => {
                 let placed = space.place_image("the firmware", image, base)?;
-                (Some(placed.entry), placed.end)
+                let end = placed.end;
+                (Some(placed), end)
             }
         };
         let kernel_base = firmware_end.checked_next_multiple_of(rules.kernel_align).unwrap_or(u64::MAX);
         let kernel = kernel.map(|kernel| space.place_image("the kernel", kernel, kernel_base)).transpose()?;
 
-        // A kernel is entered at its lowest address through a firmware, whatever its ELF entry point: firmwares that
-        // carry their kernel with them do so too, and kernels are built for that.
-        let mode = match (firmware, start, &kernel) {
-            (Firmware::Builtin, _, Some(kernel)) => Mode::Supervisor { entry: kernel.low },
-            (Firmware::None, _, Some(kernel)) => Mode::Machine { start: kernel.entry, info: NO_NEXT },
-            (_, Some(start), Some(kernel)) => {
-                Mode::Machine { start, info: FwDynamicInfo { next_address: kernel.low } }
+        // A firmware enters a kernel at its lowest address, whatever its ELF entry point: firmwares that carry their
+        // kernel with them do so too, and kernels are built for that.
+        let mode = match (first, &kernel) {
+            (Some(firmware), kernel) => {
+                let next_address = kernel.as_ref().map_or(0, |kernel| kernel.low);
+                Mode::Machine { start: firmware.entry, info: FwDynamicInfo { next_address } }
             }
-            (_, Some(start), None) => Mode::Machine { start, info: NO_NEXT },
-            (_, None, None) | (Firmware::Image(_), None, _) => return Err(BootError::NoKernel),
+            (None, Some(kernel)) if matches!(firmware, Firmware::Builtin) => {
+                Mode::Supervisor { entry: kernel.low }
+            }
+            (None, Some(kernel)) => {
+                Mode::Machine { start: kernel.entry, info: FwDynamicInfo { next_address: 0 } }
+            }
+            (None, None) => return Err(BootError::NoKernel),
         };
         let initrd = initrd.map(|initrd| {
             let (low, end) = kernel.map_or((kernel_base, kernel_base), |kernel| (kernel.low, kernel.end));
@@ -257,9 +262,6 @@ impl BootPlan {
         self.segments.iter().map(|segment| (segment.what, segment.range()))
     }
 }
-
-/// For a firmware without a kernel.
-const NO_NEXT: FwDynamicInfo = FwDynamicInfo { next_address: 0 };
 
 /// The memory, and what is in it so far.
 #[derive(Clone, Debug)]

@@ -7,6 +7,9 @@ use goblin::elf::{Elf, ProgramHeader};
 
 use super::{ElfSegment, Layout, LoadError};
 
+/// The most segments that are loaded. Kernels have about four.
+const MOST_SEGMENTS: usize = 256;
+
 /// The segments of an ELF file at their physical addresses, and its entry point.
 pub(super) fn layout(bytes: &[u8]) -> Result<Layout, LoadError> {
     let damaged = |what: String| LoadError::Damaged { format: "ELF file", what };
@@ -35,6 +38,9 @@ pub(super) fn layout(bytes: &[u8]) -> Result<Layout, LoadError> {
         // Both fit, because `end` is at most the length of a slice.
         let file = header.p_offset as usize..end as usize;
         segments.push(ElfSegment { address: header.p_paddr, file, memory_size: header.p_memsz });
+    }
+    if segments.len() > MOST_SEGMENTS {
+        return Err(damaged(format!("it has {} segments, which is no kernel's number", segments.len())));
     }
     if segments.is_empty() {
         return Err(damaged("it has nothing to load".into()));
