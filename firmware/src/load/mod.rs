@@ -7,7 +7,7 @@
 mod detect;
 mod elf;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod unpack;
 
 use std::fmt;
@@ -256,7 +256,7 @@ impl Image {
             Format::Raw => Layout::Flat { memory_size: bytes.len() as u64, text_offset: 0 },
             Format::BzImage | Format::EfiProgram => {
                 let advice = "give a kernel, or start it through EFI firmware";
-                return Err(LoadError::Unsupported { what: format!("an {kind}"), advice });
+                return Err(LoadError::Unsupported { what: format!("{} {kind}", article(kind.isa)), advice });
             }
         };
         Ok(Self { kind, bytes: Arc::new(bytes), layout })
