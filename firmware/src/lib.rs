@@ -8,5 +8,9 @@
 //! - [`boot`]: where everything goes in memory, and how the harts start.
 //! - [`sbi`]: the built-in RISC-V supervisor firmware.
 
+pub mod boot;
 pub mod fdt;
+pub mod load;
 pub mod sbi;
+#[cfg(test)]
+mod testing;

@@ -198,7 +198,7 @@ impl Call<'_> {
         match self.function {
             0 => Ok(self.num_counters()),
             1 => match self.counter(a0)? {
-                Counter::Hardware(n) => Ok(u64::from(csr::CYCLE) + u64::from(n) | 63 << 12),
+                Counter::Hardware(n) => Ok(u64::from(csr::CYCLE + u16::from(n)) | 63 << 12),
                 Counter::Firmware(_) => Ok(1 << 63 | 63 << 12),
             },
             2 => self.config_matching(a0, a1, a2, Event::decode(a3, a4)?),
