@@ -16,6 +16,7 @@ pub mod intc;
 pub mod rtc;
 pub mod syscon;
 pub mod uart;
+pub mod virtio;
 
 #[cfg(test)]
 mod testing;

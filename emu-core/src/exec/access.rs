@@ -20,6 +20,9 @@ impl<I: Isa> Vcpu<I> {
     #[inline]
     pub fn load(&mut self, ty: Ty, attr: MemAttr, va: u64) -> Result<u64, Stop> {
         let view = attr.view;
+        if attr.exclusive {
+            self.check_exclusive(view, va, ty.bytes())?;
+        }
         let value = match ty.bytes() {
             1 => u64::from(self.load_unit::<u8>(view, va)?),
             2 => u64::from(self.load_unit::<u16>(view, va)?),
@@ -183,6 +186,17 @@ impl<I: Isa> Vcpu<I> {
                     _ => Err(self.isa.access_fault(va, Access::Write).into()),
                 }
             }
+        }
+    }
+
+    /// Checks that the load of an exclusive sequence is aligned and finds memory.
+    fn check_exclusive(&mut self, view: View, va: u64, bytes: usize) -> Result<(), Stop> {
+        if !va.is_multiple_of(bytes as u64) {
+            return Err(self.isa.misaligned(va, Access::Read).into());
+        }
+        match self.place(view, va, bytes, Access::Read)? {
+            Place::Ram(_) => Ok(()),
+            Place::Device(_) => Err(self.isa.access_fault(va, Access::Read).into()),
         }
     }
 

@@ -70,6 +70,19 @@ impl<I: Isa> Vcpu<I> {
         None
     }
 
+    /// Sleeps, in host, until something wants attention or `timeout` is over; serves requests, but does not look at
+    /// interrupts. It may return early.
+    pub fn wait(&mut self, timeout: Option<std::time::Duration>) {
+        let attention = self.port.attention();
+        if attention.requests() {
+            self.serve_requests();
+        }
+        if attention.pause() {
+            self.port.clear_pause();
+        }
+        self.port.sleep(timeout);
+    }
+
     /// Takes over how an instruction stopped; the run ends if it returns an exit.
     pub fn stopped_by(&mut self, stop: Stop) -> Option<Exit> {
         match stop {

@@ -3,13 +3,17 @@
 //! Each vCPU publishes whether it is *in guest* (it may use its cached translations and code at any moment) or *in host*.
 //! A requester leaves its request in the target's mailbox, raises the target's attention flag, and waits until the target
 //! has served it or is in host: a vCPU serves its mailbox before it enters the guest again, so in both cases no access
-//! through the old state can follow. The two stores and two loads of that handshake are sequentially consistent: either
+//! through the old state can follow. Either side of that handshake stores, fences, and loads what the other stored: either
 //! the target sees the flag, or the requester sees that the target is in guest.
 //!
 //! A vCPU that waits is itself in host, so nobody waits for it, and it holds no lock: there is no cycle. The same
 //! handshake, with a flag for all instead of a mailbox, stops the world.
 
-use super::shim::{AtomicBool, AtomicU32, AtomicU64, Condvar, Mutex, MutexGuard, Ordering::SeqCst};
+use super::shim::{
+    AtomicBool, AtomicU32, AtomicU64, Condvar, Mutex, MutexGuard,
+    Ordering::{Relaxed, SeqCst},
+    fence,
+};
 use crate::mem::Flush;
 use std::sync::Arc;
 
@@ -96,7 +100,7 @@ impl Port {
     /// Whether anything wants the vCPU's attention: the poll of the run loop.
     #[inline]
     pub fn wants_attention(&self) -> bool {
-        self.attention.load(std::sync::atomic::Ordering::Relaxed) != 0
+        self.attention.load(Relaxed) != 0
     }
 
     /// The address of the attention flags, for translated code: zero means none.
@@ -161,7 +165,6 @@ impl Port {
     }
 
     /// Sleeps, in host, until something wants attention or `timeout` is over.
-    #[cfg(not(loom))]
     pub fn sleep(&self, timeout: Option<std::time::Duration>) {
         let guard = lock(&self.sleep);
         if self.attention.load(SeqCst) != 0 {
@@ -169,8 +172,9 @@ impl Port {
         }
         // Whether it was woken, timed out or neither makes no difference: the caller looks at everything again.
         match timeout {
+            #[cfg(not(loom))]
             Some(timeout) => drop(self.woken.wait_timeout(guard, timeout)),
-            None => drop(self.woken.wait(guard)),
+            _ => drop(self.woken.wait(guard)),
         }
     }
 
@@ -238,6 +242,7 @@ impl Group {
         let port = &self.ports[me];
         loop {
             port.place.store(IN_GUEST, SeqCst);
+            fence(SeqCst);
             if port.attention.load(SeqCst) & REQUESTS != 0 {
                 self.leave(me);
                 return false;
@@ -283,6 +288,7 @@ impl Group {
             port.attention.fetch_or(REQUESTS, SeqCst);
             tickets.push((port, ticket));
         }
+        fence(SeqCst);
         let pending = |(port, ticket): &(&Arc<Port>, u64)| {
             port.place.load(SeqCst) == IN_GUEST && port.served.load(SeqCst) < *ticket
         };
@@ -304,6 +310,7 @@ impl Group {
         for port in others() {
             port.attention.fetch_or(PAUSE, SeqCst);
         }
+        fence(SeqCst);
         self.wait_until(|| others().all(|port| port.place.load(SeqCst) == IN_HOST));
     }
 
@@ -315,6 +322,7 @@ impl Group {
     }
 
     fn notify(&self) {
+        fence(SeqCst);
         if self.waiters.load(SeqCst) != 0 {
             drop(lock(&self.alone));
             self.changed.notify_all();
@@ -327,6 +335,7 @@ impl Group {
         }
         let mut guard = lock(&self.alone);
         self.waiters.fetch_add(1, SeqCst);
+        fence(SeqCst);
         while !done() {
             guard = match self.changed.wait(guard) {
                 Ok(guard) => guard,
@@ -352,5 +361,104 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     match mutex.lock() {
         Ok(guard) => guard,
         Err(poisoned) => poisoned.into_inner(),
+    }
+}
+
+#[cfg(all(test, loom))]
+mod model {
+    //! The protocol under the model checker: `RUSTFLAGS="--cfg loom" cargo test -p emu-core --lib model`.
+
+    use super::*;
+    use loom::sync::atomic::AtomicUsize;
+    use loom::thread;
+
+    /// After a remote flush has returned, nobody uses the old translation.
+    #[test]
+    fn no_access_through_a_flushed_translation() {
+        loom::model(|| {
+            let group = Arc::new(Group::new(2));
+            let table = Arc::new(AtomicUsize::new(1));
+            let reused = Arc::new(AtomicBool::new(false));
+            let vcpu = {
+                let (group, table, reused) = (group.clone(), table.clone(), reused.clone());
+                thread::spawn(move || {
+                    let mut cached = None;
+                    for _ in 0..2 {
+                        while !group.enter(0) {
+                            let (requests, ticket) = group.take_requests(0);
+                            if !requests.is_empty() {
+                                cached = None;
+                            }
+                            group.served(0, ticket);
+                        }
+                        let translation = *cached.get_or_insert_with(|| table.load(SeqCst));
+                        if translation == 1 {
+                            assert!(!reused.load(SeqCst), "an access went to memory that was given away");
+                        }
+                        group.leave(0);
+                    }
+                })
+            };
+            table.store(2, SeqCst);
+            group.request(Some(1), 0..2, Request::Flush(Flush::ALL));
+            reused.store(true, SeqCst);
+            vcpu.join().unwrap();
+        });
+    }
+
+    /// Two vCPUs that flush each other, both waiting, come to an end.
+    #[test]
+    fn mutual_requests_do_not_deadlock() {
+        loom::model(|| {
+            let group = Arc::new(Group::new(2));
+            let run = |me: usize| {
+                let group = group.clone();
+                move || {
+                    let enter = || {
+                        while !group.enter(me) {
+                            let (_, ticket) = group.take_requests(me);
+                            group.served(me, ticket);
+                        }
+                    };
+                    enter();
+                    group.leave(me);
+                    group.request(Some(me), 0..2, Request::SyncCode);
+                    enter();
+                    group.leave(me);
+                }
+            };
+            let other = thread::spawn(run(1));
+            run(0)();
+            other.join().unwrap();
+        });
+    }
+
+    /// While one vCPU is alone, the other is not in guest.
+    #[test]
+    fn alone_means_alone() {
+        loom::model(|| {
+            let group = Arc::new(Group::new(2));
+            let inside = Arc::new(AtomicUsize::new(0));
+            let alone = {
+                let (group, inside) = (group.clone(), inside.clone());
+                thread::spawn(move || {
+                    assert!(group.enter(0), "nobody sends requests here");
+                    group.begin_exclusive(0);
+                    assert_eq!(inside.load(SeqCst), 0, "the other vCPU runs");
+                    assert_eq!(inside.load(SeqCst), 0, "the other vCPU runs");
+                    group.end_exclusive(0);
+                    assert!(group.enter(0), "nobody sends requests here");
+                    group.leave(0);
+                })
+            };
+            assert!(group.enter(1), "nobody sends requests here");
+            inside.store(1, SeqCst);
+            inside.store(0, SeqCst);
+            if group.port(1).attention().pause() {
+                group.port(1).clear_pause();
+            }
+            group.leave(1);
+            alone.join().unwrap();
+        });
     }
 }

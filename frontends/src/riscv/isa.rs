@@ -5,7 +5,7 @@ use emu_core::ir::{Block, BlockBuilder, BlockKey, SlotInfo, View};
 
 use super::bits::cause;
 use super::state::{Hart, Riscv};
-use super::{SLOTS, call, mmu, trap};
+use super::{SLOTS, call, lift, mmu, trap};
 
 impl Isa for Riscv {
     const SLOTS: &'static [SlotInfo] = SLOTS;
@@ -18,7 +18,7 @@ impl Isa for Riscv {
         code: &mut dyn FetchCode,
         limit: usize,
     ) -> Result<Block, Exception> {
-        lift(self, builder, key, start, code, limit)
+        lift::lift(self.config.model.ext, builder, key, start, code, limit)
     }
 
     fn mode(&self) -> Mode {
@@ -26,8 +26,14 @@ impl Isa for Riscv {
     }
 
     /// No instruction uses another view than [`View::Current`]: MPRV changes what that one means.
-    fn translate(hart: &mut Hart, va: u64, access: Access, _: View) -> Result<Translation, Exception> {
-        mmu::translate(hart, va, 1, access)
+    fn translate(
+        hart: &mut Hart,
+        va: u64,
+        bytes: usize,
+        access: Access,
+        _: View,
+    ) -> Result<Translation, Exception> {
+        mmu::translate(hart, va, bytes, access)
     }
 
     fn access_fault(&self, va: u64, access: Access) -> Exception {
@@ -54,16 +60,4 @@ impl Isa for Riscv {
     fn call(hart: &mut Hart, id: u16, args: [u64; 3]) -> Result<u64, Stop> {
         call::call(hart, id, args)
     }
-}
-
-/// The lifter is not there yet: every instruction is illegal.
-fn lift(
-    _isa: &Riscv,
-    _builder: &mut BlockBuilder,
-    _key: BlockKey,
-    _start: u32,
-    _code: &mut dyn FetchCode,
-    _limit: usize,
-) -> Result<Block, Exception> {
-    Err(Exception::new(cause::ILLEGAL, 0))
 }

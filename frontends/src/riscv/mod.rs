@@ -5,8 +5,10 @@
 
 pub mod bits;
 pub mod counters;
+pub mod decode;
 pub mod ext;
 pub mod helper;
+pub mod lift;
 pub mod pmp;
 
 mod boot;
