@@ -219,7 +219,7 @@ impl<I: Isa> Vcpu<I> {
         if let Some(offset) = self.mmu.lookup(view, va, bytes, access) {
             return Ok(Place::Ram(offset));
         }
-        let translation = I::translate(self, va, access, view)?;
+        let translation = I::translate(self, va, bytes, access, view)?;
         let ram = self.bus.ram();
         let Some(offset) = ram.offset_of(translation.pa, bytes as u64) else {
             return Ok(Place::Device(translation.pa));
