@@ -3,80 +3,78 @@
 use std::path::Path;
 
 use emu_core::mem::{GuestMemory, Ram};
-use firmware::fdt::FdtError;
+use firmware::boot::{self, BootPlan, Placement, RISCV_VIRT, Start};
+use firmware::fdt::Chosen;
+use firmware::load::{Image, Isa};
+use firmware::sbi::Sbi;
 use frontends::riscv::Model;
-use vm_memory::{Bytes, GuestAddress};
 
 use crate::boards::Built;
 use crate::boards::riscv_virt::tree::{Description, tree};
-use crate::boards::riscv_virt::{self as board};
+use crate::boards::riscv_virt::{DRAM_BASE, ROM_BASE};
 use crate::config::{Firmware, MachineConfig};
 use crate::error::Error;
 
-/// The pieces that go into memory.
+/// What goes into memory, and how the harts start.
 pub struct Boot {
-    pieces: Vec<(u64, Vec<u8>)>,
-    entry: u64,
-    fdt: u64,
+    plan: BootPlan,
 }
 
 impl Boot {
     /// Reads the files and decides where they go.
-    pub fn prepare(
-        config: &MachineConfig,
-        model: &Model,
-        devices: &[Built],
-        _ram: &Ram,
-    ) -> Result<Self, Error> {
-        let read = |path: &Path| {
-            std::fs::read(path).map_err(|source| Error::Read {
-                what: "kernel",
-                path: path.to_owned(),
-                source,
-            })
+    ///
+    /// # Errors
+    /// A file cannot be read or is not for this machine, or it does not all fit.
+    pub fn prepare(config: &MachineConfig, model: &Model, devices: &[Built]) -> Result<Self, Error> {
+        let image = |path: &Path| Image::open(path, Isa::Riscv64, config.memory);
+        let firmware = match &config.firmware {
+            Firmware::Builtin => boot::Firmware::Builtin,
+            Firmware::None => boot::Firmware::None,
+            Firmware::File(path) => boot::Firmware::Image(image(path)?),
         };
-        let mut pieces = Vec::new();
-        let entry = if config.firmware == Firmware::Builtin { 0x8020_0000 } else { 0x8000_0000 };
-        if let Some(kernel) = &config.kernel {
-            pieces.push((entry, read(kernel)?));
-        }
-        let mut initrd = None;
-        if let Some(path) = &config.initrd {
-            let bytes = read(path)?;
-            let at = 0x8000_0000 + (config.memory / 2).min(512 << 20);
-            initrd = Some(at..at + bytes.len() as u64);
-            pieces.push((at, bytes));
-        }
-        let about = Description {
-            devices,
-            harts: config.cpus,
-            model,
-            memory: config.memory,
-            bootargs: Some(config.append.clone()),
-            initrd,
-            rng_seed: [7; 32],
+        let kernel = config.kernel.as_deref().map(image).transpose()?;
+        let initrd = config.initrd.as_deref().map(|path| read("the initrd", path)).transpose()?;
+        let dram = DRAM_BASE..DRAM_BASE + config.memory;
+        let placement = Placement::new(&RISCV_VIRT, dram, &firmware, kernel.as_ref(), initrd)?;
+        let bootargs = (!config.append.is_empty()).then(|| config.append.clone());
+        let chosen = Chosen { bootargs, initrd: placement.initrd() };
+        let blob = match &config.dtb {
+            Some(path) => chosen.patch(&read("the device tree", path)?)?,
+            None => {
+                let mut rng_seed = [0; 32];
+                let filled = rustix::rand::getrandom(&mut rng_seed, rustix::rand::GetRandomFlags::empty());
+                filled.map_err(|e| Error::Host { what: "random bytes", source: e.into() })?;
+                let about =
+                    Description { devices, harts: config.cpus, model, memory: config.memory, rng_seed };
+                let mut tree = tree(&about);
+                chosen.apply(&mut tree);
+                tree.to_blob()?
+            }
         };
-        let blob = tree(&about).to_blob().map_err(|e: FdtError| Error::Config(e.to_string()))?;
-        let fdt = (board::DRAM_BASE + config.memory - blob.len() as u64) & !0x1f_ffff;
-        pieces.push((fdt, blob));
-        Ok(Self { pieces, entry, fdt })
+        Ok(Self { plan: placement.finish(blob)? })
     }
 
-    /// Puts everything into memory.
-    pub fn load(&self, _ram: &Ram, memory: &GuestMemory) -> Result<(), Error> {
-        for (at, bytes) in &self.pieces {
-            memory.write_slice(bytes, GuestAddress(*at)).map_err(|e| Error::Config(e.to_string()))?;
+    /// Puts everything into memory and has the firmware, if it is the built-in one, start the first hart.
+    ///
+    /// # Errors
+    /// Guest memory does not take what was placed in it.
+    pub fn load(&self, ram: &Ram, memory: &GuestMemory, sbi: Option<&Sbi>) -> Result<(), Error> {
+        self.plan.load(memory)?;
+        match (&self.plan.start, sbi) {
+            (Start::Supervisor { entry, fdt }, Some(sbi)) => {
+                sbi.boot(0, *entry, *fdt);
+            }
+            (Start::Supervisor { .. }, None) => {}
+            (Start::Machine { rom }, _) => {
+                if let Some(offset) = ram.offset_of(ROM_BASE, rom.len() as u64) {
+                    rom.iter().enumerate().for_each(|(i, byte)| ram.store(offset + i, *byte));
+                }
+            }
         }
         Ok(())
     }
+}
 
-    /// Where the kernel is entered.
-    pub fn entry(&self) -> u64 {
-        self.entry
-    }
-
-    /// Where the device tree is.
-    pub fn fdt(&self) -> u64 {
-        self.fdt
-    }
+fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, Error> {
+    std::fs::read(path).map_err(|source| Error::Read { what, path: path.to_owned(), source })
 }

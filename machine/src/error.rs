@@ -32,6 +32,15 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// A kernel or firmware file cannot be used.
+    #[error(transparent)]
+    Load(#[from] firmware::load::LoadError),
+    /// What is to be booted does not fit together.
+    #[error(transparent)]
+    Boot(#[from] firmware::boot::BootError),
+    /// The device tree cannot be read or written.
+    #[error("the device tree cannot be used")]
+    DeviceTree(#[from] firmware::fdt::FdtError),
     /// A disk cannot be used.
     #[error(transparent)]
     Disk(#[from] disk_formats::Error),

@@ -99,7 +99,7 @@ impl Machine {
         };
         let devices = board::build(&wiring);
         let bus = Arc::new(map(&ram, &devices)?);
-        let boot = Boot::prepare(&config, model, &devices, &ram)?;
+        let boot = Boot::prepare(&config, model, &devices)?;
 
         let builtin = config.firmware == Firmware::Builtin;
         let blocks = Arc::new(BlockMap::default());
@@ -167,15 +167,12 @@ impl Machine {
     fn power_on(&mut self) -> Result<(), Error> {
         self.bus.reset();
         self.blocks.clear();
-        self.boot.load(self.bus.ram(), &self.harts.memory)?;
         self.harts.reset();
+        self.boot.load(self.bus.ram(), &self.harts.memory, self.harts.sbi.as_ref())?;
         for vcpu in &mut self.vcpus {
             riscv::reset(vcpu);
             vcpu.sync_code();
             vcpu.state.pc = board::ROM_BASE;
-        }
-        if let Some(sbi) = &self.harts.sbi {
-            sbi.boot(0, self.boot.entry(), self.boot.fdt());
         }
         Ok(())
     }

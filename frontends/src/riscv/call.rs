@@ -176,30 +176,14 @@ fn check_block(hart: &mut Hart, block: u64) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Reservations need memory; for `bytes` bytes at `va`, checks that it is.
-fn check_reservable(hart: &mut Hart, va: u64, bytes: u64) -> Result<(), Stop> {
-    if hart.mmu.lookup(View::Current, va, bytes as usize, Access::Read).is_some() {
-        return Ok(());
-    }
-    let translation = mmu::translate(hart, va, bytes as usize, Access::Read)?;
-    match hart.bus.ram().offset_of(translation.pa, bytes) {
-        Some(_) => Ok(()),
-        None => Err(mmu::access_fault(va, Access::Read).into()),
-    }
-}
-
 fn integer(bytes: u64) -> Ty {
     if bytes == 4 { Ty::I32 } else { Ty::I64 }
 }
 
 fn load_reserved(hart: &mut Hart, va: u64, bytes: u64) -> Result<u64, Stop> {
     hart.isa.reservation = None;
-    if !va.is_multiple_of(bytes) {
-        return Err(hart.isa.misaligned(va, Access::Read).into());
-    }
-    check_reservable(hart, va, bytes)?;
     hart.begin_exclusive();
-    let attr = MemAttr { signed: true, ..MemAttr::PLAIN };
+    let attr = MemAttr { signed: true, exclusive: true, ..MemAttr::PLAIN };
     let value = hart.load(integer(bytes), attr, va)?;
     hart.isa.reservation = Some(Reservation { va, bytes, value });
     Ok(value)

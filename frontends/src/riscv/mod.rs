@@ -6,6 +6,7 @@
 pub mod bits;
 pub mod counters;
 pub mod decode;
+pub mod disas;
 pub mod ext;
 pub mod helper;
 pub mod lift;

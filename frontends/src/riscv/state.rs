@@ -143,6 +143,11 @@ impl Riscv {
         &self.csr
     }
 
+    /// The performance counters that there are: bit *n* is `mhpmcounter`*n*. Each can count every [`super::counters::event`].
+    pub fn hpm_counters(&self) -> u32 {
+        self.counters.implemented() & !7
+    }
+
     #[inline]
     pub(super) fn has(&self, ext: Ext) -> bool {
         self.config.model.ext.has(ext)

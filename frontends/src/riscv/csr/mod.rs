@@ -141,7 +141,11 @@ pub fn csr_read_debug(hart: &Hart, number: u16) -> Option<u64> {
 /// Writes register `number` for a debugger, as M-mode would. False if the hart does not have it or it is read-only.
 pub fn csr_write_debug(hart: &mut Hart, number: u16, value: u64) -> bool {
     let Some(csr) = find(&hart.isa, number).filter(|_| !read_only(number)) else { return false };
+    // Here no instruction retires right after the write, as where one executes it.
+    let retired = hart.state.retired;
+    hart.state.retired = retired.wrapping_sub(1);
     (csr.write)(hart, number, value);
+    hart.state.retired = retired;
     true
 }
 

@@ -1,10 +1,8 @@
 //! The board's device tree, derived from its devices.
 
-use std::ops::Range;
-
 use devices::syscon::TestFinisher;
 use emu_core::device::PropValue;
-use firmware::fdt::{Cell, Chosen, Node, Tree};
+use firmware::fdt::{Cell, Node, Tree};
 use frontends::riscv::Model;
 
 use super::super::{Built, cells_64};
@@ -20,10 +18,6 @@ pub struct Description<'a> {
     pub model: &'a Model,
     /// Bytes of memory.
     pub memory: u64,
-    /// The kernel's command line, if there is a kernel.
-    pub bootargs: Option<String>,
-    /// Where the initial RAM disk lies.
-    pub initrd: Option<Range<u64>>,
     /// A seed for the kernel's random numbers.
     pub rng_seed: [u8; 32],
 }
@@ -66,9 +60,7 @@ pub fn tree(about: &Description<'_>) -> Tree {
         }
     }
     root.push(soc);
-    let mut tree = Tree::new(root);
-    Chosen { bootargs: about.bootargs.clone(), initrd: about.initrd.clone() }.apply(&mut tree);
-    tree
+    Tree::new(root)
 }
 
 fn cpus(about: &Description<'_>) -> Node {
