@@ -285,22 +285,22 @@ impl Space {
     /// Places a kernel or firmware; one without addresses of its own goes to `base`.
     fn place_image(&mut self, what: &'static str, image: &Image, base: u64) -> Result<Placed, BootError> {
         let bytes = &image.bytes;
-        let (segments, entry) = match &image.layout {
+        let (segments, entry, movable) = match &image.layout {
             Layout::Flat { memory_size, .. } => {
                 let range = self.add(what, base, *memory_size, Arc::clone(bytes), 0..bytes.len())?;
                 return Ok(Placed { low: range.start, end: range.end, entry: base });
             }
-            Layout::Fixed { segments, entry } => (segments, *entry),
+            Layout::Segments { segments, entry, movable } => (segments, *entry, *movable),
         };
         let low = segments.first().map_or(base, |segment| segment.address);
-        // A Linux kernel that is linked at virtual addresses only: it goes, as a whole, where an image would.
-        let shift = if low >> 63 != 0 { base.wrapping_sub(low) } else { 0 };
+        let move_it = movable && !self.dram.contains(&low);
+        let shift = if move_it { base.wrapping_sub(low) } else { 0 };
         let (low, entry) = (low.wrapping_add(shift), entry.wrapping_add(shift));
         // A linker that was told of no entry point writes one that is nowhere: then it is the beginning.
         let mut placed = Placed { low, end: low, entry: low };
         for segment in segments {
             let address = segment.address.wrapping_add(shift);
-            if shift == 0 && !self.dram.contains(&address) {
+            if !move_it && !self.dram.contains(&address) {
                 return Err(BootError::Outside { what, address, dram: self.dram.clone() });
             }
             let file = segment.file.clone();

@@ -217,12 +217,15 @@ pub enum Layout {
         /// The offset that its header asks for from a 2 MiB boundary; zero if it has none.
         text_offset: u64,
     },
-    /// At the addresses that it names.
-    Fixed {
-        /// The segments, by address; they do not overlap, and there is at least one.
+    /// In segments, at the addresses that they name.
+    Segments {
+        /// By address; they do not overlap, and there is at least one.
         segments: Vec<ElfSegment>,
         /// Where it begins.
         entry: u64,
+        /// Whether it may be moved, as a whole, if its addresses are not memory: it is position independent, or a
+        /// Linux kernel that is linked at virtual addresses and finds out where it is.
+        movable: bool,
     },
 }
 
