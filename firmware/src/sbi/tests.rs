@@ -386,6 +386,28 @@ fn hart_states() {
     }
 }
 
+/// Of several harts that start one at the same time, one succeeds, and the hart starts once.
+#[test]
+fn starts_from_several_harts_at_once() {
+    let sbi = Sbi::new(Config { harts: 5, hardware_ad_updates: false });
+    for _ in 0..200 {
+        sbi.reset();
+        let start = &|caller: usize| {
+            let registers = [4, BASE, caller as u64, 0, 0, 0, 0, HSM];
+            sbi.call(caller, &registers, &mut Mock::new())
+        };
+        let outcomes: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|caller| scope.spawn(move || start(caller))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let winner = outcomes.iter().position(|outcome| *outcome == Outcome::Return { a0: 0, a1: 0 });
+        let refused = Outcome::Return { a0: -6_i64 as u64, a1: 0 };
+        assert_eq!(outcomes.iter().filter(|outcome| **outcome == refused).count(), 3, "{outcomes:?}");
+        assert_eq!(sbi.poll_start(4).map(|entry| entry.a1), winner.map(|caller| caller as u64));
+        assert_eq!(sbi.poll_start(4), None);
+    }
+}
+
 #[test]
 fn hart_arguments() {
     let mut rig = Rig::new(2);
