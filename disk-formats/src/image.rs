@@ -9,6 +9,7 @@ use crate::probe::{Format, PROBE_LEN, Probe, looks_like_image, probe};
 use crate::qcow2::header::Header;
 use crate::qcow2::tables;
 use crate::storage::{ImageFile, Shared};
+use crate::tools::create::CreateOptions;
 use imago::format::builder::FormatCreateBuilder;
 use imago::qcow2::Qcow2;
 use imago::raw::Raw;
@@ -137,18 +138,19 @@ impl Chain {
     }
 
     fn open_raw(&self, host: HostFile, writable: bool, probed: bool) -> Result<Layer> {
-        let open = || {
+        let open = || -> Result<_, Fault> {
             let shared = Shared::new(host.file, &host.path, writable, None)?;
             Ok((FormatAccess::new(Raw::open_image(shared.data(), writable)?), shared))
         };
-        let (image, shared) = open().map_err(|source| Error::io(&host.path, self.op, source))?;
+        let (image, shared) = open().map_err(|fault| fault.of(&host.path, self.op))?;
         let block_device = host.block_device;
         Ok(Layer { image, shared, probed, header: None, backing_size: None, block_device })
     }
 
     fn open_qcow2(&mut self, host: HostFile, purpose: Purpose, probed: bool) -> Result<Layer> {
         let op = self.op;
-        let header = read_header(&host).map_err(|fault| fault.of(&host.path, op))?;
+        let header =
+            read_header(&host, purpose != Purpose::Read).map_err(|fault| fault.of(&host.path, op))?;
         let backing = match &header.backing_file {
             Some(reference) => {
                 Some(self.open_backing(reference, header.backing_format.as_deref(), &host.path)?)
@@ -159,15 +161,16 @@ impl Chain {
 
         let writable = purpose != Purpose::Read;
         let order = (purpose == Purpose::Serve).then_some(&header);
-        let open = || {
+        let open = || -> Result<_, Fault> {
             let shared = Shared::new(host.file, &host.path, writable, order)?;
-            let mut qcow2 = Qcow2::<ImageFile>::open_image(shared.metadata(), writable)?;
+            let mut qcow2 =
+                Qcow2::<ImageFile>::open_image(shared.metadata(), writable).map_err(image_fault)?;
             // A second handle on the same file, so that data can be told from metadata.
             qcow2.set_data_file(order.map(|_| shared.data()));
             qcow2.set_backing(backing.map(|layer| layer.image));
             Ok((FormatAccess::new(qcow2), shared))
         };
-        let (image, shared) = open().map_err(|source| image_fault(source).of(&host.path, op))?;
+        let (image, shared) = open().map_err(|fault| fault.of(&host.path, op))?;
         Ok(Layer {
             image,
             shared,
@@ -194,11 +197,11 @@ impl Chain {
 }
 
 /// Reads the header of a QCOW2 image and checks all that imago takes for granted.
-fn read_header(host: &HostFile) -> Result<Header, Fault> {
+fn read_header(host: &HostFile, writable: bool) -> Result<Header, Fault> {
     let header = Header::read(&host.file)?;
     header.check_features()?;
     header.check_layout(host.len)?;
-    tables::check(&host.file, &header, host.len)?;
+    tables::check(&host.file, &header, host.len, writable)?;
     Ok(header)
 }
 
@@ -219,6 +222,8 @@ pub(crate) struct ImageDisk {
     read_only: bool,
     /// Writes are worth being made durable.
     durable: bool,
+    /// The disk is smaller than a cluster, for which imago's zeroing miscalculates.
+    tiny: bool,
     /// Raw by probing only: the first sector must not start to look like another format.
     guard_head: bool,
     /// Shared for what may run at the same time; exclusive for what frees clusters under the feet of it.
@@ -228,25 +233,40 @@ pub(crate) struct ImageDisk {
 
 /// Most that is zeroed or discarded under one exclusive lock, in bytes, to let other accesses in between.
 const EXCLUSIVE_PIECE: u64 = 1 << 30;
+/// Most metadata that waits in memory for a flush, in bytes.
+const MAX_HELD: u64 = 32 << 20;
 const ZEROES: &[u8] = &[0; 64 << 10];
 
 impl ImageDisk {
     pub(crate) fn open(options: &DiskOptions) -> Result<Self> {
         let served = !options.read_only && !options.snapshot;
-        let purpose = if served { Purpose::Serve } else { Purpose::Read };
+        Self::open_for(options, if served { Purpose::Serve } else { Purpose::Read })
+    }
+
+    pub(crate) fn open_for(options: &DiskOptions, purpose: Purpose) -> Result<Self> {
+        let served = purpose != Purpose::Read;
         let layer = Layer::open(options, purpose, Op::Open)?;
         let size = layer.image.size();
         let format = if layer.header.is_some() { Format::Qcow2 } else { Format::Raw };
         let guard_head = served && layer.probed && layer.header.is_none();
+        let cluster_size = match &layer.header {
+            _ if options.snapshot => CreateOptions::DEFAULT_CLUSTER_SIZE,
+            Some(header) => header.cluster_size(),
+            None => 1,
+        };
         let (image, shared) = if options.snapshot && !options.read_only {
-            throw_away_overlay(layer, options).map_err(|source| {
-                let text = format!("the temporary file for the snapshot: {source}");
-                Error::io(&options.path, Op::Open, io::Error::new(source.kind(), text))
+            throw_away_overlay(layer, options).map_err(|fault| match fault {
+                Fault::Io(source) => {
+                    let text = format!("the temporary file for the snapshot: {source}");
+                    Error::io(&options.path, Op::Open, io::Error::new(source.kind(), text))
+                }
+                fault => fault.of(&options.path, Op::Open),
             })?
         } else {
             (layer.image, layer.shared)
         };
         Ok(ImageDisk {
+            tiny: size < cluster_size,
             path: options.path.clone(),
             format,
             size,
@@ -263,8 +283,18 @@ impl ImageDisk {
         self.format
     }
 
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     fn error(&self, op: Op, offset: u64, source: io::Error) -> Error {
         image_fault(source).of(&self.path, op).at(offset)
+    }
+
+    /// Flushes if much metadata waits in memory for that.
+    fn limit_memory(&self) -> Result<()> {
+        if self.shared.held() > MAX_HELD { self.flush() } else { Ok(()) }
     }
 
     /// Writes zeroes as data, for images that have no other way.
@@ -295,7 +325,7 @@ impl ImageDisk {
 }
 
 /// Puts an overlay in an unlinked temporary file over an image.
-fn throw_away_overlay(base: Layer, options: &DiskOptions) -> io::Result<(Image, Arc<Shared>)> {
+fn throw_away_overlay(base: Layer, options: &DiskOptions) -> Result<(Image, Arc<Shared>), Fault> {
     let file = match &options.temp_dir {
         Some(dir) => tempfile::tempfile_in(dir)?,
         None => tempfile::tempfile()?,
@@ -308,6 +338,14 @@ fn throw_away_overlay(base: Layer, options: &DiskOptions) -> io::Result<(Image, 
             Ok(Qcow2::builder(file).backing(Some(base.image)))
         })?;
     Ok((FormatAccess::new(overlay), shared))
+}
+
+impl Drop for ImageDisk {
+    fn drop(&mut self) {
+        if let Err(error) = self.flush() {
+            tracing::error!("{error}");
+        }
+    }
 }
 
 impl Disk for ImageDisk {
@@ -333,7 +371,8 @@ impl Disk for ImageDisk {
         if self.guard_head && offset < PROBE_LEN as u64 {
             return self.write_head(offset, data);
         }
-        self.image.read().write(data, offset).map_err(|source| self.error(Op::Write, offset, source))
+        self.image.read().write(data, offset).map_err(|source| self.error(Op::Write, offset, source))?;
+        self.limit_memory()
     }
 
     fn flush(&self) -> Result<()> {
@@ -341,8 +380,9 @@ impl Disk for ImageDisk {
             return Ok(());
         }
         let flush = || {
-            self.image.read().flush()?;
-            self.shared.sync()
+            let image = self.image.write();
+            image.flush()?;
+            self.shared.commit(image)
         };
         flush().map_err(|source| image_fault(source).of(&self.path, Op::Flush))
     }
@@ -356,13 +396,15 @@ impl Disk for ImageDisk {
                 result => result.map_err(|source| self.error(Op::Discard, offset, source))?,
             }
         }
-        Ok(())
+        self.limit_memory()
     }
 
     fn write_zeroes(&self, offset: u64, len: u64, may_unmap: bool) -> Result<()> {
         self.check_writable(Op::WriteZeroes, offset, len)?;
         for (offset, len) in pieces(offset, len) {
-            let result = if may_unmap {
+            let result = if self.tiny {
+                self.write_plain_zeroes(offset, len)
+            } else if may_unmap {
                 self.image.write().discard_to_zero(offset, len)
             } else {
                 self.image.read().write_zeroes(offset, len)
@@ -375,7 +417,7 @@ impl Disk for ImageDisk {
             }
             .map_err(|source| self.error(Op::WriteZeroes, offset, source))?;
         }
-        Ok(())
+        self.limit_memory()
     }
 }
 

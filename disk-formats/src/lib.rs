@@ -47,6 +47,7 @@ mod file;
 mod guest;
 mod image;
 mod lock;
+mod metadata;
 mod probe;
 mod qcow2;
 mod ram;

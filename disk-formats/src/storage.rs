@@ -1,33 +1,22 @@
-//! The host file under imago, and the order in which writes reach the host's disk.
+//! The host file under imago.
 //!
-//! imago writes refcounts before the table entries that depend on them, which is enough if the process
-//! dies, but it asks for no barrier in between: after a power cut the host may have kept the later write
-//! and lost the earlier. So this layer sits between imago and the file. It is told which accesses are to
-//! metadata (imago gets two handles for one file, one of them as "data file") and puts an `fdatasync`
-//! between writes that must not overtake each other:
-//!
-//! - a table (L2, mostly) refers to data and relies on refcounts: both must be durable before it;
-//! - a refcount block that frees clusters relies on the table that no longer refers to them;
-//! - a pointer (an L1 or refcount table entry, the header) relies on everything before it;
-//! - data may go to a cluster that a table or pointer has just let go of.
-//!
-//! A flush with dirty metadata so costs two `fdatasync`s, like in QEMU; one without costs one.
+//! imago gets two handles on the file of a QCOW2 image that is served to a guest, one of them as if it were
+//! a separate data file. So it can be told here what is data, which goes to the file at once, and what is
+//! metadata, which [`Metadata`] brings there in an order that survives a power cut.
 #![allow(unsafe_code, reason = "imago declares the raw accesses of its Storage trait as unsafe")]
 
+use crate::error::Fault;
+use crate::metadata::{Metadata, Sink};
 use crate::qcow2::header::Header;
-use crate::qcow2::{be64, tables};
 use imago::file::File as InnerFile;
 use imago::io_buffers::{IoVector, IoVectorMut};
 use imago::storage::PreallocateMode;
 use imago::storage::drivers::CommonStorageHelper;
-use imago::{Storage, StorageOpenOptions};
+use imago::{Storage, StorageExt, StorageOpenOptions};
 use parking_lot::Mutex;
-use std::collections::HashSet;
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -39,7 +28,7 @@ enum Role {
     Metadata,
 }
 
-/// A handle on an image's host file.
+/// A handle on an image's host file, for imago.
 #[derive(Debug)]
 pub(crate) struct ImageFile {
     shared: Arc<Shared>,
@@ -51,33 +40,42 @@ pub(crate) struct ImageFile {
 pub(crate) struct Shared {
     inner: InnerFile,
     file: File,
-    /// Present for a writable QCOW2 image whose writes must be ordered.
-    order: Option<Order>,
-    /// A failed `fdatasync` may have dropped dirty pages: nothing after it can be called durable.
+    helper: CommonStorageHelper,
+    /// Metadata on its way into the file, if it is kept in order.
+    metadata: Option<Mutex<Metadata>>,
+    /// Metadata is held that a write of data has to look at.
+    held: AtomicU64,
+    /// Number of writes to the file, and how many of them are known to be durable.
+    writes: AtomicU64,
+    durable: AtomicU64,
+    /// A failed sync may have dropped what it should have written: nothing after it can be called durable.
     lost: AtomicBool,
     #[cfg(test)]
     pub(crate) log: Mutex<Option<Vec<power_cut::Event>>>,
 }
 
 impl Shared {
-    /// Wraps a file that was opened, and stays locked, for an image. `order` is the header of a QCOW2
-    /// image that will be written to, whose writes are then ordered.
+    /// Wraps a file that was opened, and stays locked, for an image. With the header of a QCOW2 image, its
+    /// metadata is kept in order and is in the file only after [`Shared::commit`].
     pub(crate) fn new(
         file: File,
         path: &Path,
         writable: bool,
-        order: Option<&Header>,
-    ) -> io::Result<Arc<Self>> {
+        ordered: Option<&Header>,
+    ) -> Result<Arc<Self>, Fault> {
         let options = StorageOpenOptions::new().filename(path).write(writable);
-        let inner = InnerFile::from_open_file(file.try_clone()?, options)?;
-        let order = match order {
-            Some(header) => Some(Order::new(&file, header)?),
+        let metadata = match ordered {
+            Some(header) => Some(Mutex::new(Metadata::new(&file, header)?)),
             None => None,
         };
         Ok(Arc::new(Shared {
-            inner,
+            inner: InnerFile::from_open_file(file.try_clone()?, options)?,
             file,
-            order,
+            helper: CommonStorageHelper::default(),
+            metadata,
+            held: AtomicU64::new(0),
+            writes: AtomicU64::new(0),
+            durable: AtomicU64::new(0),
             lost: AtomicBool::new(false),
             #[cfg(test)]
             log: Mutex::new(None),
@@ -99,56 +97,53 @@ impl Shared {
         &self.file
     }
 
-    /// Makes everything written so far durable.
-    pub(crate) fn sync(&self) -> io::Result<()> {
-        match &self.order {
-            Some(order) => order.sync(&mut order.state.lock(), || self.sync_file()),
-            None => self.sync_file(),
-        }
+    /// Memory in which metadata waits for a commit, in bytes.
+    pub(crate) fn held(&self) -> u64 {
+        self.held.load(Ordering::Relaxed)
     }
 
-    fn sync_file(&self) -> io::Result<()> {
-        if self.lost.load(Ordering::Relaxed) {
-            return Err(io::Error::other("an earlier flush failed, so data may have been lost"));
-        }
-        #[cfg(test)]
-        self.record(|| power_cut::Event::Sync);
-        self.file.sync_data().inspect_err(|_| self.lost.store(true, Ordering::Relaxed))
+    /// Makes everything durable that imago has written up to the time when it could not be used:
+    /// `exclusive` is given up once what it protects is settled.
+    pub(crate) fn commit<G>(&self, exclusive: G) -> io::Result<()> {
+        let Some(metadata) = &self.metadata else {
+            drop(exclusive);
+            return self.sync();
+        };
+        let mut metadata = metadata.lock();
+        drop(exclusive);
+        let result = metadata.commit(&self.file, self);
+        self.held.store(metadata.held(), Ordering::Release);
+        result
     }
 
-    /// Runs a write of `len` bytes at `offset` by a handle with `role`, in its place in the order.
-    fn ordered(
-        &self,
-        role: Role,
-        offset: u64,
-        len: u64,
-        write: impl FnOnce() -> io::Result<()>,
-    ) -> io::Result<()> {
-        match (&self.order, role) {
-            (None, _) => write(),
-            (Some(order), Role::Data) => {
-                if order.released.load(Ordering::Acquire) {
-                    order.sync(&mut order.state.lock(), || self.sync_file())?;
-                }
-                let result = write();
-                // Even a failed write may have written something.
-                order.data_writes.fetch_add(1, Ordering::Release);
-                result
+    /// Runs a change of data in the file.
+    fn change_data(&self, offset: u64, len: u64, change: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        if let Some(metadata) = &self.metadata
+            && self.held.load(Ordering::Acquire) > 0
+        {
+            let mut metadata = metadata.lock();
+            if metadata.released() {
+                metadata.release(&self.file, self)?;
             }
-            (Some(order), Role::Metadata) => {
-                let mut state = order.state.lock();
-                let class = state.classify(offset, len);
-                if order.must_sync_before(&state, class) {
-                    order.sync(&mut state, || self.sync_file())?;
-                }
-                state.pending = Some(class);
-                if class != Class::Refblock {
-                    order.released.store(true, Ordering::Release);
-                }
-                write()?;
-                state.follow(&self.file, offset, len)
-            }
+            metadata.forget(offset, len);
+            self.held.store(metadata.held(), Ordering::Release);
         }
+        let result = change();
+        // Even if it failed, something may have been written.
+        self.writes.fetch_add(1, Ordering::Release);
+        result
+    }
+
+    fn write_metadata(&self, metadata: &Mutex<Metadata>, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut metadata = metadata.lock();
+        let result = metadata.write(&self.file, offset, bytes);
+        self.held.store(metadata.held(), Ordering::Release);
+        result
+    }
+
+    /// Where metadata is kept, if this access belongs there.
+    fn kept(&self, role: Role) -> Option<&Mutex<Metadata>> {
+        self.metadata.as_ref().filter(|_| role == Role::Metadata)
     }
 
     #[cfg(test)]
@@ -159,120 +154,28 @@ impl Shared {
     }
 }
 
-/// Kinds of metadata writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Class {
-    /// A refcount block.
-    Refblock,
-    /// A whole cluster of any other table.
-    Table,
-    /// An entry of a table, or the header.
-    Pointer,
-}
-
-/// What has been written since the last `fdatasync`.
-#[derive(Debug)]
-struct Order {
-    /// Number of data writes so far.
-    data_writes: AtomicU64,
-    /// A table or pointer has been written since the last sync, and may have let go of a cluster.
-    released: AtomicBool,
-    state: Mutex<OrderState>,
-}
-
-#[derive(Debug)]
-struct OrderState {
-    /// Value of `data_writes` that the last sync covers.
-    synced_data: u64,
-    /// Class of the metadata writes since the last sync; never two classes without one in between.
-    pending: Option<Class>,
-    cluster_size: u64,
-    reftable: Range<u64>,
-    refblocks: HashSet<u64>,
-}
-
-impl Order {
-    fn new(file: &File, header: &Header) -> io::Result<Self> {
-        let mut state = OrderState {
-            synced_data: 0,
-            pending: None,
-            cluster_size: header.cluster_size(),
-            reftable: 0..0,
-            refblocks: HashSet::new(),
-        };
-        state.load_reftable(file)?;
-        Ok(Order {
-            data_writes: AtomicU64::new(0),
-            released: AtomicBool::new(false),
-            state: Mutex::new(state),
-        })
+impl Sink for Shared {
+    fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        #[cfg(test)]
+        self.record(|| power_cut::Event::Write(offset, bytes.to_vec()));
+        // Through imago's file, which keeps track of the length.
+        let result = self.inner.write(bytes, offset);
+        self.writes.fetch_add(1, Ordering::Release);
+        result
     }
 
-    fn must_sync_before(&self, state: &OrderState, class: Class) -> bool {
-        let data_pending = self.data_writes.load(Ordering::Acquire) != state.synced_data;
-        match class {
-            Class::Refblock => matches!(state.pending, Some(Class::Table | Class::Pointer)),
-            Class::Table => data_pending || matches!(state.pending, Some(Class::Refblock | Class::Pointer)),
-            Class::Pointer => data_pending || state.pending.is_some(),
+    fn sync(&self) -> io::Result<()> {
+        if self.lost.load(Ordering::Relaxed) {
+            return Err(io::Error::other("an earlier flush failed, so data may have been lost"));
         }
-    }
-
-    fn sync(&self, state: &mut OrderState, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        let data = self.data_writes.load(Ordering::Acquire);
-        sync()?;
-        state.synced_data = data;
-        state.pending = None;
-        self.released.store(false, Ordering::Release);
-        Ok(())
-    }
-}
-
-impl OrderState {
-    fn classify(&self, offset: u64, len: u64) -> Class {
-        if self.refblocks.contains(&offset) && len == self.cluster_size {
-            Class::Refblock
-        } else if offset >= self.cluster_size
-            && offset.is_multiple_of(self.cluster_size)
-            && len >= self.cluster_size
-        {
-            Class::Table
-        } else {
-            Class::Pointer
-        }
-    }
-
-    /// Learns of new refcount blocks from a write that has just been done.
-    fn follow(&mut self, file: &File, offset: u64, len: u64) -> io::Result<()> {
-        if offset < self.cluster_size {
-            return self.load_reftable(file);
-        }
-        let start = offset.max(self.reftable.start);
-        let end = offset.saturating_add(len).min(self.reftable.end);
-        if start >= end {
+        let writes = self.writes.load(Ordering::Acquire);
+        if writes == self.durable.load(Ordering::Acquire) {
             return Ok(());
         }
-        let mut bytes = vec![0; usize::try_from(end - start).map_err(io::Error::other)?];
-        file.read_exact_at(&mut bytes, start)?;
-        self.refblocks.extend(
-            bytes
-                .chunks_exact(8)
-                .map(|entry| be64(entry, 0) & tables::OFFSET_MASK)
-                .filter(|&offset| offset != 0),
-        );
-        Ok(())
-    }
-
-    /// Reads the refcount table if it is not where it was.
-    fn load_reftable(&mut self, file: &File) -> io::Result<()> {
-        let fault = |fault: crate::error::Fault| {
-            io::Error::other(fault.of(Path::new("image"), crate::error::Op::Write))
-        };
-        let header = Header::read(file).map_err(fault)?;
-        let place = header.reftable_offset..header.reftable_offset.saturating_add(header.reftable_bytes());
-        if place != self.reftable {
-            self.refblocks = tables::refblocks(file, &header).map_err(fault)?;
-            self.reftable = place;
-        }
+        #[cfg(test)]
+        self.record(|| power_cut::Event::Sync);
+        self.file.sync_data().inspect_err(|_| self.lost.store(true, Ordering::Relaxed))?;
+        self.durable.fetch_max(writes, Ordering::Release);
         Ok(())
     }
 }
@@ -304,66 +207,70 @@ impl Storage for ImageFile {
         self.shared.inner.size()
     }
 
-    unsafe fn pure_readv(&self, bufv: IoVectorMut<'_>, offset: u64) -> io::Result<()> {
-        // SAFETY: the caller keeps the alignment that we report, which is that of `inner`.
-        unsafe { self.shared.inner.pure_readv(bufv, offset) }
+    unsafe fn pure_readv(&self, mut bufv: IoVectorMut<'_>, offset: u64) -> io::Result<()> {
+        let Some(metadata) = self.shared.kept(self.role) else {
+            return self.shared.inner.readv(bufv, offset);
+        };
+        let mut bytes = vec![0; usize::try_from(bufv.len()).map_err(io::Error::other)?];
+        metadata.lock().read(&self.shared.file, offset, &mut bytes)?;
+        bufv.copy_from_slice(&bytes);
+        Ok(())
     }
 
     unsafe fn pure_writev(&self, bufv: IoVector<'_>, offset: u64) -> io::Result<()> {
-        let len = bufv.len();
-        #[cfg(test)]
-        let data = power_cut::bytes(&bufv);
-        self.shared.ordered(self.role, offset, len, || {
+        if let Some(metadata) = self.shared.kept(self.role) {
+            let mut bytes = vec![0; usize::try_from(bufv.len()).map_err(io::Error::other)?];
+            bufv.copy_into_slice(&mut bytes);
+            return self.shared.write_metadata(metadata, offset, &bytes);
+        }
+        self.shared.change_data(offset, bufv.len(), || {
             #[cfg(test)]
-            self.shared.record(|| power_cut::Event::Write(offset, data));
-            // SAFETY: alignment as above; imago's write blockers of this range are held around the call,
-            // and they are those of `inner`, which all handles share.
-            unsafe { self.shared.inner.pure_writev(bufv, offset) }
+            self.shared.record(|| power_cut::Event::Write(offset, power_cut::bytes(&bufv)));
+            self.shared.inner.writev(bufv, offset)
         })
     }
 
     unsafe fn pure_write_zeroes(&self, offset: u64, length: u64) -> io::Result<()> {
-        self.shared.ordered(self.role, offset, length, || {
+        if self.shared.kept(self.role).is_some() {
+            // Only preallocation does that, which is for tools.
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        self.shared.change_data(offset, length, || {
             #[cfg(test)]
             self.shared.record(|| power_cut::Event::Write(offset, vec![0; length as usize]));
-            // SAFETY: as for `pure_writev`.
-            unsafe { self.shared.inner.pure_write_zeroes(offset, length) }
+            self.shared.inner.write_zeroes(offset, length)
         })
     }
 
     unsafe fn pure_write_allocated_zeroes(&self, offset: u64, length: u64) -> io::Result<()> {
-        self.shared.ordered(self.role, offset, length, || {
-            #[cfg(test)]
-            self.shared.record(|| power_cut::Event::Write(offset, vec![0; length as usize]));
-            // SAFETY: as for `pure_writev`.
-            unsafe { self.shared.inner.pure_write_allocated_zeroes(offset, length) }
-        })
+        if self.shared.kept(self.role).is_some() {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        self.shared.change_data(offset, length, || self.shared.inner.write_allocated_zeroes(offset, length))
     }
 
     unsafe fn pure_discard(&self, offset: u64, length: u64) -> io::Result<()> {
-        self.shared.ordered(self.role, offset, length, || {
-            #[cfg(test)]
-            self.shared.record(|| power_cut::Event::Write(offset, vec![0; length as usize]));
-            // SAFETY: as for `pure_writev`.
-            unsafe { self.shared.inner.pure_discard(offset, length) }
-        })
+        if self.shared.kept(self.role).is_some() {
+            return Ok(());
+        }
+        self.shared.change_data(offset, length, || self.shared.inner.discard(offset, length))
     }
 
     fn flush(&self) -> io::Result<()> {
         self.shared.inner.flush()
     }
 
+    /// Never called: [`Shared::commit`] is.
     fn sync(&self) -> io::Result<()> {
         self.shared.sync()
     }
 
     unsafe fn invalidate_cache(&self) -> io::Result<()> {
-        // SAFETY: the caller vouches for the state of the file; there is no cache here.
-        unsafe { self.shared.inner.invalidate_cache() }
+        Ok(())
     }
 
     fn get_storage_helper(&self) -> &CommonStorageHelper {
-        self.shared.inner.get_storage_helper()
+        &self.shared.helper
     }
 
     fn resize(&self, new_size: u64, mode: PreallocateMode) -> io::Result<()> {

@@ -3,4 +3,5 @@
 //! It depends on `emu-core` alone. Each module holds one instruction set; start with its `mod.rs`, then the tables
 //! (`*.dec`), then `lift`.
 
+pub mod decode;
 pub mod riscv;

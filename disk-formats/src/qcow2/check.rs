@@ -9,7 +9,7 @@
 //! time is bounded by what the file really holds.
 
 use super::header::{AUTOCLEAR_BITMAPS, Header, incompatible};
-use super::tables::{COPIED, OFFSET_MASK, read_table};
+use super::tables::{COPIED, OFFSET_MASK, read_table, refcount_at};
 use super::{be32, be64};
 use crate::error::{ErrorKind, Fault};
 use crate::file::{next_data, read_some};
@@ -465,40 +465,5 @@ impl Checker<'_> {
             }
         }
         Ok(())
-    }
-}
-
-/// A refcount in a block; those narrower than a byte start at its low bits.
-fn refcount_at(block: &[u8], order: u32, index: u64) -> u64 {
-    let index = index as usize;
-    let byte = |at: usize| u64::from(block.get(at).copied().unwrap_or(0));
-    match order {
-        0..=2 => {
-            let bits = 1 << order;
-            let per_byte = 8 / bits;
-            byte(index / per_byte) >> (index % per_byte * bits) & ((1 << bits) - 1)
-        }
-        order => {
-            let bytes = 1 << (order - 3);
-            (0..bytes).fold(0, |value, n| value << 8 | byte(index * bytes + n))
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn refcounts_of_all_widths() {
-        let block = [0b1001_0110, 0x12, 0x34, 0x56, 0x78, 0x9a, 0xbc, 0xde];
-        let all = |order, n| (0..n).map(|i| refcount_at(&block, order, i)).collect::<Vec<_>>();
-        assert_eq!(all(0, 8), [0, 1, 1, 0, 1, 0, 0, 1]);
-        assert_eq!(all(1, 4), [0b10, 0b01, 0b01, 0b10]);
-        assert_eq!(all(2, 4), [0b0110, 0b1001, 2, 1]);
-        assert_eq!(all(3, 2), [0b1001_0110, 0x12]);
-        assert_eq!(all(4, 2), [0x9612, 0x3456]);
-        assert_eq!(all(5, 2), [0x9612_3456, 0x789a_bcde]);
-        assert_eq!(all(6, 2), [0x9612_3456_789a_bcde, 0]);
     }
 }

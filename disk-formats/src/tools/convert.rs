@@ -2,7 +2,7 @@
 
 use super::create::format_qcow2;
 use super::{check_cluster_size, check_size};
-use crate::error::{Error, ErrorKind, Op, Result};
+use crate::error::{Error, ErrorKind, Fault, Op, Result};
 use crate::file::{next_data, parent, sync_parent};
 use crate::image::{DiskOptions, Image, Layer, Purpose};
 use crate::probe::Format;
@@ -78,7 +78,7 @@ pub fn convert(
         Format::Raw => open_raw(file, target, new_size),
         Format::Qcow2 => format_qcow2(file, target, new_size, options.cluster_size, None),
     }
-    .map_err(fail)?;
+    .map_err(|fault| fault.of(target, Op::Convert))?;
 
     let mut buffer = Vec::new();
     let mut at = 0;
@@ -107,7 +107,7 @@ pub fn convert(
     Ok(())
 }
 
-fn open_raw(file: std::fs::File, path: &Path, size: u64) -> io::Result<(Image, Arc<Shared>)> {
+fn open_raw(file: std::fs::File, path: &Path, size: u64) -> Result<(Image, Arc<Shared>), Fault> {
     file.set_len(size)?;
     let shared = Shared::new(file, path, true, None)?;
     let raw = Raw::builder(shared.data()).write(true).open(DenyImplicitOpenGate::default())?;

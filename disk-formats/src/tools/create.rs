@@ -3,7 +3,7 @@
 use super::{check_cluster_size, check_size};
 use crate::error::{Error, ErrorKind, Fault, Op, Result};
 use crate::file::{parent, sync_parent};
-use crate::image::{DiskOptions, ImageDisk};
+use crate::image::{DiskOptions, Image, ImageDisk};
 use crate::probe::Format;
 use crate::storage::{ImageFile, Shared};
 use crate::{Disk, lock};
@@ -118,7 +118,7 @@ pub(crate) fn format_qcow2(
     size: u64,
     cluster_size: u64,
     backing: Option<(String, Format)>,
-) -> io::Result<(crate::image::Image, Arc<Shared>)> {
+) -> Result<(Image, Arc<Shared>), Fault> {
     let shared = Shared::new(file, path, true, None)?;
     let cluster_size = usize::try_from(cluster_size).map_err(io::Error::other)?;
     let mut builder =

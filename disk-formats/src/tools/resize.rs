@@ -50,7 +50,7 @@ pub fn resize(image: &DiskOptions, options: ResizeOptions) -> Result<()> {
     let result = if new < old { layer.image.resize_shrink(new) } else { grow(&layer, old, new) };
     result
         .and_then(|()| layer.image.flush())
-        .and_then(|()| layer.shared.sync())
+        .and_then(|()| layer.shared.commit(()))
         .map_err(|source| Error::io(&image.path, Op::Resize, source))
 }
 

@@ -20,6 +20,9 @@ impl<I: Isa> Vcpu<I> {
     #[inline]
     pub fn load(&mut self, ty: Ty, attr: MemAttr, va: u64) -> Result<u64, Stop> {
         let view = attr.view;
+        if attr.exclusive {
+            self.check_exclusive(view, va, ty.bytes())?;
+        }
         let value = match ty.bytes() {
             1 => u64::from(self.load_unit::<u8>(view, va)?),
             2 => u64::from(self.load_unit::<u16>(view, va)?),
@@ -142,8 +145,8 @@ impl<I: Isa> Vcpu<I> {
             self.probe(view, va, Access::Read)?;
             self.probe(view, next_page(va), Access::Read)?;
             let mut value = 0;
-            for i in (0..T::BYTES as u64).rev() {
-                value = value << 8 | u64::from(self.load_unit::<u8>(view, va.wrapping_add(i))?);
+            for i in 0..T::BYTES as u64 {
+                value |= u64::from(self.load_unit::<u8>(view, va.wrapping_add(i))?) << (8 * i);
             }
             return Ok(T::from_u64(value));
         }
@@ -186,6 +189,17 @@ impl<I: Isa> Vcpu<I> {
         }
     }
 
+    /// Checks that the load of an exclusive sequence is aligned and finds memory.
+    fn check_exclusive(&mut self, view: View, va: u64, bytes: usize) -> Result<(), Stop> {
+        if !va.is_multiple_of(bytes as u64) {
+            return Err(self.isa.misaligned(va, Access::Read).into());
+        }
+        match self.place(view, va, bytes, Access::Read)? {
+            Place::Ram(_) => Ok(()),
+            Place::Device(_) => Err(self.isa.access_fault(va, Access::Read).into()),
+        }
+    }
+
     /// Where an aligned atomic access ends up; devices have no atomics.
     fn atomic_place(&mut self, view: View, va: u64, bytes: usize) -> Result<usize, Stop> {
         if !va.is_multiple_of(bytes as u64) {
@@ -205,7 +219,7 @@ impl<I: Isa> Vcpu<I> {
         if let Some(offset) = self.mmu.lookup(view, va, bytes, access) {
             return Ok(Place::Ram(offset));
         }
-        let translation = I::translate(self, va, access, view)?;
+        let translation = I::translate(self, va, bytes, access, view)?;
         let ram = self.bus.ram();
         let Some(offset) = ram.offset_of(translation.pa, bytes as u64) else {
             return Ok(Place::Device(translation.pa));

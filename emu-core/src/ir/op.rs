@@ -113,6 +113,13 @@ const CC: &[Field] = &[(0, 4, Cc::NAMES)];
 const COND: &[Field] = &[(0, 4, NzcvCond::NAMES)];
 const MEM: &[Field] =
     &[(0, 2, View::NAMES), (2, 1, &["", "sext"]), (3, 1, &["", "acq"]), (4, 1, &["", "rel"])];
+const LOAD: &[Field] = &[
+    (0, 2, View::NAMES),
+    (2, 1, &["", "sext"]),
+    (3, 1, &["", "acq"]),
+    (4, 1, &["", "rel"]),
+    (5, 1, &["", "excl"]),
+];
 const AMO: &[Field] = &[
     (8, 4, AmoOp::NAMES),
     (0, 2, View::NAMES),
@@ -301,7 +308,7 @@ ops! {
     Pc "pc" One I () true NONE Pure;
 
     /// The unit at virtual address `a + imm`.
-    Load "load" Memory T (I) true MEM Load;
+    Load "load" Memory T (I) true LOAD Load;
     /// Stores `b` at virtual address `a + imm`.
     Store "store" Memory Absent (I, T) true MEM Store;
     /// Replaces the unit at `a` by a function of it and `b`; the old value. Misaligned addresses fault.

@@ -348,17 +348,25 @@ pub struct MemAttr {
     pub acquire: bool,
     /// This access is performed after all earlier ones.
     pub release: bool,
+    /// A load that begins an exclusive sequence (LR, LDXR): like an atomic access it faults if it is misaligned or finds a
+    /// device, though as a read.
+    pub exclusive: bool,
 }
 
 impl MemAttr {
     /// An unordered, zero-extending access with the current rights.
-    pub const PLAIN: Self = Self { view: View::Current, signed: false, acquire: false, release: false };
+    pub const PLAIN: Self =
+        Self { view: View::Current, signed: false, acquire: false, release: false, exclusive: false };
     /// The same, sign-extending.
     pub const SIGNED: Self = Self { signed: true, ..Self::PLAIN };
 
     /// The packed form.
     pub const fn bits(self) -> u16 {
-        self.view as u16 | (self.signed as u16) << 2 | (self.acquire as u16) << 3 | (self.release as u16) << 4
+        self.view as u16
+            | (self.signed as u16) << 2
+            | (self.acquire as u16) << 3
+            | (self.release as u16) << 4
+            | (self.exclusive as u16) << 5
     }
 
     /// Unpacks.
@@ -368,6 +376,7 @@ impl MemAttr {
             signed: bits & 4 != 0,
             acquire: bits & 8 != 0,
             release: bits & 16 != 0,
+            exclusive: bits & 32 != 0,
         }
     }
 }

@@ -67,8 +67,7 @@ const KERNEL_RELEASE: &str = "Kernel-Release";
 impl Recipe {
     /// Changes whenever the same packages would give other files.
     pub fn revision(&self) -> String {
-        let parts =
-            format!("{} {self:?} {} {}", env!("CARGO_PKG_VERSION"), initramfs::INIT, initramfs::UDHCPC);
+        let parts = format!("{} {self:?} {:?}", env!("CARGO_PKG_VERSION"), initramfs::SCRIPTS);
         Sha256Hex::of(parts.as_bytes()).to_string()
     }
 

@@ -175,6 +175,14 @@ impl Store {
     }
 }
 
+// What the tests of this crate and those of its public interface both make.
+#[cfg(test)]
+#[path = "../tests/support/keys.rs"]
+mod test_keys;
+#[cfg(test)]
+#[path = "../tests/support/packages.rs"]
+mod test_packages;
+
 #[cfg(test)]
 mod tests {
     /// Calls a parser with hostile inputs: random bytes, and `valid` cut off, changed and repeated. The sequence

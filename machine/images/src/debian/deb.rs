@@ -78,7 +78,7 @@ pub fn read_files(deb: impl Read, what: &str, wanted: impl Fn(&str) -> bool) -> 
         }
         let size = entry.size();
         if size > FILE_LIMIT {
-            return Err(Error::TooLarge { what: format!("`{path}` in {what}"), limit: FILE_LIMIT });
+            return Err(Error::too_large(format!("`{path}` in {what}"), FILE_LIMIT));
         }
         let executable = entry.header().mode().map_err(unreadable)? & 0o111 != 0;
         let mut content = Vec::new();
@@ -97,7 +97,7 @@ pub fn unxz(bytes: &[u8], limit: u64, what: &str) -> Result<Vec<u8>> {
     let mut reader = xz_reader(bytes).take(limit + 1);
     reader.read_to_end(&mut content).map_err(|e| Error::malformed(what, e.to_string()))?;
     if content.len() as u64 > limit {
-        return Err(Error::TooLarge { what: what.to_owned(), limit });
+        return Err(Error::too_large(what, limit));
     }
     Ok(content)
 }
