@@ -1,8 +1,8 @@
 //! Where firmware, kernel, initrd and device tree go in memory, and how the harts start.
 //!
-//! [`Placement::new`] decides where everything but the device tree goes, by the [`Rules`] of the board; the device
-//! tree is then written, because it says where the initrd is; [`Placement::finish`] puts it in its place. The
-//! [`BootPlan`] can be carried out again and again, for each reset.
+//! [`Placement::new`] decides where everything but the device tree goes, by the [`Rules`] of the board; the
+//! device tree is then written, because it says where the initrd is; [`Placement::finish`] puts it in its
+//! place. The [`BootPlan`] can be carried out again and again, for each reset.
 
 mod reset_rom;
 #[cfg(test)]
@@ -22,8 +22,8 @@ pub use reset_rom::{FwDynamicInfo, RESET_ROM_SIZE, reset_rom};
 /// A board's rules. All sizes and offsets are in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// How much memory the built-in firmware is taken to fill from the beginning of DRAM: it needs none, but what
-    /// comes after it is linked for this address.
+    /// How much memory the built-in firmware is taken to fill from the beginning of DRAM: it needs none, but
+    /// what comes after it is linked for this address.
     pub builtin_firmware: u64,
     /// The boundary at which a kernel without addresses of its own goes, above the firmware.
     pub kernel_align: u64,
@@ -112,8 +112,8 @@ pub enum BootError {
 /// How the harts start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// With the built-in firmware: the boot hart enters `entry` in S-mode with `a1` = `fdt`, by [`crate::sbi::Sbi::boot`]; the
-    /// others are stopped.
+    /// With the built-in firmware: the boot hart enters `entry` in S-mode with `a1` = `fdt`, by
+    /// [`crate::sbi::Sbi::boot`]; the others are stopped.
     Supervisor {
         /// The kernel's first instruction.
         entry: u64,
@@ -193,8 +193,8 @@ impl Placement {
         let kernel_base = firmware_end.checked_next_multiple_of(rules.kernel_align).unwrap_or(u64::MAX);
         let kernel = kernel.map(|kernel| space.place_image("the kernel", kernel, kernel_base)).transpose()?;
 
-        // A firmware enters a kernel at its lowest address, whatever its ELF entry point: firmwares that carry their
-        // kernel with them do so too, and kernels are built for that.
+        // A firmware enters a kernel at its lowest address, whatever its ELF entry point: firmwares that
+        // carry their kernel with them do so too, and kernels are built for that.
         let mode = match (first, &kernel) {
             (Some(firmware), kernel) => {
                 let next_address = kernel.as_ref().map_or(0, |kernel| kernel.low);
@@ -313,8 +313,8 @@ impl Space {
         Ok(placed)
     }
 
-    /// Places the initrd at its usual place above `low`, the kernel's beginning; where it does not fit there, or the
-    /// kernel is in the way, right behind the kernel's `end`.
+    /// Places the initrd at its usual place above `low`, the kernel's beginning; where it does not fit there,
+    /// or the kernel is in the way, right behind the kernel's `end`.
     fn place_initrd(&mut self, initrd: Vec<u8>, low: u64, end: u64) -> Result<Range<u64>, BootError> {
         const WHAT: &str = "the initrd";
         let size = initrd.len() as u64;

@@ -170,7 +170,8 @@ fn what_cannot_be_booted() {
     );
     assert_eq!(
         error(64, &Firmware::Builtin, Some(riscv_image(100, u64::MAX))),
-        "the kernel needs 17592186044416 MiB of memory above 0x80200000 but the machine has 64 MiB: use --memory"
+        "the kernel needs 17592186044416 MiB of memory above 0x80200000 but the machine has 64 MiB: \
+         use --memory"
     );
     assert_eq!(
         error(64, &Firmware::None, Some(elf(243, 0, &[(0x1000, &[1; 8], 8)]))),
