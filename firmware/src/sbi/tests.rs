@@ -733,13 +733,13 @@ fn firmware_counters() {
         |rig: &mut Rig| -> Vec<_> { counters.iter().map(|&c| rig.call(PMU, 5, &[c]).unwrap()).collect() };
     assert_eq!(read(&mut rig), [0; 9]);
     assert_eq!(rig.call(TIME, 0, &[1]), Ok(0));
-    rig.raw(0, 0, 0, &[1]);
+    assert_eq!(rig.raw(0, 0, 0, &[1]), Outcome::Legacy { a0: 0 });
     assert_eq!(rig.call(IPI, 0, &[0, u64::MAX]), Ok(0)); // to 0 and 1; 2 is stopped
-    rig.raw(1, IPI, 0, &[1, 0]);
+    assert_eq!(rig.raw(1, IPI, 0, &[1, 0]), Outcome::Return { a0: 0, a1: 0 });
     assert_eq!(rig.call(RFENCE, 0, &[0b111, 0]), Ok(0));
     assert_eq!(rig.call(RFENCE, 1, &[0b110, 0, 0, 0]), Ok(0));
     assert_eq!(rig.call(RFENCE, 2, &[0b010, 0, 0, 0, 0]), Ok(0));
-    rig.raw(1, RFENCE, 2, &[0b001, 0, 0, 0, 0]);
+    assert_eq!(rig.raw(1, RFENCE, 2, &[0b001, 0, 0, 0, 0]), Outcome::Return { a0: 0, a1: 0 });
     assert_eq!(read(&mut rig), [2, 2, 2, 2, 0, 2, 0, 1, 1]);
 
     let timer = counters[0];
