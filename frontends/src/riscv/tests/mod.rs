@@ -1,6 +1,7 @@
 //! Tests of the privileged architecture, on harts without code: what instructions do is called directly.
 
 mod call;
+mod code;
 mod counters;
 mod csr;
 mod fuzz;
