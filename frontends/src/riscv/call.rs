@@ -97,7 +97,8 @@ fn ecall(hart: &mut Hart) -> Result<u64, Stop> {
     Err(Exception::new(cause::ECALL + privilege as u64, 0).into())
 }
 
-/// U-mode may not wait, and neither may S-mode while TW is set: the time that an implementation may let them try is none.
+/// U-mode may not wait, and neither may S-mode while TW is set: the time that an implementation may let them
+/// try is none.
 fn wfi(hart: &mut Hart, instruction: u64) -> Result<u64, Stop> {
     require(supervisor_unless(hart, mstatus::TW), instruction)?;
     if trap::wakes(hart) {
@@ -127,8 +128,8 @@ fn pause(hart: &mut Hart) -> Result<u64, Stop> {
     Err(Stop::Host(HostRequest::Yield))
 }
 
-/// Cache-block operations (Unpriv., "CMO Extensions"). Memory is coherent here, so that the management operations only
-/// check.
+/// Cache-block operations (Unpriv., "CMO Extensions"). Memory is coherent here, so that the management
+/// operations only check.
 fn cbo(hart: &mut Hart, address: u64, operation: u64, instruction: u64) -> Result<u64, Stop> {
     const ZERO: u64 = 4;
     let field = match operation {
