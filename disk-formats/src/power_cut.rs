@@ -1,5 +1,5 @@
 //! Power cuts, played through: whatever a cut leaves of the writes since the last sync, what a flush had
-//! made durable is there, and the structure of the image has at most leaks.
+//! made durable is there, and the next opening puts the image right.
 
 use crate::image::{ImageDisk, Purpose};
 use crate::{CreateOptions, Disk, DiskOptions, Format, check, create};
@@ -114,22 +114,33 @@ fn allowed(log: &[Event], original: &[u8]) -> Vec<Vec<u8>> {
 
 /// What is wrong with an image after a power cut, if anything is.
 fn damage(image: &Path, log: &[Event], original: &[u8]) -> Option<String> {
-    let report = check(image, None).unwrap();
-    // 3 means leaks only.
-    let qemu = Command::new("qemu-img").args(["check", "-f", "qcow2"]).arg(image).output();
-    let qemu = qemu.expect("these tests need qemu-img: install the package qemu-utils").status.code();
-    if report.errors > 0 || !matches!(qemu, Some(0 | 3)) {
-        return Some(format!("structure; qemu-img check returns {qemu:?}, ours is\n{report}"));
-    }
-    let mut content = vec![0; original.len()];
-    if let Err(error) = crate::open(&DiskOptions::new_read_only(image)).unwrap().read_at(0, &mut content) {
-        return Some(error.to_string());
-    }
+    let read = |options: &DiskOptions| {
+        let mut content = vec![0; original.len()];
+        crate::open(options).and_then(|disk| disk.read_at(0, &mut content)).map(|()| content)
+    };
+    let content = match read(&DiskOptions::new_read_only(image)) {
+        Ok(content) => content,
+        Err(error) => return Some(error.to_string()),
+    };
+    let holds = |sector: &[u8], value| sector.iter().all(|byte| *byte == value);
     let wrong = content
         .chunks(SECTOR)
         .zip(allowed(log, original))
-        .position(|(sector, values)| !values.iter().any(|value| sector.iter().all(|byte| byte == value)))?;
-    Some(format!("sector {wrong} was flushed and is lost"))
+        .position(|(sector, values)| !values.iter().any(|value| holds(sector, *value)));
+    if let Some(sector) = wrong {
+        return Some(format!("sector {sector} was flushed and is lost"));
+    }
+    // The next opening for writing puts refcounts right, and nothing else may be wrong.
+    match read(&DiskOptions::new(image)) {
+        Ok(again) if again == content => {}
+        Ok(_) => return Some("another content after the repair".into()),
+        Err(error) => return Some(error.to_string()),
+    }
+    let report = check(image, None).unwrap();
+    let qemu = Command::new("qemu-img").args(["check", "-f", "qcow2"]).arg(image).output();
+    let qemu = qemu.expect("these tests need qemu-img: install the package qemu-utils").status.code();
+    let clean = report.is_clean() && !report.dirty && qemu == Some(0);
+    (!clean).then(|| format!("structure; qemu-img check returns {qemu:?}, ours is\n{report}"))
 }
 
 /// Content that fills each sector with one byte.
@@ -192,7 +203,7 @@ const KINDS: [&str; 5] = ["empty", "many tables", "overlay", "compressed", "snap
 #[test]
 fn nothing_flushed_is_lost() {
     for (seed, kind) in (1..).zip(KINDS) {
-        assert_eq!(cut_power(kind, Purpose::Serve, seed, 30), [""; 0]);
+        assert_eq!(cut_power(kind, Purpose::Write, seed, 30), [""; 0]);
     }
 }
 
@@ -200,7 +211,6 @@ fn nothing_flushed_is_lost() {
 #[test]
 fn without_order_it_is() {
     let damage: Vec<_> =
-        (1..).zip(KINDS).flat_map(|(seed, kind)| cut_power(kind, Purpose::Edit, seed, 20)).collect();
-    println!("{damage:#?}");
-    assert!(!damage.is_empty());
+        (1..).zip(KINDS).flat_map(|(seed, kind)| cut_power(kind, Purpose::Unordered, seed, 20)).collect();
+    assert!(damage.iter().any(|damage| damage.contains("is lost")), "{damage:#?}");
 }
