@@ -9,6 +9,9 @@
 //! 1. data; new L2 tables; new refcount blocks; a new L1 or refcount table; the mark that the image is dirty
 //! 2. refcounts; then all that refers to what is new: the tables that the file has already, the header
 //!
+//! If something new comes to where the file still has something else, because imago has used a cluster
+//! again, the L2 tables go before that.
+//!
 //! A commit follows a flush of imago's caches, while no access is under way. A power cut can leave any part
 //! of step 2 in the file: nothing that was committed before is lost, as clusters that are given up are not
 //! used again before the commit is complete, but refcounts may be wrong. The mark says so, and the next
@@ -76,6 +79,7 @@ const REFERRING: [Kind; 5] = [Kind::Refblock, Kind::RefTable, Kind::Header, Kind
 #[derive(Debug)]
 pub(crate) struct Metadata {
     cluster_size: u64,
+    refcount_order: u32,
     /// Changed clusters by their offset.
     dirty: BTreeMap<u64, Vec<u8>>,
     /// The tables as imago sees them.
@@ -102,6 +106,7 @@ impl Metadata {
     pub(crate) fn new(file: &File, header: &Header) -> Result<Self, Fault> {
         let mut metadata = Metadata {
             cluster_size: header.cluster_size(),
+            refcount_order: header.refcount_order,
             dirty: BTreeMap::new(),
             tables: Tables { l1: 0..0, reftable: 0..0, refblocks: HashSet::new() },
             file_tables: Tables { l1: 0..0, reftable: 0..0, refblocks: HashSet::new() },
@@ -214,6 +219,25 @@ impl Metadata {
 
     /// Does both steps for some kinds.
     fn bring(&mut self, file: &File, sink: &dyn Sink, which: impl Fn(Kind) -> bool) -> io::Result<()> {
+        let is_new = |kind| matches!(kind, Kind::New | Kind::NewL2);
+        for &cluster in self.dirty.keys() {
+            let kind = self.kind(cluster);
+            if is_new(kind) && which(kind) && self.is_used_in_file(file, cluster)? {
+                self.write_both(file, sink, |kind| kind == Kind::L2)?;
+                break;
+            }
+        }
+        self.write_both(file, sink, &which)?;
+        let done: Vec<_> = self.dirty.keys().copied().filter(|&cluster| which(self.kind(cluster))).collect();
+        for cluster in done {
+            self.dirty.remove(&cluster);
+        }
+        self.file_tables.clone_from(&self.tables);
+        Ok(())
+    }
+
+    /// Writes the clusters of some kinds in both steps.
+    fn write_both(&mut self, file: &File, sink: &dyn Sink, which: impl Fn(Kind) -> bool) -> io::Result<()> {
         // Step 1.
         for kind in [Kind::New, Kind::NewL2].into_iter().filter(|kind| which(*kind)) {
             self.of_kind(kind).try_for_each(|(cluster, content)| sink.write(cluster, content))?;
@@ -238,14 +262,28 @@ impl Metadata {
             }
         }
         sink.sync()?;
-
         self.marked |= mark;
-        let done: Vec<_> = self.dirty.keys().copied().filter(|&cluster| which(self.kind(cluster))).collect();
-        for cluster in done {
-            self.dirty.remove(&cluster);
-        }
-        self.file_tables.clone_from(&self.tables);
         Ok(())
+    }
+
+    /// Whether the refcounts in the file say that a cluster is in use.
+    fn is_used_in_file(&self, file: &File, cluster: u64) -> io::Result<bool> {
+        let index = cluster / self.cluster_size;
+        let per_block = (self.cluster_size * 8) >> self.refcount_order;
+        let reftable = &self.file_tables.reftable;
+        let at = reftable.start.saturating_add(index / per_block * 8);
+        if at >= reftable.end {
+            return Ok(false);
+        }
+        let mut entry = [0; 8];
+        read_zero_padded(file, &mut entry, at)?;
+        let block = be64(&entry, 0) & tables::OFFSET_MASK;
+        if block == 0 {
+            return Ok(false);
+        }
+        let mut refcounts = vec![0; self.cluster_size as usize];
+        read_zero_padded(file, &mut refcounts, block)?;
+        Ok(tables::refcount_at(&refcounts, self.refcount_order, index % per_block) != 0)
     }
 
     /// The clusters of a kind that wait.
