@@ -5,7 +5,11 @@
 //! code is turned into, [`exec`] for how it runs, [`mem`] for what it may reach, [`device`] for the world outside.
 
 pub mod device;
+pub mod exec;
 pub mod fp;
+pub mod interp;
+pub mod ir;
 pub mod mem;
 pub mod sync;
+pub mod testing;
 pub mod time;

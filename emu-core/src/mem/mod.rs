@@ -2,10 +2,12 @@
 
 mod bus;
 mod code_pages;
+mod mmu;
 mod ram;
 
 pub use bus::{Bus, BusBuilder, MapError};
 pub use code_pages::CodePages;
+pub use mmu::{Fill, Flush, Mmu, TlbEntry};
 pub use ram::{DmaTracker, GuestMemory, Ram, RamBuilder, RamError, RamRegion, Scalar};
 
 /// The granule of code tracking and of the smallest translation: 4 KiB.

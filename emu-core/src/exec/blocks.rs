@@ -1,0 +1,288 @@
+//! Lifted blocks: the machine's shared map, and each vCPU's own cache of it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::RwLock;
+
+use super::exit::Exception;
+use super::isa::{Access, FetchCode, Isa};
+use super::vcpu::Vcpu;
+use crate::ir::{Block, BlockBuilder, BlockKey, View};
+use crate::mem::{PAGE_SIZE, Ram};
+use crate::sync::Request;
+
+/// A block as the engine keeps it.
+#[derive(Debug)]
+pub(crate) struct Cached {
+    block: Block,
+    /// Where the page lies that a straddling last instruction reaches into.
+    next_page: Option<usize>,
+}
+
+impl Cached {
+    /// The block itself.
+    #[inline]
+    pub(crate) fn block(&self) -> &Block {
+        &self.block
+    }
+}
+
+#[derive(Default)]
+struct Inner {
+    blocks: HashMap<BlockKey, Arc<Cached>>,
+    /// The keys of blocks that depend on a page, by RAM offset.
+    pages: HashMap<usize, Vec<BlockKey>>,
+}
+
+/// All blocks of one machine. vCPUs share them.
+#[derive(Default)]
+pub struct BlockMap {
+    inner: RwLock<Inner>,
+    /// Counts the times that blocks have been dropped.
+    epoch: AtomicU64,
+}
+
+impl BlockMap {
+    /// Blocks that are kept; beyond that all are dropped and lifted again as they are needed.
+    const MAX_BLOCKS: usize = 200_000;
+
+    /// How many blocks there are.
+    pub fn len(&self) -> usize {
+        self.inner.read().blocks.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn get(&self, key: &BlockKey) -> Option<Arc<Cached>> {
+        self.inner.read().blocks.get(key).cloned()
+    }
+
+    fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::SeqCst)
+    }
+
+    /// Adds a block that was lifted in `epoch`, unless blocks have been dropped since: its code may have changed.
+    fn insert(&self, block: &Arc<Cached>, page: usize, epoch: u64) {
+        let mut inner = self.inner.write();
+        if self.epoch() != epoch {
+            return;
+        }
+        if inner.blocks.len() >= Self::MAX_BLOCKS {
+            *inner = Inner::default();
+            self.epoch.fetch_add(1, Ordering::SeqCst);
+        }
+        let key = block.block.key;
+        if inner.blocks.insert(key, Arc::clone(block)).is_none() {
+            inner.pages.entry(page).or_default().push(key);
+        }
+        if let Some(next) = block.next_page {
+            inner.pages.entry(next).or_default().push(key);
+        }
+    }
+
+    /// Drops the blocks of all pages that have been written since their code was read.
+    fn drop_stale(&self, ram: &Ram) {
+        let mut inner = self.inner.write();
+        let stale = ram.code_pages().take_stale();
+        if stale.is_empty() {
+            return;
+        }
+        for page in stale {
+            for key in inner.pages.remove(&page).unwrap_or_default() {
+                inner.blocks.remove(&key);
+            }
+        }
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Drops everything: the machine has been reset or its memory replaced.
+    pub fn clear(&self) {
+        let mut inner = self.inner.write();
+        *inner = Inner::default();
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// A vCPU's direct-mapped cache of the shared map, by physical address and context.
+pub(super) struct JumpCache {
+    slots: Vec<Option<Arc<Cached>>>,
+    builder: BlockBuilder,
+    epoch: u64,
+}
+
+impl JumpCache {
+    const SLOTS: usize = 1 << 14;
+
+    pub(super) fn new() -> Self {
+        Self { slots: vec![None; Self::SLOTS], builder: BlockBuilder::new(), epoch: 0 }
+    }
+
+    fn index(key: BlockKey) -> usize {
+        let hash = key.pa >> 1 ^ u64::from(key.ctx) << 9 ^ key.pa >> 15;
+        hash as usize % Self::SLOTS
+    }
+}
+
+/// Reads the code of a page for the lifter; see [`FetchCode`].
+pub struct CodeReader<'a> {
+    ram: &'a Ram,
+    page: usize,
+    next: Option<usize>,
+    wants_next: bool,
+}
+
+impl FetchCode for CodeReader<'_> {
+    fn half(&mut self, offset: u32) -> Result<u16, Exception> {
+        let offset = offset as usize;
+        let page = PAGE_SIZE as usize;
+        if offset < page {
+            return Ok(self.ram.load(self.page + offset));
+        }
+        match self.next {
+            Some(next) => Ok(self.ram.load(next + offset % page)),
+            None => {
+                // The run loop translates the next page and tries again, or raises its fault.
+                self.wants_next = true;
+                Err(Exception::new(0, 0))
+            }
+        }
+    }
+}
+
+impl<I: Isa> Vcpu<I> {
+    /// The block at the program counter, lifted if need be, with a ticket for [`Vcpu::return_block`].
+    #[inline]
+    pub(crate) fn take_block(&mut self) -> Result<(Arc<Cached>, u64), Exception> {
+        loop {
+            let pc = self.state.pc;
+            // Lifting may serve a flush, after which the translation must not be used any more.
+            let flushes = self.mmu.flushes;
+            let Some(offset) = self.mmu.lookup(View::Current, pc, 2, Access::Fetch) else {
+                self.fetch_place(pc)?;
+                if self.mmu.lookup(View::Current, pc, 2, Access::Fetch).is_none() {
+                    let cached = Arc::new(self.lift_alone()?);
+                    if self.mmu.flushes == flushes {
+                        // A ticket that is never valid: the block is not kept.
+                        return Ok((cached, !self.jumps.epoch));
+                    }
+                }
+                continue;
+            };
+            let key = BlockKey { pa: offset as u64, ctx: self.mode.ctx };
+            let slot = &mut self.jumps.slots[JumpCache::index(key)];
+            if let Some(cached) = slot.take_if(|cached| cached.block.key == key)
+                && (cached.next_page.is_none() || self.same_next_page(&cached)?)
+            {
+                return Ok((cached, self.jumps.epoch));
+            }
+            let cached = self.find_or_lift(key, usize::MAX)?;
+            if self.mmu.flushes == flushes {
+                return Ok((cached, self.jumps.epoch));
+            }
+        }
+    }
+
+    /// Puts a block that has run back into this vCPU's cache, unless blocks have been dropped meanwhile.
+    #[inline]
+    pub(crate) fn return_block(&mut self, cached: Arc<Cached>, ticket: u64) {
+        if self.jumps.epoch == ticket {
+            let index = JumpCache::index(cached.block.key);
+            self.jumps.slots[index] = Some(cached);
+        }
+    }
+
+    fn same_next_page(&mut self, cached: &Cached) -> Result<bool, Exception> {
+        let next = self.fetch_place((self.state.pc | (PAGE_SIZE - 1)).wrapping_add(1))?;
+        Ok(cached.next_page == Some(next))
+    }
+
+    #[cold]
+    fn find_or_lift(&mut self, key: BlockKey, limit: usize) -> Result<Arc<Cached>, Exception> {
+        if let Some(cached) = self.blocks.get(&key)
+            && (cached.next_page.is_none() || self.same_next_page(&cached)?)
+        {
+            return Ok(cached);
+        }
+        let epoch = self.blocks.epoch();
+        let cached = Arc::new(self.lift(key, limit)?);
+        self.blocks.insert(&cached, page_of(key.pa as usize), epoch);
+        Ok(cached)
+    }
+
+    /// Lifts one block without keeping it: for single steps, where no block but this has this length.
+    pub(crate) fn lift_one(&mut self) -> Result<Block, Exception> {
+        Ok(self.lift_alone()?.block)
+    }
+
+    /// Lifts one instruction and checks that all of it may be fetched. That is how code runs in pages with protection finer
+    /// than the page, too: a longer block could reach beyond what may be executed.
+    fn lift_alone(&mut self) -> Result<Cached, Exception> {
+        let pc = self.state.pc;
+        let offset = self.fetch_place(pc)?;
+        let key = BlockKey { pa: offset as u64, ctx: self.mode.ctx };
+        let cached = self.lift(key, 1)?;
+        let len = cached.block.marks.first().map_or(2, |mark| u64::from(mark.len));
+        for half in (2..len).step_by(2) {
+            self.fetch_place(pc.wrapping_add(half))?;
+        }
+        Ok(cached)
+    }
+
+    fn lift(&mut self, key: BlockKey, limit: usize) -> Result<Cached, Exception> {
+        let offset = key.pa as usize;
+        let page = page_of(offset);
+        self.protect_code(page);
+        let start = (offset - page) as u32;
+        let mut next_page = None;
+        loop {
+            let ram = self.bus.ram();
+            let mut code = CodeReader { ram, page, next: next_page, wants_next: false };
+            let lifted = self.isa.lift(&mut self.jumps.builder, key, start, &mut code, limit);
+            let wants_next = code.wants_next;
+            match lifted {
+                Ok(block) => {
+                    #[cfg(debug_assertions)]
+                    if let Err(error) = crate::ir::verify(&block, I::SLOTS) {
+                        panic!("the lifter made an invalid block: {error}\n{}", block.display(I::SLOTS));
+                    }
+                    let next_page = next_page.filter(|_| block.crosses_page);
+                    return Ok(Cached { block, next_page });
+                }
+                Err(_) if wants_next && next_page.is_none() => {
+                    let va = (self.state.pc | (PAGE_SIZE - 1)).wrapping_add(1);
+                    let next = self.fetch_place(va)?;
+                    self.protect_code(page_of(next));
+                    next_page = Some(page_of(next));
+                }
+                Err(exception) => return Err(exception),
+            }
+        }
+    }
+
+    /// Makes every vCPU's writes to the page at `offset` slow, before its code is read.
+    fn protect_code(&mut self, offset: usize) {
+        if !self.bus.ram().code_pages().mark_code(offset) {
+            return;
+        }
+        self.request(0..self.group().len(), Request::Protect(offset));
+    }
+
+    /// Makes code written before visible to instructions fetched after: `fence.i`, `IC` with its barriers.
+    pub fn sync_code(&mut self) {
+        self.blocks.drop_stale(self.bus.ram());
+        let epoch = self.blocks.epoch();
+        if self.jumps.epoch != epoch {
+            self.jumps.epoch = epoch;
+            self.jumps.slots.fill(None);
+        }
+    }
+}
+
+fn page_of(offset: usize) -> usize {
+    offset & !(PAGE_SIZE as usize - 1)
+}

@@ -1,0 +1,15 @@
+//! How guest code runs: what an instruction set provides ([`Isa`]), what a vCPU is ([`Vcpu`]), and every way out of
+//! guest code ([`Stop`], [`Exit`]).
+
+mod access;
+mod blocks;
+mod exit;
+mod isa;
+mod run_loop;
+mod vcpu;
+
+pub use blocks::{BlockMap, CodeReader};
+pub use exit::{Exception, Exit, HostRequest, Stop};
+pub use isa::{Access, FetchCode, Isa, Mode, Perms, SpaceId, Translation};
+pub use run_loop::{Engine, Limits};
+pub use vcpu::{CpuState, SLOTS, Vcpu, VcpuParts};

@@ -1,0 +1,162 @@
+//! Blocks: runs of operations with one entry, and the closed set of ways in which they end.
+
+use super::op::Op;
+use super::types::{Cc, Ty, Val};
+
+/// One operation with its operands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Inst {
+    /// What it does.
+    pub op: Op,
+    /// In which type.
+    pub ty: Ty,
+    /// The fields that the table lists for the operation.
+    pub attr: u16,
+    /// Where the result goes: a slot or a temporary.
+    pub dst: Val,
+    /// First source.
+    pub a: Val,
+    /// Second source.
+    pub b: Val,
+    /// Third source.
+    pub c: Val,
+    /// The immediate.
+    pub imm: i32,
+}
+
+/// Identifies a block: where its code lies, and what lifting depended on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BlockKey {
+    /// Where the first instruction lies in memory: an offset into the RAM mapping, which stands for its guest-physical
+    /// address one to one.
+    pub pa: u64,
+    /// The front end's context bits: privilege, floating-point state, static rounding mode, …
+    pub ctx: u32,
+}
+
+/// Where a guest instruction begins in a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Index of its first operation. An instruction without operations shares it with the next mark.
+    pub inst: u16,
+    /// Its length in bytes.
+    pub len: u8,
+    /// Its address, from the start of the page in which the block starts.
+    pub offset: i32,
+}
+
+/// What an indirect jump is, so that executors can predict it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hint {
+    /// Nothing is known.
+    Jump,
+    /// A call; it is expected to come back to this offset from the start of the block's page.
+    Call(i32),
+    /// A return to the latest call.
+    Return,
+    /// The context bits may have changed with the jump: predictions by address alone are not valid.
+    Switch,
+}
+
+/// How a block ends. Offsets count from the start of the page in which the block starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Terminal {
+    /// Goes on at `target`.
+    Jump {
+        /// Offset of the next instruction.
+        target: i32,
+        /// The offset that a call is expected to come back to.
+        call: Option<i32>,
+    },
+    /// Goes on at `taken` if the comparison of `a` with `b` holds, else at `fall`.
+    Branch {
+        /// The comparison.
+        cc: Cc,
+        /// Its type.
+        ty: Ty,
+        /// Left operand.
+        a: Val,
+        /// Right operand.
+        b: Val,
+        /// Offset if it holds.
+        taken: i32,
+        /// Offset if it does not.
+        fall: i32,
+    },
+    /// Goes on at virtual address `target`.
+    Indirect {
+        /// The address.
+        target: Val,
+        /// What kind of jump it is.
+        hint: Hint,
+    },
+    /// Goes on at `next`, where the context bits, the translation or the code may have changed.
+    Lookup {
+        /// Offset of the next instruction.
+        next: i32,
+    },
+    /// Raises the front end's exception `cause` with `value`, at the block's last mark.
+    Exception {
+        /// The front end's code.
+        cause: u32,
+        /// What goes with it (trap value, syndrome).
+        value: Val,
+    },
+}
+
+/// A run of guest instructions as operations. Immutable once built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// What identifies it.
+    pub key: BlockKey,
+    /// The operations.
+    pub insts: Box<[Inst]>,
+    /// The constants that operands name.
+    pub consts: Box<[u64]>,
+    /// The guest instructions, in order; at least one.
+    pub marks: Box<[Mark]>,
+    /// How many temporaries there are.
+    pub temps: u16,
+    /// How it ends.
+    pub terminal: Terminal,
+    /// Whether the last instruction reaches into the next virtual page, so that the block is valid only where that page
+    /// is mapped as it was when the block was lifted.
+    pub crosses_page: bool,
+}
+
+impl Block {
+    /// How many guest instructions it holds.
+    pub fn len(&self) -> usize {
+        self.marks.len()
+    }
+
+    /// Whether it holds no instruction; a verified block never does.
+    pub fn is_empty(&self) -> bool {
+        self.marks.is_empty()
+    }
+
+    /// The number of the guest instruction that operation `inst` belongs to.
+    pub fn mark_index(&self, inst: usize) -> usize {
+        self.marks.partition_point(|mark| usize::from(mark.inst) <= inst).saturating_sub(1)
+    }
+
+    /// How many bytes of guest code it was lifted from, counted from its first instruction to the end of its last;
+    /// blocks are lifted from consecutive instructions.
+    pub fn code_len(&self) -> u64 {
+        match (self.marks.first(), self.marks.last()) {
+            (Some(first), Some(last)) => {
+                (i64::from(last.offset) - i64::from(first.offset)) as u64 + u64::from(last.len)
+            }
+            _ => 0,
+        }
+    }
+
+    /// The constant that `val` names; none if it names something else.
+    pub fn constant(&self, val: Val) -> Option<u64> {
+        match val.kind() {
+            super::types::ValKind::Const(n) => self.consts.get(usize::from(n)).copied(),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,379 @@
+//! Cached translations of one vCPU: the soft TLB.
+//!
+//! Translations are kept in *banks*, one for each [`SpaceId`] in use: changing privilege or address space switches banks
+//! and empties none. A bank is direct-mapped and holds 4 KiB entries that lead straight to an offset in the RAM mapping;
+//! pages that are not memory are not cached. Nothing here is shared between vCPUs: a remote flush is a request that the
+//! owner serves (see [`crate::sync`]).
+
+use super::PAGE_SIZE;
+use crate::exec::{Access, Mode, SpaceId};
+use crate::ir::View;
+
+/// Entries in a bank.
+const ENTRIES: usize = 1024;
+/// Banks of one mode that are kept per address space.
+const SPACES_PER_MODE: usize = 8;
+/// No page has this tag.
+const INVALID: u64 = u64::MAX;
+const PAGE_MASK: u64 = !(PAGE_SIZE - 1);
+
+/// One cached translation of a 4 KiB page.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct TlbEntry {
+    /// The page's virtual address if it may be read (in a fetch bank: fetched), else [`u64::MAX`].
+    pub read: u64,
+    /// The page's virtual address if it may be written without further ado, else [`u64::MAX`].
+    pub write: u64,
+    /// What to add to a virtual address to get the offset into the RAM mapping.
+    pub addend: u64,
+    /// Bit 0: valid in every address space.
+    pub flags: u64,
+}
+
+impl TlbEntry {
+    const EMPTY: Self = Self { read: INVALID, write: INVALID, addend: 0, flags: 0 };
+    const GLOBAL: u64 = 1;
+
+    fn page(&self) -> u64 {
+        if self.read == INVALID { self.write } else { self.read }
+    }
+}
+
+/// A mapping larger than 4 KiB of which a bank holds pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Large {
+    base: u64,
+    bits: u8,
+}
+
+/// The translations of one space, for data or for fetches.
+struct Bank {
+    space: SpaceId,
+    fetch: bool,
+    entries: Box<[TlbEntry; ENTRIES]>,
+    /// Larger mappings that entries come from.
+    large: Vec<Large>,
+    /// Entries that are not global, in banks that several address spaces share; see [`Bank::MAX_LOCAL`].
+    local: Vec<u16>,
+    used: u64,
+}
+
+/// Which translations a flush drops. Dropping more than asked for is always right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flush {
+    /// Only those that are not global and belong to this address space.
+    pub asid: Option<u32>,
+    /// Only those of pages in this range of virtual addresses: first byte and last byte.
+    pub range: Option<(u64, u64)>,
+}
+
+impl Flush {
+    /// Everything.
+    pub const ALL: Self = Self { asid: None, range: None };
+}
+
+/// All cached translations of one vCPU.
+pub struct Mmu {
+    banks: Vec<Bank>,
+    data: [usize; View::ALL.len()],
+    fetch: usize,
+    current: Option<Mode>,
+    clock: u64,
+    /// Translations filled in, for statistics.
+    pub fills: u64,
+    /// Flushes done, for statistics.
+    pub flushes: u64,
+}
+
+/// What to fill in: see [`crate::exec::Translation`].
+#[derive(Clone, Copy, Debug)]
+pub struct Fill {
+    /// Any virtual address in the page.
+    pub va: u64,
+    /// Offset of that byte in the RAM mapping.
+    pub offset: usize,
+    /// It may be read (or fetched).
+    pub read: bool,
+    /// It may be written with no slow path.
+    pub write: bool,
+    /// It is valid in every address space.
+    pub global: bool,
+    /// log2 of the mapping's size.
+    pub page_bits: u8,
+}
+
+impl Mmu {
+    /// No translations. [`Mmu::switch`] comes first.
+    #[allow(clippy::new_without_default, reason = "an MMU that was never switched to a mode is of no use")]
+    pub fn new() -> Self {
+        Self { banks: Vec::new(), data: [0; _], fetch: 0, current: None, clock: 0, fills: 0, flushes: 0 }
+    }
+
+    /// Makes the banks of `mode` the current ones.
+    pub fn switch(&mut self, mode: &Mode) {
+        let previous = self.current.replace(*mode);
+        self.clock += 1;
+        if previous.is_none_or(|p| p.fetch != mode.fetch) {
+            self.fetch = self.bank_for(mode.fetch, true);
+        }
+        for (view, space) in mode.data.iter().enumerate() {
+            if previous.is_none_or(|p| p.data[view] != *space) {
+                self.data[view] = self.bank_for(*space, false);
+            }
+        }
+    }
+
+    fn bank_for(&mut self, space: SpaceId, fetch: bool) -> usize {
+        let clock = self.clock;
+        let same_mode = |bank: &Bank| bank.fetch == fetch && bank.space.mode == space.mode;
+        let hit = self
+            .banks
+            .iter()
+            .position(|bank| same_mode(bank) && (!space.per_asid || bank.space.asid == space.asid));
+        let index = match hit {
+            Some(index) => index,
+            None if self.banks.iter().filter(|b| same_mode(b)).count() < SPACES_PER_MODE => {
+                self.banks.push(Bank::new(space, fetch));
+                self.banks.len() - 1
+            }
+            None => {
+                let oldest =
+                    self.banks.iter().enumerate().filter(|(_, b)| same_mode(b)).min_by_key(|(_, b)| b.used);
+                let index = oldest.map_or(0, |(index, _)| index);
+                self.banks[index].clear();
+                index
+            }
+        };
+        let bank = &mut self.banks[index];
+        if !space.per_asid && bank.space.asid != space.asid {
+            bank.drop_local();
+        }
+        bank.space = space;
+        bank.used = clock;
+        index
+    }
+
+    /// The offset in the RAM mapping of `bytes` bytes at `va`, if they lie in one page that is cached for a data access.
+    #[inline]
+    pub fn lookup(&self, view: View, va: u64, bytes: usize, access: Access) -> Option<usize> {
+        let bank = match access {
+            Access::Fetch => self.fetch,
+            _ => self.data[view as usize],
+        };
+        let entry = &self.banks[bank].entries[index(va)];
+        let tag = if access == Access::Write { entry.write } else { entry.read };
+        let fits = (va & !PAGE_MASK) + bytes as u64 <= PAGE_SIZE;
+        (tag == va & PAGE_MASK && fits).then(|| va.wrapping_add(entry.addend) as usize)
+    }
+
+    /// Caches a translation for the data accesses of `view`, or for fetches.
+    pub fn fill(&mut self, view: View, fetch: bool, fill: Fill) {
+        self.fills += 1;
+        let bank = if fetch { self.fetch } else { self.data[view as usize] };
+        self.banks[bank].fill(fill);
+    }
+
+    /// Drops translations.
+    pub fn flush(&mut self, flush: Flush) {
+        self.flushes += 1;
+        for bank in &mut self.banks {
+            bank.flush(flush);
+        }
+    }
+
+    /// Makes the next write to the 4 KiB of memory at `offset` take the slow path.
+    pub fn protect(&mut self, offset: usize) {
+        let page = offset as u64 & PAGE_MASK;
+        for bank in self.banks.iter_mut().filter(|bank| !bank.fetch) {
+            for entry in bank.entries.iter_mut() {
+                if entry.write != INVALID && entry.write.wrapping_add(entry.addend) == page {
+                    entry.write = INVALID;
+                }
+            }
+        }
+    }
+}
+
+#[inline]
+fn index(va: u64) -> usize {
+    (va / PAGE_SIZE) as usize % ENTRIES
+}
+
+impl Bank {
+    /// Entries that are not global and that a shared bank keeps track of; beyond that it is emptied whole.
+    const MAX_LOCAL: usize = 128;
+    /// Large mappings that a bank keeps track of; beyond that an address flush empties it.
+    const MAX_LARGE: usize = 64;
+
+    fn new(space: SpaceId, fetch: bool) -> Self {
+        let entries = Box::new([TlbEntry::EMPTY; ENTRIES]);
+        Self { space, fetch, entries, large: Vec::new(), local: Vec::new(), used: 0 }
+    }
+
+    fn clear(&mut self) {
+        self.entries.fill(TlbEntry::EMPTY);
+        self.large.clear();
+        self.local.clear();
+    }
+
+    /// Drops what is not global.
+    fn drop_local(&mut self) {
+        if self.space.per_asid {
+            for entry in self.entries.iter_mut().filter(|e| e.flags & TlbEntry::GLOBAL == 0) {
+                *entry = TlbEntry::EMPTY;
+            }
+        } else if self.local.len() >= Self::MAX_LOCAL {
+            self.clear();
+        } else {
+            for index in self.local.drain(..) {
+                self.entries[usize::from(index)] = TlbEntry::EMPTY;
+            }
+        }
+    }
+
+    fn fill(&mut self, fill: Fill) {
+        let page = fill.va & PAGE_MASK;
+        let index = index(fill.va);
+        let old = self.entries[index];
+        let addend = (fill.offset as u64 & PAGE_MASK).wrapping_sub(page);
+        let same = old.page() == page && old.addend == addend;
+        self.entries[index] = TlbEntry {
+            read: if fill.read || (same && old.read == page) { page } else { INVALID },
+            write: if fill.write || (same && old.write == page) { page } else { INVALID },
+            addend,
+            flags: if fill.global { TlbEntry::GLOBAL } else { 0 },
+        };
+        if !fill.global && !self.space.per_asid && self.local.len() < Self::MAX_LOCAL {
+            self.local.push(index as u16); // below ENTRIES
+        }
+        if fill.page_bits > 12 && self.large.len() < Self::MAX_LARGE {
+            let large = Large { base: page & range_mask(fill.page_bits), bits: fill.page_bits };
+            if !self.large.contains(&large) {
+                self.large.push(large);
+            }
+        }
+    }
+
+    fn flush(&mut self, flush: Flush) {
+        let local_only = match flush.asid {
+            Some(asid) if asid != self.space.asid => return,
+            asid => asid.is_some(),
+        };
+        let Some((first, last)) = flush.range else {
+            return if local_only { self.drop_local() } else { self.clear() };
+        };
+        let overlaps = |large: &Large| large.base <= last && first <= large.base | !range_mask(large.bits);
+        if self.large.len() >= Self::MAX_LARGE || self.large.iter().any(overlaps) {
+            return self.clear();
+        }
+        let (first, last) = (first & PAGE_MASK, last & PAGE_MASK);
+        if (last.wrapping_sub(first) / PAGE_SIZE) < ENTRIES as u64 {
+            let mut page = first;
+            loop {
+                let entry = &mut self.entries[index(page)];
+                if entry.page() == page {
+                    *entry = TlbEntry::EMPTY;
+                }
+                if page == last {
+                    break;
+                }
+                page = page.wrapping_add(PAGE_SIZE);
+            }
+        } else {
+            for entry in self.entries.iter_mut().filter(|e| (first..=last).contains(&e.page())) {
+                *entry = TlbEntry::EMPTY;
+            }
+        }
+    }
+}
+
+fn range_mask(bits: u8) -> u64 {
+    u64::MAX.checked_shl(u32::from(bits)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(kernel: bool, asid: u32) -> Mode {
+        let space = SpaceId { mode: u8::from(kernel), per_asid: !kernel, asid };
+        Mode { ctx: 0, fetch: space, data: [space; View::ALL.len()] }
+    }
+
+    fn fill(va: u64, offset: usize, global: bool, page_bits: u8) -> Fill {
+        Fill { va, offset, read: true, write: true, global, page_bits }
+    }
+
+    fn read(mmu: &Mmu, va: u64) -> Option<usize> {
+        mmu.lookup(View::Current, va, 8, Access::Read)
+    }
+
+    #[test]
+    fn address_spaces_keep_their_translations() {
+        let mut mmu = Mmu::new();
+        mmu.switch(&mode(false, 1));
+        mmu.fill(View::Current, false, fill(0x1234, 0x5234, false, 12));
+        assert_eq!(read(&mmu, 0x1000), Some(0x5000));
+        assert_eq!(read(&mmu, 0x1ffc), None, "crosses the page");
+        mmu.switch(&mode(false, 2));
+        assert_eq!(read(&mmu, 0x1000), None);
+        mmu.switch(&mode(false, 1));
+        assert_eq!(read(&mmu, 0x1000), Some(0x5000));
+        for asid in 10..18 {
+            mmu.switch(&mode(false, asid));
+        }
+        mmu.switch(&mode(false, 1));
+        assert_eq!(read(&mmu, 0x1000), None, "the least recently used space made room");
+    }
+
+    #[test]
+    fn kernel_translations_survive_unless_local() {
+        let mut mmu = Mmu::new();
+        mmu.switch(&mode(true, 1));
+        mmu.fill(View::Current, false, fill(0x1000, 0x5000, true, 12));
+        mmu.fill(View::Current, false, fill(0x2000, 0x6000, false, 12));
+        mmu.switch(&mode(true, 2));
+        assert_eq!((read(&mmu, 0x1000), read(&mmu, 0x2000)), (Some(0x5000), None));
+    }
+
+    #[test]
+    fn flushes_are_selective() {
+        let mut mmu = Mmu::new();
+        mmu.switch(&mode(false, 1));
+        let refill = |mmu: &mut Mmu| {
+            mmu.fill(View::Current, false, fill(0x1000, 0x5000, true, 12));
+            mmu.fill(View::Current, false, fill(0x2000, 0x6000, false, 12));
+            mmu.fill(View::Current, false, fill(0x3000, 0x7000, false, 12));
+        };
+        let left = |mmu: &Mmu| [0x1000, 0x2000, 0x3000].map(|va| read(mmu, va).is_some());
+        refill(&mut mmu);
+        mmu.flush(Flush { asid: Some(2), range: None });
+        assert_eq!(left(&mmu), [true, true, true]);
+        mmu.flush(Flush { asid: None, range: Some((0x2008, 0x2010)) });
+        assert_eq!(left(&mmu), [true, false, true]);
+        mmu.flush(Flush { asid: Some(1), range: None });
+        assert_eq!(left(&mmu), [true, false, false]);
+        refill(&mut mmu);
+        mmu.flush(Flush { asid: None, range: Some((0x3000, u64::MAX)) });
+        assert_eq!(left(&mmu), [true, true, false]);
+        mmu.fill(View::Current, false, fill(0x20_1000, 0x5000, false, 21));
+        mmu.flush(Flush { asid: None, range: Some((0x3f_f000, 0x3f_f000)) });
+        assert_eq!(read(&mmu, 0x20_1000), None, "the flushed address lies in the same large page");
+        refill(&mut mmu);
+        mmu.flush(Flush::ALL);
+        assert_eq!(left(&mmu), [false, false, false]);
+    }
+
+    #[test]
+    fn protection_is_by_physical_page() {
+        let mut mmu = Mmu::new();
+        mmu.switch(&mode(false, 1));
+        mmu.fill(View::Current, false, fill(0x1000, 0x5000, true, 12));
+        mmu.fill(View::Current, false, fill(0x2000, 0x6000, true, 12));
+        mmu.protect(0x5008);
+        assert_eq!(mmu.lookup(View::Current, 0x1000, 8, Access::Write), None);
+        assert_eq!(read(&mmu, 0x1000), Some(0x5000));
+        assert_eq!(mmu.lookup(View::Current, 0x2000, 8, Access::Write), Some(0x6000));
+    }
+}

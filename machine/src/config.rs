@@ -1,0 +1,151 @@
+//! What a machine is made of: the settings that a command line, a test or a configuration file fills in.
+
+use std::path::PathBuf;
+
+pub use devices::backend::chardev::InputFilter;
+
+/// The guest's instruction set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arch {
+    /// RISC-V, 64 bits, on the `virt` board.
+    Riscv64,
+}
+
+impl Arch {
+    /// The name users type.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Riscv64 => "riscv64",
+        }
+    }
+}
+
+/// What runs before, or instead of, an operating system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Firmware {
+    /// ferry's own firmware interface (SBI): the kernel is entered in supervisor mode.
+    Builtin,
+    /// Nothing: the image is entered in machine mode at the start of memory.
+    None,
+    /// A firmware image, entered in machine mode, that finds the kernel itself.
+    File(PathBuf),
+}
+
+/// What runs guest code.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Accel {
+    /// The fastest that works here.
+    #[default]
+    Auto,
+    /// The interpreter.
+    Interp,
+}
+
+/// The guest's network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NetConfig {
+    /// Address translation in this process.
+    User(devices::backend::net::Config),
+    /// No network card.
+    None,
+}
+
+/// Where the guest's serial console is.
+pub enum Console {
+    /// Standard input and output; the filter sees what is typed first.
+    Stdio(Option<InputFilter>),
+    /// Output goes to a file.
+    File(PathBuf),
+    /// A Unix socket that a terminal program connects to.
+    Unix(PathBuf),
+    /// Nowhere.
+    None,
+    /// A backend of the caller's own, for tests.
+    Backend(std::sync::Arc<dyn devices::backend::chardev::CharBackend>),
+}
+
+/// What to write down while the guest runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TraceConfig {
+    /// Every instruction with the registers it changes.
+    pub exec: bool,
+    /// Every exception and interrupt.
+    pub exceptions: bool,
+    /// Every access to a device.
+    pub mmio: bool,
+    /// Where to; standard error if none is given.
+    pub file: Option<PathBuf>,
+}
+
+impl TraceConfig {
+    /// Whether anything is traced.
+    pub fn any(&self) -> bool {
+        self.exec || self.exceptions || self.mmio
+    }
+}
+
+/// A machine to build.
+pub struct MachineConfig {
+    /// Its instruction set.
+    pub arch: Arch,
+    /// How many harts: 1 to 8.
+    pub cpus: usize,
+    /// Bytes of memory, a multiple of 2 MiB.
+    pub memory: u64,
+    /// The CPU model; the default one if none is given.
+    pub cpu: Option<String>,
+    /// What runs first.
+    pub firmware: Firmware,
+    /// The kernel, or with [`Firmware::None`] the program.
+    pub kernel: Option<PathBuf>,
+    /// The initial RAM disk.
+    pub initrd: Option<PathBuf>,
+    /// The kernel's command line.
+    pub append: String,
+    /// A device tree in place of the board's own.
+    pub dtb: Option<PathBuf>,
+    /// Disks, in the order in which the guest finds them.
+    pub disks: Vec<disk_formats::DiskOptions>,
+    /// The network.
+    pub net: NetConfig,
+    /// The console.
+    pub console: Console,
+    /// What runs guest code.
+    pub accel: Accel,
+    /// A guest that reboots ends instead.
+    pub no_reboot: bool,
+    /// virtio devices have the legacy register layout (version 1).
+    pub virtio_legacy: bool,
+    /// The interrupt block at 0x200_0000 is an ACLINT with supervisor software interrupts, instead of a CLINT.
+    pub aclint: bool,
+    /// What to trace.
+    pub trace: TraceConfig,
+    /// Where to wait for a debugger.
+    pub gdb: Option<String>,
+}
+
+impl MachineConfig {
+    /// One hart, 1 GiB of memory, no devices but the board's own, no console.
+    pub fn new(arch: Arch) -> Self {
+        Self {
+            arch,
+            cpus: 1,
+            memory: 1 << 30,
+            cpu: None,
+            firmware: Firmware::Builtin,
+            kernel: None,
+            initrd: None,
+            append: String::new(),
+            dtb: None,
+            disks: Vec::new(),
+            net: NetConfig::None,
+            console: Console::None,
+            accel: Accel::Auto,
+            no_reboot: false,
+            virtio_legacy: false,
+            aclint: false,
+            trace: TraceConfig::default(),
+            gdb: None,
+        }
+    }
+}
