@@ -55,6 +55,10 @@ pub fn all() -> &'static [Rom] {
         rom!("smepmp", harts: [1, 4], append: "", seconds: 60),
         rom!("paging", harts: [1, 4], append: "", seconds: 60),
         rom!("interrupts", harts: [1, 4], append: "", seconds: 60),
+        rom!("smp", harts: [1, 2, 4], append: "", seconds: 120),
+        rom!("memory", harts: [1, 4], append: "", seconds: 60),
+        rom!("fp", harts: [1, 4], append: "", seconds: 60),
+        rom!("counters", harts: [1, 4], append: "", seconds: 60),
     ];
     ROMS
 }

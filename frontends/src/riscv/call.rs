@@ -97,7 +97,8 @@ fn ecall(hart: &mut Hart) -> Result<u64, Stop> {
     Err(Exception::new(cause::ECALL + privilege as u64, 0).into())
 }
 
-/// U-mode may not wait, and neither may S-mode while TW is set: the time that an implementation may let them try is none.
+/// U-mode may not wait, and neither may S-mode while TW is set: the time that an implementation may let them
+/// try is none.
 fn wfi(hart: &mut Hart, instruction: u64) -> Result<u64, Stop> {
     require(supervisor_unless(hart, mstatus::TW), instruction)?;
     if trap::wakes(hart) {
@@ -127,8 +128,8 @@ fn pause(hart: &mut Hart) -> Result<u64, Stop> {
     Err(Stop::Host(HostRequest::Yield))
 }
 
-/// Cache-block operations (Unpriv., "CMO Extensions"). Memory is coherent here, so that the management operations only
-/// check.
+/// Cache-block operations (Unpriv., "CMO Extensions"). Memory is coherent here, so that the management
+/// operations only check.
 fn cbo(hart: &mut Hart, address: u64, operation: u64, instruction: u64) -> Result<u64, Stop> {
     const ZERO: u64 = 4;
     let field = match operation {
@@ -176,30 +177,14 @@ fn check_block(hart: &mut Hart, block: u64) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Reservations need memory; for `bytes` bytes at `va`, checks that it is.
-fn check_reservable(hart: &mut Hart, va: u64, bytes: u64) -> Result<(), Stop> {
-    if hart.mmu.lookup(View::Current, va, bytes as usize, Access::Read).is_some() {
-        return Ok(());
-    }
-    let translation = mmu::translate(hart, va, bytes as usize, Access::Read)?;
-    match hart.bus.ram().offset_of(translation.pa, bytes) {
-        Some(_) => Ok(()),
-        None => Err(mmu::access_fault(va, Access::Read).into()),
-    }
-}
-
 fn integer(bytes: u64) -> Ty {
     if bytes == 4 { Ty::I32 } else { Ty::I64 }
 }
 
 fn load_reserved(hart: &mut Hart, va: u64, bytes: u64) -> Result<u64, Stop> {
     hart.isa.reservation = None;
-    if !va.is_multiple_of(bytes) {
-        return Err(hart.isa.misaligned(va, Access::Read).into());
-    }
-    check_reservable(hart, va, bytes)?;
     hart.begin_exclusive();
-    let attr = MemAttr { signed: true, ..MemAttr::PLAIN };
+    let attr = MemAttr { signed: true, exclusive: true, ..MemAttr::PLAIN };
     let value = hart.load(integer(bytes), attr, va)?;
     hart.isa.reservation = Some(Reservation { va, bytes, value });
     Ok(value)

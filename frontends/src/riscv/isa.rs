@@ -26,8 +26,14 @@ impl Isa for Riscv {
     }
 
     /// No instruction uses another view than [`View::Current`]: MPRV changes what that one means.
-    fn translate(hart: &mut Hart, va: u64, access: Access, _: View) -> Result<Translation, Exception> {
-        mmu::translate(hart, va, 1, access)
+    fn translate(
+        hart: &mut Hart,
+        va: u64,
+        bytes: usize,
+        access: Access,
+        _: View,
+    ) -> Result<Translation, Exception> {
+        mmu::translate(hart, va, bytes, access)
     }
 
     fn access_fault(&self, va: u64, access: Access) -> Exception {

@@ -1,5 +1,5 @@
-//! Address translation and protection (Priv., "Supervisor-Level ISA"): Sv39, Sv48 and Sv57 with Svnapot, Svpbmt, Svade and
-//! Svadu.
+//! Address translation and protection (Priv., "Supervisor-Level ISA"): Sv39, Sv48 and Sv57 with Svnapot,
+//! Svpbmt, Svade and Svadu.
 
 use emu_core::exec::{Access, Exception, Mode, Perms, SpaceId, Translation};
 use emu_core::ir::View;

@@ -23,7 +23,8 @@ pub struct Config {
     pub hart_id: u64,
     /// How often `time` ticks in a second.
     pub timebase_hz: u64,
-    /// `ECALL` in S-mode calls the built-in firmware ([`emu_core::exec::HostRequest::Firmware`]) and does not trap.
+    /// `ECALL` in S-mode calls the built-in firmware ([`emu_core::exec::HostRequest::Firmware`]) and does not
+    /// trap.
     pub firmware_calls: bool,
 }
 
@@ -32,13 +33,13 @@ pub trait HartTimer: Send {
     /// What `mtime`, and so `time`, shows beyond the ticks of the machine's clock, modulo 2⁶⁴.
     fn offset(&self) -> u64;
 
-    /// Makes the machine call [`emu_core::sync::Port::interrupt`] at this machine time (ns), in place of any earlier one.
-    /// When `mtime` is written, it calls that at once, and the hart arms its timer anew.
+    /// Makes the machine call [`emu_core::sync::Port::interrupt`] at this machine time (ns), in place of any
+    /// earlier one. When `mtime` is written, it calls that at once, and the hart arms its timer anew.
     fn arm(&self, deadline: Option<u64>);
 }
 
-/// Control and status registers that are no more than storage; each holds a legal value at all times. Fields that are
-/// computed or fixed (`SD`, `UXL`, pins in `mip`, …) are not in here.
+/// Control and status registers that are no more than storage; each holds a legal value at all times. Fields
+/// that are computed or fixed (`SD`, `UXL`, pins in `mip`, …) are not in here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Csrs {
     /// `mstatus`, of which `sstatus` is a part.
@@ -143,6 +144,12 @@ impl Riscv {
         &self.csr
     }
 
+    /// The performance counters that there are: bit *n* is `mhpmcounter`*n*. Each can count every
+    /// [`super::counters::event`].
+    pub fn hpm_counters(&self) -> u32 {
+        self.counters.implemented() & !7
+    }
+
     #[inline]
     pub(super) fn has(&self, ext: Ext) -> bool {
         self.config.model.ext.has(ext)
@@ -150,7 +157,8 @@ impl Riscv {
 
     /// What Priv. "Reset" leaves open is zero, but for `stimecmp`: no timer interrupt is pending.
     fn reset_csrs(model: &Model) -> Csrs {
-        // A model that has Svadu alone updates A and D bits from the start, for software that knows neither extension.
+        // A model that has Svadu alone updates A and D bits from the start, for software that knows neither
+        // extension.
         let adue = model.ext.has(Ext::Svadu) && !model.ext.has(Ext::Svade);
         let menvcfg = if adue { envcfg::ADUE } else { 0 };
         Csrs { menvcfg, stimecmp: u64::MAX, ..Csrs::default() }
@@ -189,7 +197,8 @@ impl Riscv {
         ns_to_ticks(now, self.config.timebase_hz).wrapping_add(self.time_offset())
     }
 
-    /// The machine time (ns) at which `time` reaches `stimecmp`, if that raises an interrupt and lies ahead of `now`.
+    /// The machine time (ns) at which `time` reaches `stimecmp`, if that raises an interrupt and lies ahead
+    /// of `now`.
     pub(super) fn stimer_deadline(&self, now: u64) -> Option<u64> {
         if self.csr.menvcfg & envcfg::STCE == 0 {
             return None;

@@ -1,5 +1,5 @@
-//! Traps: taking exceptions and interrupts, and returning from them (Priv., "Machine-Level ISA" and "Supervisor-Level
-//! ISA").
+//! Traps: taking exceptions and interrupts, and returning from them (Priv., "Machine-Level ISA" and
+//! "Supervisor-Level ISA").
 
 use emu_core::exec::Exception;
 
@@ -7,8 +7,9 @@ use super::Privilege;
 use super::bits::{cause, mip, mstatus};
 use super::state::{Hart, Riscv};
 
-/// The interrupt pins of a hart's [`emu_core::sync::Port`]: each has the position of its bit in `mip`. All are levels, but
-/// for SSIP: whoever makes an edge on that one sets the pin, and the hart clears it as it takes over the edge.
+/// The interrupt pins of a hart's [`emu_core::sync::Port`]: each has the position of its bit in `mip`. All
+/// are levels, but for SSIP: whoever makes an edge on that one sets the pin, and the hart clears it as it
+/// takes over the edge.
 pub const PINS: u64 = mip::SSIP | mip::MSIP | mip::MTIP | mip::SEIP | mip::MEIP;
 
 /// Interrupts from the highest priority to the lowest.
