@@ -1,4 +1,5 @@
-//! What the tests of all devices share: recorded interrupt lines, an event loop that runs when told, random accesses.
+//! What the tests of all devices share: recorded interrupt lines, an event loop that runs when told, random
+//! accesses.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -93,8 +94,8 @@ impl Random {
     }
 }
 
-/// `count` random accesses within the `len` bytes of `device`, aligned or not, with a reset now and then. A third of
-/// them go to the offsets in `hot`.
+/// `count` random accesses within the `len` bytes of `device`, aligned or not, with a reset now and then. A
+/// third of them go to the offsets in `hot`.
 pub fn hammer(device: &dyn Mmio, len: u64, hot: &[u64], count: u32, seed: u64) {
     let mut random = Random::new(seed);
     for _ in 0..count {
@@ -110,7 +111,8 @@ pub fn hammer(device: &dyn Mmio, len: u64, hot: &[u64], count: u32, seed: u64) {
                 assert_eq!(value & !width.mask(), 0, "read {offset:#x} {width:?} is not zero-extended");
             }
         } else {
-            // A refused access is an architectural fault, which is fine; panics and hangs are what this looks for.
+            // A refused access is an architectural fault, which is fine; panics and hangs are what this looks
+            // for.
             let _ = device.write(offset, width, random.value() & width.mask());
         }
         if random.below(10_000) == 0 {

@@ -11,6 +11,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
 
 /// What a user does with the image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,16 +43,41 @@ impl Access {
     }
 }
 
+/// How long to wait for another user to go: one that has just been killed, or that is about to execute
+/// another program and has not yet closed what the two do not share.
+const PATIENCE: Duration = Duration::from_millis(200);
+const INTERVAL: Duration = Duration::from_millis(10);
+
 /// Takes the locks for `access`, or names the permission that another user denies.
 ///
-/// The locks last until the last descriptor of this open file is closed, so the caller closes the file
-/// after a refusal.
+/// The locks last until the last descriptor of this open file is closed.
 pub(crate) fn acquire(file: &File, access: Access) -> io::Result<Option<&'static str>> {
+    let start = Instant::now();
+    loop {
+        let denied = try_acquire(file, access)?;
+        if denied.is_none() {
+            return Ok(None);
+        }
+        // Given up meanwhile, so that of two that collide one can succeed.
+        for (n, _) in access.used() {
+            set(file, USED + n, libc::F_UNLCK)?;
+        }
+        for (n, _) in WITHHELD {
+            set(file, UNSHARED + n, libc::F_UNLCK)?;
+        }
+        if start.elapsed() > PATIENCE {
+            return Ok(denied);
+        }
+        std::thread::sleep(INTERVAL);
+    }
+}
+
+fn try_acquire(file: &File, access: Access) -> io::Result<Option<&'static str>> {
     for (n, _) in access.used() {
-        take(file, USED + n)?;
+        set(file, USED + n, libc::F_RDLCK)?;
     }
     for (n, _) in WITHHELD {
-        take(file, UNSHARED + n)?;
+        set(file, UNSHARED + n, libc::F_RDLCK)?;
     }
     for (n, name) in access.used() {
         if is_taken(file, UNSHARED + n)? {
@@ -76,8 +102,8 @@ fn byte(kind: libc::c_int, at: i64) -> libc::flock {
     }
 }
 
-fn take(file: &File, at: i64) -> io::Result<()> {
-    let lock = byte(libc::F_RDLCK, at);
+fn set(file: &File, at: i64, kind: libc::c_int) -> io::Result<()> {
+    let lock = byte(kind, at);
     // SAFETY: the descriptor is open for as long as `file` is borrowed, and F_OFD_SETLK only reads the
     // `flock` that the pointer leads to, which lives until after the call.
     let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };

@@ -91,7 +91,13 @@ impl Isa for Toy {
         Mode { ctx: 0, fetch: space, data: [space; View::ALL.len()] }
     }
 
-    fn translate(_: &mut Vcpu<Self>, va: u64, _: Access, _: View) -> Result<Translation, Exception> {
+    fn translate(
+        _: &mut Vcpu<Self>,
+        va: u64,
+        _: usize,
+        _: Access,
+        _: View,
+    ) -> Result<Translation, Exception> {
         if !(MEMORY_BASE..MEMORY_BASE + MEMORY_LEN).contains(&va) {
             return Err(Exception::new(Self::FAULT, va));
         }

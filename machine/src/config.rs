@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use devices::backend::chardev::InputFilter;
+pub use devices::backend::chardev::InputFilter;
 
 /// The guest's instruction set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,27 +41,11 @@ pub enum Accel {
     Interp,
 }
 
-/// A disk of the guest.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DiskConfig {
-    /// The image.
-    pub path: PathBuf,
-    /// Its format; found out if none is given.
-    pub format: Option<String>,
-    /// The guest may not write.
-    pub read_only: bool,
-    /// The guest's writes are thrown away at the end.
-    pub snapshot: bool,
-}
-
 /// The guest's network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NetConfig {
-    /// Address translation in this process, with ports forwarded to the guest (`tcp:127.0.0.1:2222-:22`).
-    User {
-        /// The forwards.
-        forwards: Vec<String>,
-    },
+    /// Address translation in this process.
+    User(devices::backend::net::Config),
     /// No network card.
     None,
 }
@@ -121,7 +105,7 @@ pub struct MachineConfig {
     /// A device tree in place of the board's own.
     pub dtb: Option<PathBuf>,
     /// Disks, in the order in which the guest finds them.
-    pub disks: Vec<DiskConfig>,
+    pub disks: Vec<disk_formats::DiskOptions>,
     /// The network.
     pub net: NetConfig,
     /// The console.

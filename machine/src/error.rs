@@ -21,6 +21,32 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// A file cannot be written.
+    #[error("cannot write {what} {path}", path = path.display())]
+    Write {
+        /// What it was to be.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A kernel or firmware file cannot be used.
+    #[error(transparent)]
+    Load(#[from] firmware::load::LoadError),
+    /// What is to be booted does not fit together.
+    #[error(transparent)]
+    Boot(#[from] firmware::boot::BootError),
+    /// The device tree cannot be read or written.
+    #[error("the device tree cannot be used")]
+    DeviceTree(#[from] firmware::fdt::FdtError),
+    /// A disk cannot be used.
+    #[error(transparent)]
+    Disk(#[from] disk_formats::Error),
+    /// The network cannot be set up.
+    #[error(transparent)]
+    Net(#[from] devices::backend::net::NetError),
     /// The host does not give what the machine needs.
     #[error("cannot set up {what}")]
     Host {

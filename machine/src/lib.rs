@@ -1,13 +1,17 @@
 //! Machines: boards assembled from devices, the threads that run their vCPUs, and what a user does with them.
 //!
-//! It may use every other crate of the workspace but `cli`. Start with [`MachineConfig`], then [`boards`] for what a
-//! machine is made of and [`hart`] for how it runs.
+//! It may use every other crate of the workspace but `cli`. Start with [`MachineConfig`], then [`Machine`] for
+//! how it runs and [`boards`] for what it is made of.
 
 pub mod boards;
+mod boot;
 mod config;
 mod error;
 mod hart;
 mod power;
+mod virtio;
+mod vm;
 
-pub use config::{Accel, Arch, Console, DiskConfig, Firmware, MachineConfig, NetConfig, TraceConfig};
+pub use config::{Accel, Arch, Console, Firmware, InputFilter, MachineConfig, NetConfig, TraceConfig};
 pub use error::Error;
+pub use vm::{Control, Ended, Machine};

@@ -1,7 +1,8 @@
-//! The SiFive test finisher, through which a RISC-V guest switches itself off, restarts, or hands back an exit code.
+//! The SiFive test finisher, through which a RISC-V guest switches itself off, restarts, or hands back an
+//! exit code.
 //!
-//! A failure whose exit code is zero is reported as code 1, so that no failure looks like a success. Other values
-//! written, and the rest of the register space, do nothing; reads give zero.
+//! A failure whose exit code is zero is reported as code 1, so that no failure looks like a success. Other
+//! values written, and the rest of the register space, do nothing; reads give zero.
 
 pub mod spec;
 #[cfg(test)]
@@ -27,8 +28,8 @@ impl TestFinisher {
         NodeDesc::new("test", &["sifive,test1", "sifive,test0", "syscon"])
     }
 
-    /// The nodes, at the root of the tree, that tell an operating system which values power off and reboot. `device`
-    /// is the name under which the board knows this finisher.
+    /// The nodes, at the root of the tree, that tell an operating system which values power off and reboot.
+    /// `device` is the name under which the board knows this finisher.
     pub fn describe_power(device: &str) -> [NodeDesc; 2] {
         let node = |name, compatible, value: u16| {
             NodeDesc::new(name, compatible)

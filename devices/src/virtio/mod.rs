@@ -1,16 +1,18 @@
 //! Virtio devices (Virtual I/O Device Version 1.3): the parts that all of them share.
 //!
 //! A [`VirtioDevice`] is one device type: features, configuration space, what its queues mean. A transport
-//! ([`transport`]) gives it registers and hands it [`VirtQueue`]s when the driver is ready. Devices process queues on
-//! the event queue's thread or on threads of their own, never in the vCPU's register access, and what they complete is
-//! posted to the event queue first.
+//! ([`transport`]) gives it registers and hands it [`VirtQueue`]s when the driver is ready. Devices process
+//! queues on the event queue's thread or on threads of their own, never in the vCPU's register access, and
+//! what they complete is posted to the event queue first.
 //!
-//! Everything in guest memory is hostile. A queue that cannot be followed any more (a wild index, a chain that loops)
-//! is not served until the device is reset (§2.1.1 DEVICE_NEEDS_RESET); a request that is wrong only in its meaning fails
-//! with its own status. After a reset nothing of the old queues' work reaches guest memory: see [`VirtQueue`].
+//! Everything in guest memory is hostile. A queue that cannot be followed any more (a wild index, a chain
+//! that loops) is not served until the device is reset (§2.1.1 DEVICE_NEEDS_RESET); a request that is wrong
+//! only in its meaning fails with its own status. After a reset nothing of the old queues' work reaches guest
+//! memory: see [`VirtQueue`].
 //!
-//! Offered for all devices: VIRTIO_F_INDIRECT_DESC, VIRTIO_F_EVENT_IDX, and VIRTIO_F_VERSION_1 where the transport is
-//! not a legacy one. Not modelled: packed queues, queue reset, shared memory regions, notification data.
+//! Offered for all devices: VIRTIO_F_INDIRECT_DESC, VIRTIO_F_EVENT_IDX, and VIRTIO_F_VERSION_1 where the
+//! transport is not a legacy one. Not modelled: packed queues, queue reset, shared memory regions,
+//! notification data.
 
 pub mod blk;
 pub mod console;
@@ -49,8 +51,8 @@ pub trait VirtioDevice: Send + Sync {
     /// The driver is ready. It is called once between resets.
     fn activate(&self, activation: Activation);
 
-    /// The driver says that `queue` has new chains. It comes on a vCPU's thread, at any time, for any number below
-    /// the number of queues: do little here.
+    /// The driver says that `queue` has new chains. It comes on a vCPU's thread, at any time, for any number
+    /// below the number of queues: do little here.
     fn notify(&self, queue: u16);
 
     /// Forgets the driver: queues, and whatever it has set. The transport has retired the queues before.
@@ -79,7 +81,8 @@ impl Activation {
     }
 }
 
-/// What a device may tell its driver, through whichever transport there is. All of it may be called from any thread.
+/// What a device may tell its driver, through whichever transport there is. All of it may be called from any
+/// thread.
 pub trait DriverSignal: Send + Sync {
     /// Chains of `queue` have been used.
     fn used(&self, queue: u16);

@@ -1,8 +1,10 @@
-//! [`VirtQueue`]: a split virtqueue (§2.7) that several threads may work on, and that can be taken away from them.
+//! [`VirtQueue`]: a split virtqueue (§2.7) that several threads may work on, and that can be taken away from
+//! them.
 //!
-//! A reset by the driver *retires* the queue. From then on no chain comes out of it and nothing goes back, whoever
-//! still holds it: work in flight ends without touching guest memory, because all access goes through the queue
-//! ([`VirtQueue::with_memory`], [`VirtQueue::complete`]). A driver that starts again gets a new queue.
+//! A reset by the driver *retires* the queue. From then on no chain comes out of it and nothing goes back,
+//! whoever still holds it: work in flight ends without touching guest memory, because all access goes through
+//! the queue ([`VirtQueue::with_memory`], [`VirtQueue::complete`]). A driver that starts again gets a new
+//! queue.
 
 use std::fmt;
 use std::num::Wrapping;
@@ -180,8 +182,8 @@ pub struct VirtQueue {
     index: u16,
     mem: GuestMemory,
     signal: Arc<dyn DriverSignal>,
-    /// Held for reading while guest memory is accessed on the queue's behalf, and for writing to retire it. It is
-    /// taken before `ring`, and never twice by one thread.
+    /// Held for reading while guest memory is accessed on the queue's behalf, and for writing to retire it.
+    /// It is taken before `ring`, and never twice by one thread.
     live: RwLock<bool>,
     ring: Mutex<Ring>,
 }
@@ -247,8 +249,8 @@ impl VirtQueue {
         })
     }
 
-    /// Puts back the chain that was popped last, so that the next [`VirtQueue::pop`] gives it again. This is for a
-    /// queue that only one thread pops from.
+    /// Puts back the chain that was popped last, so that the next [`VirtQueue::pop`] gives it again. This is
+    /// for a queue that only one thread pops from.
     pub fn unpop(&self, chain: Chain) {
         let _ = chain;
         let live = self.live.read();
@@ -295,8 +297,8 @@ impl VirtQueue {
         }
     }
 
-    /// Lets `access` at guest memory, unless the queue is retired. A reset waits for it to return, so it must not
-    /// wait for anything, and not call the queue.
+    /// Lets `access` at guest memory, unless the queue is retired. A reset waits for it to return, so it must
+    /// not wait for anything, and not call the queue.
     pub fn with_memory<R>(&self, access: impl FnOnce(&GuestMemory) -> R) -> Option<R> {
         let live = self.live.read();
         live.then(|| access(&self.mem))
@@ -316,7 +318,8 @@ impl VirtQueue {
         self.fail(&QueueError::NoAnswer(chain.head));
     }
 
-    /// Ends the queue's use. When it returns, nothing of it touches guest memory any more or signals the driver.
+    /// Ends the queue's use. When it returns, nothing of it touches guest memory any more or signals the
+    /// driver.
     pub fn retire(&self) {
         *self.live.write() = false;
     }

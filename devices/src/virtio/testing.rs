@@ -1,4 +1,5 @@
-//! A small virtio driver for tests, as a guest would write it: MMIO registers on one side, guest memory on the other.
+//! A small virtio driver for tests, as a guest would write it: MMIO registers on one side, guest memory on
+//! the other.
 
 use std::sync::Arc;
 
@@ -128,6 +129,24 @@ impl Driver {
         let at = self.alloc(bytes.len() as u32);
         self.mem.write_slice(bytes, GuestAddress(at)).unwrap();
         at
+    }
+
+    /// Where [`Driver::release`] may go back to.
+    pub fn mark(&self) -> u64 {
+        self.heap
+    }
+
+    /// Gives back everything that was allocated after `mark`.
+    pub fn release(&mut self, mark: u64) {
+        self.heap = mark;
+    }
+
+    pub fn put(&self, at: u64, bytes: &[u8]) {
+        self.mem.write_slice(bytes, GuestAddress(at)).unwrap();
+    }
+
+    pub fn put_byte(&self, at: u64, byte: u8) {
+        self.put(at, &[byte]);
     }
 
     pub fn bytes(&self, at: u64, len: usize) -> Vec<u8> {
@@ -294,31 +313,34 @@ impl DriverQueue {
     }
 }
 
-/// A guest that means harm: random register accesses and random rings, descriptors and chains, `rounds` times. What it
-/// looks for is a panic, a hang, or a device that cannot be used after a reset.
+/// A guest that means harm: random register accesses and random rings, descriptors and chains, `rounds`
+/// times. What it looks for is a panic, a hang, or a device that cannot be used after a reset.
 pub fn hostile(device: Arc<dyn VirtioDevice>, rounds: u32, seed: u64) -> Driver {
     let mut driver = Driver::new(MmioVersion::Modern, device);
     let mut random = Random::new(seed);
     let queues = driver.mmio_queues();
     for _ in 0..rounds {
-        if random.below(3) == 0 {
+        if random.below(4) != 0 {
             driver.init(if random.below(2) == 0 { u64::MAX } else { random.next() | 1 << 32 }, queues, 8);
         } else {
             driver.init_with_nonsense(&mut random, queues);
         }
-        for _ in 0..random.below(12) {
-            for queue in 0..u64::from(queues) {
-                driver.fill_rings_with_nonsense(&mut random, RAM + queue * 0x1_0000);
-            }
-            for _ in 0..random.below(40) {
+        for _ in 0..random.below(30) {
+            let queue = random.below(u64::from(queues));
+            driver.offer_nonsense(&mut random, RAM + queue * 0x1_0000);
+            driver.write(spec::QUEUE_NOTIFY, queue as u32);
+            for _ in 0..random.below(3) {
                 let offset = random.below(0x140) & !3;
                 if random.below(2) == 0 {
                     let _ = driver.mmio.read(offset, random.width());
-                } else if offset != spec::STATUS || random.below(4) == 0 {
+                } else if offset != spec::STATUS || random.below(16) == 0 {
                     let _ = driver.mmio.write(offset, Width::Word, random.value() & 0xffff_ffff);
                 }
             }
-            driver.write(spec::QUEUE_NOTIFY, random.below(u64::from(queues) + 1) as u32);
+            if random.below(4) == 0 {
+                // Let the device catch up now and then, so that not everything ends at the next reset.
+                std::thread::sleep(std::time::Duration::from_micros(20));
+            }
         }
     }
     driver
@@ -357,49 +379,54 @@ impl Driver {
         self.set_status(status::DRIVER_OK);
     }
 
-    /// Random descriptors, some of them plausible, and an available ring full of them.
-    fn fill_rings_with_nonsense(&mut self, random: &mut Random, base: u64) {
-        let tables = [base, base + 0x1000];
-        for table in tables {
-            for index in 0..8 {
-                let addr = match random.below(8) {
-                    0 => random.next(),
-                    1 => tables[1],
-                    2 => RAM + RAM_LEN - random.below(600),
-                    _ => HEAP + random.below(1 << 16),
-                };
-                let len = match random.below(8) {
-                    0 => random.next() as u32,
-                    1 => 0,
-                    2 => 16 * random.below(9) as u32,
-                    3 => 16,
-                    4 => 1,
-                    _ => 512 * random.below(9) as u32,
-                };
-                let flags = match random.below(10) {
-                    0 => random.next() as u16,
-                    1 => INDIRECT,
-                    2 | 3 => 0,
-                    4 | 5 => WRITE,
-                    6 | 7 => NEXT,
-                    _ => NEXT | WRITE,
-                };
-                let next =
-                    [random.below(20), random.below(8), random.below(8)][random.below(3) as usize] as u16;
-                write_desc(&self.mem, table, index, (addr, len, flags, next));
+    /// Makes one chain available that looks like a request, or nearly, or not at all.
+    fn offer_nonsense(&mut self, random: &mut Random, base: u64) {
+        let (table, indirect, avail) = (base, base + 0x2000, base + 0x4000);
+        let place = |random: &mut Random| HEAP + 512 * random.below(128);
+        let count = 2 + random.below(4) as u16;
+        let readable = match random.below(16) {
+            0 => random.below(u64::from(count) + 1) as u16,
+            _ => 1 + random.below(u64::from(count) - 1) as u16,
+        };
+        let start = random.below(u64::from(8 - count + 1)) as u16;
+        let header = place(random);
+        let kind = [random.below(16), random.below(2)][random.below(2) as usize];
+        let sector = [random.below(100), random.value()][random.below(2) as usize];
+        self.mem.write_obj(u128::from(kind) | u128::from(sector) << 64, GuestAddress(header)).unwrap();
+        let in_table = if random.below(4) == 0 { indirect } else { table };
+        let first = if in_table == indirect { 0 } else { start };
+        for i in 0..count {
+            let addr = if i == 0 { header } else { place(random) };
+            let len = if i == 0 {
+                16
+            } else if i + 1 == count {
+                1
+            } else {
+                [512, 1024, 4096, 512, 16, 48, 1526, 1][random.below(8) as usize]
+            };
+            let flags = if i >= readable { WRITE } else { 0 } | if i + 1 < count { NEXT } else { 0 };
+            let mut desc = (addr, len, flags, first + i + 1);
+            if random.below(20) == 0 {
+                match random.below(4) {
+                    0 => {
+                        desc.0 = [random.value(), RAM + RAM_LEN - random.below(600)][random.below(2) as usize]
+                    }
+                    1 => desc.1 = random.value() as u32,
+                    2 => desc.2 = random.below(8) as u16,
+                    _ => desc.3 = random.below(20) as u16,
+                }
             }
+            write_desc(&self.mem, in_table, first + i, desc);
         }
-        // Plausible request headers, where descriptors point.
-        for at in (0..1 << 16).step_by(512) {
-            let header = u128::from(random.below(16)) | u128::from(random.value()) << 64;
-            self.mem.write_obj(header, GuestAddress(HEAP + at)).unwrap();
+        if in_table == indirect {
+            write_desc(&self.mem, table, start, (indirect, 16 * u32::from(count), INDIRECT, 0));
         }
-        let avail = base + 0x4000;
+        // The ring's size is whatever the set-up made of it.
         for slot in 0..16 {
-            self.mem.write_obj(random.below(9) as u16, GuestAddress(avail + 4 + 2 * slot)).unwrap();
+            self.mem.write_obj(start, GuestAddress(avail + 4 + 2 * slot)).unwrap();
         }
         let idx: u16 = self.mem.read_obj(GuestAddress(avail + 2)).unwrap();
-        let step = if random.below(16) == 0 { random.next() as u16 } else { random.below(4) as u16 };
+        let step = if random.below(64) == 0 { random.next() as u16 } else { 1 };
         self.mem.write_obj(idx.wrapping_add(step), GuestAddress(avail + 2)).unwrap();
     }
 }

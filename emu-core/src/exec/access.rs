@@ -145,8 +145,8 @@ impl<I: Isa> Vcpu<I> {
             self.probe(view, va, Access::Read)?;
             self.probe(view, next_page(va), Access::Read)?;
             let mut value = 0;
-            for i in (0..T::BYTES as u64).rev() {
-                value = value << 8 | u64::from(self.load_unit::<u8>(view, va.wrapping_add(i))?);
+            for i in 0..T::BYTES as u64 {
+                value |= u64::from(self.load_unit::<u8>(view, va.wrapping_add(i))?) << (8 * i);
             }
             return Ok(T::from_u64(value));
         }
@@ -219,7 +219,7 @@ impl<I: Isa> Vcpu<I> {
         if let Some(offset) = self.mmu.lookup(view, va, bytes, access) {
             return Ok(Place::Ram(offset));
         }
-        let translation = I::translate(self, va, access, view)?;
+        let translation = I::translate(self, va, bytes, access, view)?;
         let ram = self.bus.ram();
         let Some(offset) = ram.offset_of(translation.pa, bytes as u64) else {
             return Ok(Place::Device(translation.pa));

@@ -7,9 +7,9 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::RwLock;
 
 use super::exit::Exception;
-use super::isa::{FetchCode, Isa};
+use super::isa::{Access, FetchCode, Isa};
 use super::vcpu::Vcpu;
-use crate::ir::{Block, BlockBuilder, BlockKey};
+use crate::ir::{Block, BlockBuilder, BlockKey, View};
 use crate::mem::{PAGE_SIZE, Ram};
 use crate::sync::Request;
 
@@ -186,7 +186,20 @@ impl<I: Isa> Vcpu<I> {
     #[inline]
     pub(crate) fn take_block(&mut self) -> Result<(Arc<Cached>, u64), Exception> {
         loop {
-            let offset = self.fetch_place(self.state.pc)?;
+            let pc = self.state.pc;
+            // Lifting may serve a flush, after which the translation must not be used any more.
+            let flushes = self.mmu.flushes;
+            let Some(offset) = self.mmu.lookup(View::Current, pc, 2, Access::Fetch) else {
+                self.fetch_place(pc)?;
+                if self.mmu.lookup(View::Current, pc, 2, Access::Fetch).is_none() {
+                    let cached = Arc::new(self.lift_alone()?);
+                    if self.mmu.flushes == flushes {
+                        // A ticket that is never valid: the block is not kept.
+                        return Ok((cached, !self.jumps.epoch));
+                    }
+                }
+                continue;
+            };
             let key = BlockKey { pa: offset as u64, ctx: self.mode.ctx };
             let slot = &mut self.jumps.slots[JumpCache::index(key)];
             if let Some(cached) = slot.take_if(|cached| cached.block.key == key)
@@ -194,8 +207,6 @@ impl<I: Isa> Vcpu<I> {
             {
                 return Ok((cached, self.jumps.epoch));
             }
-            // Lifting may serve a flush, after which the translation above must not be used any more.
-            let flushes = self.mmu.flushes;
             let cached = self.find_or_lift(key, usize::MAX)?;
             if self.mmu.flushes == flushes {
                 return Ok((cached, self.jumps.epoch));
@@ -246,9 +257,21 @@ impl<I: Isa> Vcpu<I> {
 
     /// Lifts one block without keeping it: for single steps, where no block but this has this length.
     pub(crate) fn lift_one(&mut self) -> Result<Block, Exception> {
-        let offset = self.fetch_place(self.state.pc)?;
+        Ok(self.lift_alone()?.block)
+    }
+
+    /// Lifts one instruction and checks that all of it may be fetched. That is how code runs in pages with protection finer
+    /// than the page, too: a longer block could reach beyond what may be executed.
+    fn lift_alone(&mut self) -> Result<Cached, Exception> {
+        let pc = self.state.pc;
+        let offset = self.fetch_place(pc)?;
         let key = BlockKey { pa: offset as u64, ctx: self.mode.ctx };
-        Ok(self.lift(key, 1)?.block)
+        let cached = self.lift(key, 1)?;
+        let len = cached.block.marks.first().map_or(2, |mark| u64::from(mark.len));
+        for half in (2..len).step_by(2) {
+            self.fetch_place(pc.wrapping_add(half))?;
+        }
+        Ok(cached)
     }
 
     fn lift(&mut self, key: BlockKey, limit: usize) -> Result<Cached, Exception> {

@@ -102,11 +102,12 @@ pub trait Isa: Sized + Send + 'static {
     /// What blocks and translations depend on now.
     fn mode(&self) -> Mode;
 
-    /// Translates `va` for `access` with the rights of `view`: walks the tables in memory, checks everything, and sets
-    /// accessed and dirty bits as the architecture asks.
+    /// Translates an `access` to `bytes` bytes at `va`, all in one 4 KiB page, with the rights of `view`: walks the tables
+    /// in memory, checks everything, and sets accessed and dirty bits as the architecture asks.
     fn translate(
         vcpu: &mut Vcpu<Self>,
         va: u64,
+        bytes: usize,
         access: Access,
         view: View,
     ) -> Result<Translation, Exception>;

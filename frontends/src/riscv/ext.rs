@@ -116,6 +116,11 @@ impl ExtSet {
         self.0 >> ext as u32 & 1 != 0
     }
 
+    /// The set with the members of `other` as well.
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// The set without the members of `other`.
     pub const fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)

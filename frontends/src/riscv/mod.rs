@@ -3,10 +3,32 @@
 //! Specifications: *The RISC-V Instruction Set Manual*, Volumes I and II, version 20250508 (cited as "Unpriv." and
 //! "Priv." with the section's title).
 
+pub mod bits;
+pub mod counters;
 pub mod decode;
+pub mod disas;
 pub mod ext;
 pub mod helper;
 pub mod lift;
+pub mod pmp;
+
+mod boot;
+mod call;
+mod csr;
+mod isa;
+mod mmu;
+mod model;
+mod state;
+#[cfg(test)]
+mod tests;
+mod trap;
+
+pub use boot::enter_supervisor;
+pub use call::CACHE_BLOCK;
+pub use csr::{csr_list, csr_name, csr_read_debug, csr_write_debug};
+pub use model::{MODELS, Model, Paging};
+pub use state::{Config, Csrs, Hart, HartTimer, Riscv, reset};
+pub use trap::PINS;
 
 use emu_core::ir::{Class, SlotInfo};
 

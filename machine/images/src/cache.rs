@@ -8,8 +8,8 @@
 //! CACHE/ENTRY/...              its files
 //! ```
 //!
-//! An entry appears by the renaming of its complete directory, so a process that dies leaves either the old entry
-//! or the new one. One whose files do not match its manifest is built again.
+//! An entry appears by the renaming of its complete directory, so a process that dies leaves either the old
+//! entry or the new one. One whose files do not match its manifest is built again.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Seek, Write};
@@ -98,14 +98,14 @@ impl Cache {
         let path = dir.join(MANIFEST);
         let manifest = File::open(&path).map_err(Error::io(&path))?;
         if manifest.metadata().map_err(Error::io(&path))?.len() > MANIFEST_LIMIT {
-            return Err(Error::TooLarge { what, limit: MANIFEST_LIMIT });
+            return Err(Error::too_large(what, MANIFEST_LIMIT));
         }
         let manifest = Paragraphs::new(io::BufReader::new(manifest), &what)
             .next()
             .transpose()?
             .ok_or_else(|| malformed("its manifest is empty".into()))?;
         if manifest.get("Revision") != Some(revision) {
-            return Err(malformed("it was made by another version of ferry".into()));
+            return Err(Error::Missing(format!("{what} is of another version of ferry")));
         }
         let mut files = Vec::new();
         for line in manifest.get("Files").unwrap_or_default().lines().filter(|line| !line.is_empty()) {
@@ -206,8 +206,8 @@ impl Builder {
         Ok(())
     }
 
-    /// Gives a file of this size and hash: the one of an earlier build that was cut off, or what `fetch` writes.
-    /// `what` names it in errors.
+    /// Gives a file of this size and hash: the one of an earlier build that was cut off, or what `fetch`
+    /// writes. `what` names it in errors.
     pub fn download(
         &self,
         size: u64,
@@ -232,7 +232,11 @@ impl Builder {
             .open(&part)
             .map_err(Error::io(&part))?;
         let mut sink = FileSink(HashWriter::new(file));
-        fetch(&mut sink)?;
+        if let Err(error) = fetch(&mut sink) {
+            // What cannot be used should not fill the disk.
+            let _ = fs::remove_file(&part);
+            return Err(error);
+        }
         let (found_hash, found_size, mut file) = sink.0.finish();
         check(what, size, hash, found_size, &found_hash)?;
         file.rewind().map_err(Error::io(&part))?;

@@ -58,6 +58,15 @@ pub enum Error {
         reason: String,
     },
 
+    /// A download cannot be written to the cache.
+    #[error("cannot keep {url} in the cache: {source}")]
+    Keep {
+        /// What was downloaded.
+        url: String,
+        /// The system's error.
+        source: io::Error,
+    },
+
     /// The server has no such file.
     #[error("{url} does not exist on the mirror (HTTP status {status})")]
     NotFound {
@@ -67,13 +76,15 @@ pub enum Error {
         status: u16,
     },
 
-    /// The download or its content is larger than it may be.
-    #[error("{what} is larger than the {limit} bytes it may have")]
+    /// A download or a part of it is larger than it may be.
+    #[error("{what} is larger than {limit} {unit}, the most that is taken")]
     TooLarge {
-        /// The file.
+        /// What is too large.
         what: String,
-        /// The limit in bytes.
+        /// The limit.
         limit: u64,
+        /// What the limit counts: `bytes` or `lines`.
+        unit: &'static str,
     },
 
     /// A download is not the file that the signed index promises.
@@ -140,6 +151,10 @@ pub enum Error {
 impl Error {
     pub(crate) fn malformed(what: impl Into<String>, reason: impl Into<String>) -> Self {
         Error::Malformed { what: what.into(), reason: reason.into() }
+    }
+
+    pub(crate) fn too_large(what: impl Into<String>, limit: u64) -> Self {
+        Error::TooLarge { what: what.into(), limit, unit: "bytes" }
     }
 
     /// An adapter for `map_err` that adds the path to an I/O error.

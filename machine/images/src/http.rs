@@ -19,6 +19,8 @@ const WAIT_BEFORE_RETRY_MS: [u64; 2] = [300, 1500];
 /// Longest wait for the connection, and for the server to send (more of) its answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 const STALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest time a whole body may take: a server that only trickles is given up at some time.
+const BODY_TIMEOUT: Duration = Duration::from_secs(2 * 60 * 60);
 
 const BUFFER_LEN: usize = 64 << 10;
 
@@ -58,12 +60,13 @@ impl Http {
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_recv_response(Some(STALL_TIMEOUT))
             .timeout_per_read(Some(STALL_TIMEOUT))
+            .timeout_recv_body(Some(BODY_TIMEOUT))
             .build();
         Http { agent: config.into() }
     }
 
-    /// Downloads into `sink`; fails if the body is longer than `limit` bytes. `expected` is its size where that
-    /// is known.
+    /// Downloads into `sink`; fails if the body is longer than `limit` bytes. `expected` is its size where
+    /// that is known.
     pub fn download(
         &self,
         url: &str,
@@ -95,11 +98,14 @@ impl Http {
         sink: &mut dyn Sink,
         progress: &mut dyn Progress,
     ) -> std::result::Result<(), Failure> {
-        let failed = |reason: String, is_transient| Failure {
+        let failed = |reason: String| Failure {
             error: Error::Fetch { url: url.to_owned(), reason },
-            is_transient,
+            is_transient: true,
         };
-        let own_fault = |error: io::Error| failed(format!("cannot keep the download: {error}"), false);
+        let own_fault = |source: io::Error| Failure {
+            error: Error::Keep { url: url.to_owned(), source },
+            is_transient: false,
+        };
         sink.restart().map_err(own_fault)?;
         let mut request = self.agent.get(url);
         if is_loopback(url) {
@@ -115,18 +121,18 @@ impl Http {
                 Ok(0) => break,
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(failed(error.to_string(), true)),
+                Err(error) => return Err(failed(error.to_string())),
             };
             total += count as u64;
             if total > limit {
-                let error = Error::TooLarge { what: url.to_owned(), limit };
+                let error = Error::too_large(url, limit);
                 return Err(Failure { error, is_transient: false });
             }
             sink.write_all(buffer.get(..count).unwrap_or_default()).map_err(own_fault)?;
             progress.advanced(count as u64);
         }
         if let Some(expected) = expected.filter(|expected| total < *expected) {
-            return Err(failed(format!("it ended after {total} of {expected} bytes"), true));
+            return Err(failed(format!("it ended after {total} of {expected} bytes")));
         }
         progress.finished();
         Ok(())
@@ -140,14 +146,13 @@ fn classify(url: &str, error: &ureq::Error) -> Failure {
             Failure { error: Error::NotFound { url, status: *status }, is_transient: false }
         }
         _ => {
-            let permanent = matches!(
-                error,
-                ureq::Error::HostNotFound
-                    | ureq::Error::BadUri(_)
-                    | ureq::Error::TooManyRedirects
-                    | ureq::Error::Tls(_)
-                    | ureq::Error::Rustls(_)
-            );
+            let permanent = match error {
+                // So arrives a certificate that is not trusted.
+                ureq::Error::Io(error) => error.kind() == io::ErrorKind::InvalidData,
+                ureq::Error::HostNotFound | ureq::Error::BadUri(_) | ureq::Error::TooManyRedirects => true,
+                ureq::Error::Tls(_) | ureq::Error::Rustls(_) => true,
+                _ => false,
+            };
             Failure { error: Error::Fetch { url, reason: error.to_string() }, is_transient: !permanent }
         }
     }

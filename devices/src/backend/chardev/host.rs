@@ -28,11 +28,12 @@ const CHUNK: usize = 4096;
 /// How long output may take to reach the host when the machine goes away.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// Sees every byte of input as it was read, before the device does, and may take bytes out or put others in: this is
-/// where a terminal's escape sequences are recognised. It runs on the backend's thread.
+/// Sees every byte of input as it was read, before the device does, and may take bytes out or put others in:
+/// this is where a terminal's escape sequences are recognised. It runs on the backend's thread.
 pub type InputFilter = Box<dyn FnMut(&mut Vec<u8>) + Send>;
 
-/// A character backend on file descriptors of the host. Dropping it gives its output a last moment to reach the host.
+/// A character backend on file descriptors of the host. Dropping it gives its output a last moment to reach
+/// the host.
 pub struct HostChardev {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -75,9 +76,9 @@ struct Host {
 }
 
 impl HostChardev {
-    /// Standard input and output, as raw bytes; what mode the terminal is in is the caller's affair. With a filter the
-    /// input is always read, so that an escape sequence works when the guest does not listen, and what does not fit
-    /// is lost; without one, no input is lost.
+    /// Standard input and output, as raw bytes; what mode the terminal is in is the caller's affair. With a
+    /// filter the input is always read, so that an escape sequence works when the guest does not listen, and
+    /// what does not fit is lost; without one, no input is lost.
     pub fn stdio(events: &EventHandle, filter: Option<InputFilter>) -> io::Result<Self> {
         let input = rustix::stdio::stdin().try_clone_to_owned()?;
         let output = rustix::stdio::stdout().try_clone_to_owned()?;
@@ -90,8 +91,8 @@ impl HostChardev {
         Self::start(events, Host { input: None, output, listener: None, filter: None }, None)
     }
 
-    /// A Unix stream socket at `path` that serves one client at a time; others wait their turn. Output while there is
-    /// no client disappears. A socket file that nobody listens on is replaced.
+    /// A Unix stream socket at `path` that serves one client at a time; others wait their turn. Output while
+    /// there is no client disappears. A socket file that nobody listens on is replaced.
     pub fn unix_socket(events: &EventHandle, path: &Path) -> io::Result<Self> {
         let stale = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
         if path.symlink_metadata().is_ok_and(|meta| meta.file_type().is_socket())
@@ -349,7 +350,8 @@ impl Shared {
         }
         let mut buffers = self.buffers.lock();
         let room = INPUT_LIMIT.saturating_sub(buffers.input.len());
-        // Without a filter it was read because there was room for some; the limit is then passed by less than a chunk.
+        // Without a filter it was read because there was room for some; the limit is then passed by less than
+        // a chunk.
         let room = if host.filter.is_some() { room } else { CHUNK };
         buffers.input.extend(bytes.iter().take(room));
         self.deliver_later(&mut buffers);

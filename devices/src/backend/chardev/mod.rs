@@ -1,9 +1,9 @@
 //! Character streams between a device and the host: terminal, file, Unix socket, or nothing.
 //!
-//! Output goes into a bounded buffer that a thread of the backend's own empties, so a slow host end never stops a vCPU.
-//! A full buffer is told to the device, which shows it to its driver as a busy transmitter. Input is read by the same
-//! thread and enters the machine through the event queue, as much at a time as the device has room for; a bounded
-//! buffer holds the rest, and the host end is not read while that is full.
+//! Output goes into a bounded buffer that a thread of the backend's own empties, so a slow host end never
+//! stops a vCPU. A full buffer is told to the device, which shows it to its driver as a busy transmitter.
+//! Input is read by the same thread and enters the machine through the event queue, as much at a time as the
+//! device has room for; a bounded buffer holds the rest, and the host end is not read while that is full.
 
 mod host;
 #[cfg(test)]

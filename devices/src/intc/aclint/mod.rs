@@ -1,10 +1,11 @@
-//! The RISC-V advanced core-local interruptor (ACLINT 1.0-rc4): machine and supervisor software interrupts, the
-//! machine timer; and the SiFive CLINT, which is two of these side by side.
+//! The RISC-V advanced core-local interruptor (ACLINT 1.0-rc4): machine and supervisor software interrupts,
+//! the machine timer; and the SiFive CLINT, which is two of these side by side.
 //!
-//! [`Mtimer`] is the owner of the machine's `mtime`: `time` CSRs and `stimecmp` read it through [`Mtimer::mtime`].
+//! [`Mtimer`] is the owner of the machine's `mtime`: `time` CSRs and `stimecmp` read it through
+//! [`Mtimer::mtime`].
 //!
-//! Not modelled: an MTIMER with its MTIME register apart from its MTIMECMP registers. Registers of harts that do not
-//! exist read as zero and ignore writes.
+//! Not modelled: an MTIMER with its MTIME register apart from its MTIMECMP registers. Registers of harts that
+//! do not exist read as zero and ignore writes.
 
 pub mod spec;
 #[cfg(test)]
@@ -68,10 +69,11 @@ impl Mmio for Mswi {
     }
 }
 
-/// Supervisor-level software interrupts: writing 1 to a hart's SETSSIP register makes an edge on that hart's line.
+/// Supervisor-level software interrupts: writing 1 to a hart's SETSSIP register makes an edge on that hart's
+/// line.
 ///
-/// An edge is the line going up and down again at once (§4.2: the interrupt is edge-sensitive). The hart's side of the
-/// line sets `mip.SSIP` at the rising edge; only software clears it.
+/// An edge is the line going up and down again at once (§4.2: the interrupt is edge-sensitive). The hart's
+/// side of the line sets `mip.SSIP` at the rising edge; only software clears it.
 pub struct Sswi {
     lines: Vec<IrqLine>,
 }
@@ -86,7 +88,8 @@ impl Sswi {
         Arc::new(Self { lines })
     }
 
-    /// The device-tree node; the board adds `interrupts-extended`, the supervisor software interrupt of each hart.
+    /// The device-tree node; the board adds `interrupts-extended`, the supervisor software interrupt of each
+    /// hart.
     pub fn describe(&self) -> NodeDesc {
         NodeDesc::new("sswi", &["riscv,aclint-sswi"])
             .prop("interrupt-controller", PropValue::Empty)
@@ -139,8 +142,8 @@ struct Hart {
 }
 
 impl Mtimer {
-    /// A timer that ticks `hz` times a second, for one hart per line. No interrupt is pending before the first write
-    /// to a hart's MTIMECMP.
+    /// A timer that ticks `hz` times a second, for one hart per line. No interrupt is pending before the
+    /// first write to a hart's MTIMECMP.
     ///
     /// # Panics
     /// If there are more than 4095 lines.
@@ -203,8 +206,8 @@ impl Mtimer {
         }
     }
 
-    /// Drives the hart's line (§2.3: pending while `mtime` ≥ `mtimecmp`) and sees to the next change. It is called
-    /// with the hart's lock held, so the line shows the latest write.
+    /// Drives the hart's line (§2.3: pending while `mtime` ≥ `mtimecmp`) and sees to the next change. It is
+    /// called with the hart's lock held, so the line shows the latest write.
     fn update_hart(&self, hart: &Hart, mtimecmp: u64) {
         let ticks = self.events.clock().ticks(self.hz);
         let mtime = ticks.wrapping_add(self.offset());
@@ -286,7 +289,8 @@ impl Clint {
         Arc::new(Self { mswi, mtimer })
     }
 
-    /// The device-tree node; the board adds `interrupts-extended`, the software and the timer interrupt of each hart.
+    /// The device-tree node; the board adds `interrupts-extended`, the software and the timer interrupt of
+    /// each hart.
     pub fn describe(&self) -> NodeDesc {
         NodeDesc::new("clint", &["sifive,clint0", "riscv,clint0"])
     }

@@ -1,5 +1,5 @@
-//! RISC-V Advanced Core Local Interruptor Specification, version 1.0-rc4, and the SiFive CLINT's layout, which is an
-//! MSWI device followed by an MTIMER device (§1.1 "Backward Compatibility With SiFive CLINT").
+//! RISC-V Advanced Core Local Interruptor Specification, version 1.0-rc4, and the SiFive CLINT's layout,
+//! which is an MSWI device followed by an MTIMER device (§1.1 "Backward Compatibility With SiFive CLINT").
 
 /// Bytes of MSWI register space: 4095 MSIP registers of four bytes and a reserved word (§3.1).
 pub const MSWI_SIZE: u64 = 0x4000;

@@ -1,11 +1,12 @@
 //! The RISC-V platform-level interrupt controller (PLIC 1.0.0, as SiFive's).
 //!
-//! Inputs are level-sensitive, each behind a gateway (§1.2 of the specification): a raised line becomes one request, and
-//! there is no further one until some target completes it. A request stays pending if its line falls before the claim.
-//! Outputs are one line per context (a hart's external interrupt input at one privilege mode).
+//! Inputs are level-sensitive, each behind a gateway (§1.2 of the specification): a raised line becomes one
+//! request, and there is no further one until some target completes it. A request stays pending if its line
+//! falls before the claim. Outputs are one line per context (a hart's external interrupt input at one
+//! privilege mode).
 //!
-//! Not modelled: edge-triggered gateways, and delays between the parts. Gaps in the memory map read as zero and
-//! ignore writes; accesses that are not aligned words are refused.
+//! Not modelled: edge-triggered gateways, and delays between the parts. Gaps in the memory map read as zero
+//! and ignore writes; accesses that are not aligned words are refused.
 
 pub mod spec;
 #[cfg(test)]
@@ -45,6 +46,8 @@ struct State {
     /// Sources whose gateway has forwarded a request that has not been completed.
     in_flight: Bits,
     contexts: Vec<Context>,
+    /// Nothing has been accessed since the reset; see [`State::awake`].
+    fresh: bool,
 }
 
 struct Context {
@@ -94,8 +97,8 @@ impl Plic {
         (0..32).filter(|bit| self.is_source(word as u32 * 32 + bit)).fold(0, |mask, bit| mask | 1 << bit)
     }
 
-    /// Drives the output lines to what the state says. It is called with the lock held, so that two threads' changes
-    /// reach the harts in the order in which they happened.
+    /// Drives the output lines to what the state says. It is called with the lock held, so that two threads'
+    /// changes reach the harts in the order in which they happened.
     fn update_irq(&self, state: &mut State) {
         let State { priority, pending, contexts, .. } = state;
         for (context, output) in contexts.iter_mut().zip(&self.outputs) {
@@ -120,6 +123,18 @@ impl State {
             pending: bits(),
             in_flight: bits(),
             contexts: (0..contexts).map(|_| context()).collect(),
+            fresh: true,
+        }
+    }
+
+    /// Lets the gateways see lines that stayed up through a reset. That waits for the first access after it:
+    /// a reset goes through the devices of the board one by one, and takes down lines that are up when this
+    /// one has its turn.
+    fn awake(&mut self) {
+        if std::mem::take(&mut self.fresh) {
+            for source in 1..self.priority.len() as u32 {
+                self.forward(source);
+            }
         }
     }
 
@@ -131,8 +146,8 @@ impl State {
         }
     }
 
-    /// §1.6: the pending and enabled source with the highest priority, the lowest number among equals; zero if there
-    /// is none. The threshold plays no part, and priority 0 means never.
+    /// §1.6: the pending and enabled source with the highest priority, the lowest number among equals; zero
+    /// if there is none. The threshold plays no part, and priority 0 means never.
     fn claim(&mut self, context: usize) -> u32 {
         let Some(context) = self.contexts.get(context) else { return 0 };
         let mut best = (0, 0);
@@ -148,8 +163,8 @@ impl State {
         source
     }
 
-    /// §1.8: completion of a source that is not enabled for the context is ignored; whether it was this context that
-    /// claimed it is not checked.
+    /// §1.8: completion of a source that is not enabled for the context is ignored; whether it was this
+    /// context that claimed it is not checked.
     fn complete(&mut self, context: usize, source: u32) {
         if self.contexts.get(context).is_some_and(|context| context.enabled.get(source)) {
             self.in_flight.set(source, false);
@@ -165,7 +180,7 @@ impl IrqSink for Plic {
             return;
         }
         state.level.set(line, level);
-        if level {
+        if level && !state.fresh {
             state.forward(line);
             self.update_irq(&mut state);
         }
@@ -175,6 +190,7 @@ impl IrqSink for Plic {
 impl Mmio for Plic {
     fn read(&self, offset: u64, width: Width) -> Result<u64, AccessError> {
         let mut state = self.state.lock();
+        state.awake();
         let value = match register(offset, width)? {
             Some(Register::Priority(source)) => state.priority.get(source as usize).copied(),
             Some(Register::Pending(word)) => state.pending.word(word),
@@ -197,6 +213,7 @@ impl Mmio for Plic {
     fn write(&self, offset: u64, width: Width, value: u64) -> Result<(), AccessError> {
         let value = value as u32;
         let mut state = self.state.lock();
+        state.awake();
         match register(offset, width)? {
             Some(Register::Priority(source)) if self.is_source(source) => {
                 state.priority[source as usize] = value & self.priority_mask();
@@ -219,7 +236,7 @@ impl Mmio for Plic {
         Ok(())
     }
 
-    /// The levels of the input lines are not ours to reset: a line that is still up makes a new request.
+    /// The levels of the input lines are not ours to reset: one that stays up makes a new request.
     fn reset(&self) {
         let mut state = self.state.lock();
         let fresh = State::new(&self.config, self.outputs.len());
@@ -230,9 +247,6 @@ impl Mmio for Plic {
             }
         }
         state.level = level;
-        for source in 1..self.config.sources {
-            state.forward(source);
-        }
     }
 }
 

@@ -150,8 +150,11 @@ fn reset_keeps_lines_and_drops_everything_else() {
     rig.plic.set_line(6, true);
     rig.plic.set_line(6, false);
     assert!(rig.lines.level(0));
+    rig.plic.set_line(7, true);
     rig.plic.reset();
     assert!(!rig.lines.level(0));
+    // The device behind source 7 is reset after the PLIC.
+    rig.plic.set_line(7, false);
     assert_eq!((rig.read(0x2000), rig.read(4)), (0, 0));
     assert_eq!(rig.read(0x1000), 1 << 5);
 }

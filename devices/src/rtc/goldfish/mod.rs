@@ -1,7 +1,8 @@
 //! The goldfish real-time clock: wall-clock time in nanoseconds, and one alarm.
 //!
-//! The guest may set the time; that lasts until the machine is reset. Registers that do not exist read as zero and
-//! ignore writes; accesses that are not aligned words are refused. Nothing of the datasheet is left out.
+//! The guest may set the time; that lasts until the machine is reset. Registers that do not exist read as
+//! zero and ignore writes; accesses that are not aligned words are refused. Nothing of the datasheet is left
+//! out.
 
 pub mod spec;
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The goldfish RTC: 32-bit registers, as "Goldfish Virtual Hardware" of the Android emulator documents them, "Goldfish
-//! real-time clock". Times are 64-bit nanoseconds since 1970-01-01 00:00 UTC.
+//! The goldfish RTC: 32-bit registers, as "Goldfish Virtual Hardware" of the Android emulator documents them,
+//! "Goldfish real-time clock". Times are 64-bit nanoseconds since 1970-01-01 00:00 UTC.
 
 /// Low half of the time. Reading it latches the high half; writing it sets the low half of the time.
 pub const TIME_LOW: u64 = 0x00;

@@ -1,11 +1,11 @@
 //! The NS16550A serial port: two 16-byte FIFOs, level-triggered interrupt, loopback.
 //!
-//! Input comes from the backend as fast as the receiver has room, so the line never overruns; only loopback does. Output
-//! that the backend has no room for stays in the transmitter, which then is not empty.
+//! Input comes from the backend as fast as the receiver has room, so the line never overruns; only loopback
+//! does. Output that the backend has no room for stays in the transmitter, which then is not empty.
 //!
-//! Not modelled: the time that characters take (transmission is instant, a character below the trigger level is a
-//! character timeout at once), line errors and breaks, DMA signalling, and modem lines: outside loopback the other end
-//! is always ready. An access of any width moves one register, in the low byte.
+//! Not modelled: the time that characters take (transmission is instant, a character below the trigger level
+//! is a character timeout at once), line errors and breaks, DMA signalling, and modem lines: outside loopback
+//! the other end is always ready. An access of any width moves one register, in the low byte.
 
 pub mod spec;
 #[cfg(test)]
@@ -150,8 +150,8 @@ impl State {
 }
 
 impl Ns16550 {
-    /// A serial port on `backend`. `clock_hz` is the input clock that the device tree tells the driver; as characters
-    /// take no time, it changes nothing else.
+    /// A serial port on `backend`. `clock_hz` is the input clock that the device tree tells the driver; as
+    /// characters take no time, it changes nothing else.
     pub fn new(irq: IrqLine, backend: Arc<dyn CharBackend>, clock_hz: u32) -> Arc<Self> {
         let uart = Arc::new(Self { clock_hz, irq, backend, state: Mutex::new(State::new()) });
         let device: Weak<Self> = Arc::downgrade(&uart);

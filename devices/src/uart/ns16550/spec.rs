@@ -1,12 +1,13 @@
-//! National Semiconductor PC16550D, "Universal Asynchronous Receiver/Transmitter with FIFOs" (June 1995), table II
-//! "Summary of Registers". Registers are one byte wide and one byte apart.
+//! National Semiconductor PC16550D, "Universal Asynchronous Receiver/Transmitter with FIFOs" (June 1995),
+//! table II "Summary of Registers". Registers are one byte wide and one byte apart.
 
 /// Bytes of register space that is decoded.
 pub const SIZE: u64 = 8;
 /// Bytes that each FIFO holds.
 pub const FIFO_LEN: usize = 16;
 
-/// Receiver buffer (read), transmitter holding register (write); the divisor latch's low byte if [`lcr::DLAB`].
+/// Receiver buffer (read), transmitter holding register (write); the divisor latch's low byte if
+/// [`lcr::DLAB`].
 pub const RBR_THR_DLL: u64 = 0;
 /// Interrupt enable; the divisor latch's high byte if [`lcr::DLAB`].
 pub const IER_DLM: u64 = 1;

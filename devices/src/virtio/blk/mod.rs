@@ -1,12 +1,12 @@
 //! The virtio block device (§5.2): a [`Disk`] with any number of queues, served by a pool of I/O threads.
 //!
-//! A thread takes one request at a time, from whichever queue has been kicked longest ago, so requests of one queue run
-//! side by side and may complete out of order. Data moves through a buffer of the thread's own, a piece at a time; a reset
-//! waits for no I/O, and a request that it overtakes ends at its next piece without touching guest memory.
-//! The status byte and the used ring are written by the event queue's thread.
+//! A thread takes one request at a time, from whichever queue has been kicked longest ago, so requests of one
+//! queue run side by side and may complete out of order. Data moves through a buffer of the thread's own, a
+//! piece at a time; a reset waits for no I/O, and a request that it overtakes ends at its next piece without
+//! touching guest memory. The status byte and the used ring are written by the event queue's thread.
 //!
-//! Writes are durable on completion unless the driver has negotiated flushes and left the cache on (§5.2.6.2).
-//! A last sector that the disk holds only part of is not shown.
+//! Writes are durable on completion unless the driver has negotiated flushes and left the cache on
+//! (§5.2.6.2). A last sector that the disk holds only part of is not shown.
 //!
 //! Not modelled: legacy geometry, secure erase, zones, lifetime, resizing while the machine runs.
 
@@ -92,7 +92,8 @@ struct Work {
 }
 
 impl Blk {
-    /// A block device for `disk`, and its threads. Queue and thread numbers beyond their range are brought into it.
+    /// A block device for `disk`, and its threads. Queue and thread numbers beyond their range are brought
+    /// into it.
     pub fn new(events: &EventHandle, disk: Arc<dyn Disk>, config: &BlkConfig) -> io::Result<Arc<Self>> {
         let mut id = [0; spec::ID_LEN];
         copy_config(config.id.as_bytes(), 0, &mut id);
@@ -217,8 +218,8 @@ impl VirtioDevice for Blk {
     }
 }
 
-/// How a request ended: its status, and how many bytes of the chain's writable part, from the beginning on, hold an
-/// answer.
+/// How a request ended: its status, and how many bytes of the chain's writable part, from the beginning on,
+/// hold an answer.
 type Outcome = (Status, u64);
 
 /// Why a request has no outcome: the queue was taken away under it.
@@ -272,7 +273,8 @@ impl Shared {
             return;
         };
         let Ok((status, written)) = self.execute(queue, &chain, status_at, buffer) else { return };
-        // The status byte follows the data; it is part of the answer's beginning only if the data is all there.
+        // The status byte follows the data; it is part of the answer's beginning only if the data is all
+        // there.
         let written = if written == status_at { written + 1 } else { written };
         let queue = Arc::clone(queue);
         self.events.post(move || {
@@ -432,7 +434,7 @@ impl Shared {
     /// Where `len` bytes at `sector` begin on the disk, if they are whole sectors of it.
     fn place(&self, sector: u64, len: u64) -> Option<u64> {
         let end = sector.checked_add(len / spec::SECTOR)?;
-        (len.is_multiple_of(spec::SECTOR) && end <= self.sectors()).then_some(sector * spec::SECTOR)
+        (len.is_multiple_of(spec::SECTOR) && end <= self.sectors()).then(|| sector * spec::SECTOR)
     }
 
     fn status(&self, result: disk_formats::Result<()>) -> Status {

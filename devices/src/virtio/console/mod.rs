@@ -1,7 +1,7 @@
 //! The virtio console (§5.3): one port on a character backend.
 //!
-//! Queues are served by the event queue's thread. Output that the backend has no room for keeps its chain until there is
-//! room; input that the guest has no buffer for stays in the backend.
+//! Queues are served by the event queue's thread. Output that the backend has no room for keeps its chain
+//! until there is room; input that the guest has no buffer for stays in the backend.
 //!
 //! Not modelled: several ports, and a console size (it would not be the real one).
 

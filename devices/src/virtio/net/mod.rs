@@ -1,11 +1,11 @@
 //! The virtio network card (§5.1): one pair of queues on a [`NetBackend`].
 //!
-//! Frames from the guest go to the backend, frames to the guest into its buffers, both on the event queue's thread.
-//! Frames from the backend wait in a bounded queue; when it is full the backend is told to wait. What the backend takes
-//! over of the guest's work (checksums, segmentation) is offered, and needs no work here.
+//! Frames from the guest go to the backend, frames to the guest into its buffers, both on the event queue's
+//! thread. Frames from the backend wait in a bounded queue; when it is full the backend is told to wait. What
+//! the backend takes over of the guest's work (checksums, segmentation) is offered, and needs no work here.
 //!
-//! Not modelled: the control queue (so the card hears everything: there is no address filter to set), several queue
-//! pairs, segmentation offloads towards the guest, hash reports.
+//! Not modelled: the control queue (so the card hears everything: there is no address filter to set), several
+//! queue pairs, segmentation offloads towards the guest, hash reports.
 
 pub mod spec;
 #[cfg(test)]
@@ -53,8 +53,8 @@ struct State {
     checked: bool,
 }
 
-/// Frames on their way to the guest: the backend's side of the card. It does not own the card, so that the backend can
-/// be left from the card's end.
+/// Frames on their way to the guest: the backend's side of the card. It does not own the card, so that the
+/// backend can be left from the card's end.
 struct Inbox {
     net: Weak<Net>,
     receiving: Deferred,
@@ -157,7 +157,8 @@ fn read_frame(queue: &VirtQueue, chain: &Chain, header_len: usize, frame: &mut V
     matches!(read, Some(Ok(())))
 }
 
-/// Puts `frame` into the guest's buffers, behind a header (§5.1.6.4). It is given back if there are too few now.
+/// Puts `frame` into the guest's buffers, behind a header (§5.1.6.4). It is given back if there are too few
+/// now.
 fn put_frame(
     queue: &VirtQueue,
     (header_len, mergeable, checked): (usize, bool, bool),
@@ -183,7 +184,8 @@ fn put_frame(
         room += chain.writable_len();
         chains.push(chain);
         if !mergeable && room < wanted {
-            // Such a buffer breaks §5.1.6.3.1, which says how long it must be. The frame is lost, not the buffer.
+            // Such a buffer breaks §5.1.6.3.1, which says how long it must be. The frame is lost, not the
+            // buffer.
             chains.into_iter().for_each(|chain| queue.unpop(chain));
             return None;
         }

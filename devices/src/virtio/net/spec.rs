@@ -37,7 +37,8 @@ pub mod config {
     pub const LEN: usize = 12;
 }
 
-/// The header before each frame (§5.1.6): flags, gso_type, then five 16-bit fields of which only the last is used here.
+/// The header before each frame (§5.1.6): flags, gso_type, then five 16-bit fields of which only the last is
+/// used here.
 pub mod header {
     /// Bytes, `num_buffers` included.
     pub const LEN: usize = 12;

@@ -1,7 +1,8 @@
-//! The virtio entropy device (§5.4): fills whatever buffers it is given with random bytes, as fast as they come.
+//! The virtio entropy device (§5.4): fills whatever buffers it is given with random bytes, as fast as they
+//! come.
 //!
-//! At most 64 KiB go into one chain, which the used length says; the driver asks again. The device has no features and
-//! no configuration, so there is no `spec.rs`.
+//! At most 64 KiB go into one chain, which the used length says; the driver asks again. The device has no
+//! features and no configuration, so there is no `spec.rs`.
 
 #[cfg(test)]
 mod tests;

@@ -52,10 +52,7 @@ impl<R: BufRead> Paragraphs<R> {
                 .map_err(|error| self.unreadable(&error))?;
             size += read as u64;
             if size > PARAGRAPH_LIMIT {
-                return Err(Error::TooLarge {
-                    what: format!("a paragraph of {}", self.what),
-                    limit: PARAGRAPH_LIMIT,
-                });
+                return Err(Error::too_large(format!("a paragraph of {}", self.what), PARAGRAPH_LIMIT));
             }
             let text = String::from_utf8_lossy(&line);
             let text = text.trim_end();
@@ -153,10 +150,8 @@ mod tests {
     #[test]
     fn hostile_input_ends() {
         hostile_bytes(b"Package: x\n y\n\n#:", |bytes| {
-            for paragraph in Paragraphs::new(bytes, "test").take(1000) {
-                if let Ok(paragraph) = paragraph {
-                    let _ = paragraph.get("Package");
-                }
+            for paragraph in Paragraphs::new(bytes, "test").flatten() {
+                let _ = paragraph.get("Package");
             }
         });
     }

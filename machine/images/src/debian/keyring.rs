@@ -1,9 +1,10 @@
 //! OpenPGP (RFC 9580): the keys that may sign an archive, and the check of a clear-signed file against them.
 //!
-//! A signature counts if it was made with SHA-2 or SHA-3 of at least 256 bits, by a key (or a bound subkey) that
-//! has the signing flag and that was neither expired nor revoked when the signature was made. A revocation that
-//! gives no reason, or says that the key is compromised, counts for all time. One good signature is enough, as
-//! it is for apt. Revocations by designated revokers are not looked at: their keys are in no keyring.
+//! A signature counts if it was made with SHA-2 or SHA-3 of at least 256 bits, by a key (or a bound subkey)
+//! that has the signing flag and that was neither expired nor revoked when the signature was made. A
+//! revocation that gives no reason, or says that the key is compromised, counts for all time. One good
+//! signature is enough, as it is for apt. Revocations by designated revokers are not looked at: their keys
+//! are in no keyring.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,9 @@ const SHIPPED: &[(&str, &[u8])] = &[
 const KEYRING_LIMIT: u64 = 4 << 20;
 const MAX_KEYS: usize = 256;
 const MAX_SIGNATURES: usize = 32;
+
+/// Most lines of a signed file: the OpenPGP library's time to read them grows with their square.
+const MAX_LINES: usize = 10_000;
 
 /// Smallest RSA modulus that counts, in bytes: 2048 bits.
 const MIN_RSA_BYTES: usize = 256;
@@ -99,8 +103,8 @@ fn earlier(a: Option<u64>, b: Option<u64>) -> Option<u64> {
 }
 
 impl Keyring {
-    /// The keys in `file`; or, when none is given, the host's Debian keyring with those of the shipped keys that
-    /// it lacks. A key that the host's keyring has as revoked is therefore revoked.
+    /// The keys in `file`; or, when none is given, the host's Debian keyring with those of the shipped keys
+    /// that it lacks. A key that the host's keyring has as revoked is therefore revoked.
     pub fn open(file: Option<&Path>) -> Result<Keyring> {
         if let Some(path) = file {
             return Keyring::read(path);
@@ -124,10 +128,7 @@ impl Keyring {
     fn read(path: &Path) -> Result<Keyring> {
         let size = fs::metadata(path).map_err(Error::io(path))?.len();
         if size > KEYRING_LIMIT {
-            return Err(Error::TooLarge {
-                what: format!("keyring {}", path.display()),
-                limit: KEYRING_LIMIT,
-            });
+            return Err(Error::too_large(format!("keyring {}", path.display()), KEYRING_LIMIT));
         }
         Keyring::parse(&fs::read(path).map_err(Error::io(path))?, path)
     }
@@ -152,10 +153,13 @@ impl Keyring {
         }
     }
 
-    /// Checks a clear-signed file, and returns the text that is signed, with lines that end in `\n`. `what` names
-    /// the file in errors; `now` is in seconds since 1970.
+    /// Checks a clear-signed file, and returns the text that is signed, with lines that end in `\n`. `what`
+    /// names the file in errors; `now` is in seconds since 1970.
     pub fn verify(&self, signed: &[u8], now: u64, what: &str) -> Result<String> {
         let text = std::str::from_utf8(signed).map_err(|_| Error::malformed(what, "it is not UTF-8 text"))?;
+        if text.lines().count() > MAX_LINES {
+            return Err(Error::TooLarge { what: what.to_owned(), limit: MAX_LINES as u64, unit: "lines" });
+        }
         let (message, _) = CleartextSignedMessage::from_string(text)
             .map_err(|e| Error::malformed(what, format!("it is not a clear-signed message: {e}")))?;
         let signed_text = message.signed_text();
@@ -203,11 +207,11 @@ impl Certificate {
         let primary = &certificate.primary_key;
         let (validity, may_sign) = primary_validity(certificate)?;
         let mut signers = Vec::new();
-        if may_sign && is_strong(primary) {
+        if may_sign && is_strong(primary.public_params()) {
             signers.push(Signer { key: SigningKey::Primary(primary.clone()), validity: validity.clone() });
         }
         for subkey in &certificate.public_subkeys {
-            if !is_strong(&subkey.key) {
+            if !is_strong(subkey.key.public_params()) {
                 continue;
             }
             let newest = newest(subkey.signatures.iter().filter(|s| {
@@ -325,8 +329,8 @@ fn has_strong_hash(signature: &Signature) -> bool {
     )
 }
 
-fn is_strong(key: &impl KeyDetails) -> bool {
-    match key.public_params() {
+fn is_strong(params: &PublicParams) -> bool {
+    match params {
         PublicParams::RSA(rsa) => rsa.write_len() >= MIN_RSA_BYTES,
         PublicParams::ECDSA(_) | PublicParams::EdDSALegacy(_) => true,
         PublicParams::Ed25519(_) | PublicParams::Ed448(_) => true,

@@ -1,7 +1,7 @@
 //! A Debian archive: from its signed index to the files in a package.
 //!
-//! Trust goes down a chain: a key of the [`keyring`] signs `InRelease`, which has the hash of `Packages.xz`, which
-//! has the hash of each package. Nothing is parsed before the link above has vouched for it.
+//! Trust goes down a chain: a key of the [`keyring`] signs `InRelease`, which has the hash of `Packages.xz`,
+//! which has the hash of each package. Nothing is parsed before the link above has vouched for it.
 
 pub mod control;
 pub mod deb;
@@ -24,7 +24,7 @@ use crate::http::Http;
 use crate::{Arch, Error, Progress, Result};
 
 /// Largest `InRelease`, compressed index and package that are fetched, and index unpacked, in bytes.
-const RELEASE_LIMIT: u64 = 4 << 20;
+const RELEASE_LIMIT: u64 = 1 << 20;
 const INDEX_LIMIT: u64 = 256 << 20;
 const INDEX_UNPACKED_LIMIT: u64 = 2 << 30;
 const PACKAGE_LIMIT: u64 = 2 << 30;
@@ -68,7 +68,7 @@ impl Suite {
         let base = format!("{}/dists/{}", self.mirror, self.name);
         let plain = format!("{base}/{path}");
         if size > INDEX_LIMIT {
-            return Err(Error::TooLarge { what: plain, limit: INDEX_LIMIT });
+            return Err(Error::too_large(plain, INDEX_LIMIT));
         }
         let file = builder.download(size, hash, &plain, |sink| {
             if self.release.by_hash {
@@ -94,7 +94,7 @@ impl Suite {
     ) -> Result<Vec<deb::File>> {
         let url = format!("{}/{}", self.mirror, package.filename);
         if package.size > PACKAGE_LIMIT {
-            return Err(Error::TooLarge { what: url, limit: PACKAGE_LIMIT });
+            return Err(Error::too_large(url, PACKAGE_LIMIT));
         }
         let file = builder.download(package.size, &package.sha256, &url, |sink| {
             self.http.download(&url, package.size, Some(package.size), sink, progress)

@@ -1,15 +1,15 @@
 #!/bin/busybox sh
 # The first process of a guest that ferry boots from a kernel and busybox alone.
 #
-# It mounts the kernel's file systems, loads the modules in /etc/modules, asks for an address on eth0 if there is
-# one, and then gives a shell on the console, a new one whenever it ends. Words it honours on the kernel's
+# It mounts the kernel's file systems, loads the modules in /etc/modules, asks for an address on eth0 if there
+# is one, and then gives a shell on the console, a new one whenever it ends. Words it honours on the kernel's
 # command line:
 #
 #   ferry.root=DEV      mounts DEV and goes on with /sbin/init there
 #   ferry.run=COMMAND   runs the rest of the line instead of a shell, prints `ferry.run: exit status N`, and
 #                       powers off; it must come last
 
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM="${TERM:-linux}"
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t sysfs sysfs /sys
@@ -62,29 +62,17 @@ if [ -e /sys/class/net/eth0 ]; then
     address=$(ip -4 -o addr show dev eth0 | sed -n 's/.* inet \([0-9.]*\).*/\1/p')
 fi
 
-# What poweroff, reboot and halt send to the first process.
-trap 'sync; poweroff -f' USR2
-trap 'sync; reboot -f' TERM
-trap 'sync; halt -f' USR1
-
+# busybox init goes on from here: it keeps the shell or the command running, and ends the machine when asked.
 if [ -n "$run" ]; then
-    sh -c "$run"
-    echo "ferry.run: exit status $?"
-    sync
-    poweroff -f
-fi
-
-cat << END
+    printf '%s\n' "$run" > /run/ferry.run
+    echo '::once:/etc/run.sh' > /etc/inittab
+else
+    cat << END
 
 This is $(cat /etc/system) with Linux $(uname -r) on $(uname -m), started by ferry.
 Network: ${address:-none}. All is in memory; \`poweroff\` ends the machine.
 
 END
-
-export PS1='\u@\h:\w\$ '
-cd /root
-while :; do
-    # In the background, for a signal is only acted on while this waits.
-    setsid cttyhack sh < /dev/console > /dev/console 2>&1 &
-    wait $!
-done
+    echo '::respawn:cttyhack sh -l' > /etc/inittab
+fi
+exec init

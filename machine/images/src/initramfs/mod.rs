@@ -10,9 +10,13 @@ use cpio::CpioWriter;
 use flate2::{Compression, GzBuilder};
 use modules::{Module, index_files};
 
-/// The scripts that go in: `/init`, and what `udhcpc` calls when it has an address.
-pub const INIT: &str = include_str!("init.sh");
-pub const UDHCPC: &str = include_str!("udhcpc.sh");
+/// The scripts that go in, with their paths and modes.
+pub const SCRIPTS: &[(&str, u32, &str)] = &[
+    ("init", 0o755, include_str!("init.sh")),
+    ("etc/profile", 0o644, include_str!("profile.sh")),
+    ("etc/run.sh", 0o755, include_str!("run.sh")),
+    ("etc/udhcpc.sh", 0o755, include_str!("udhcpc.sh")),
+];
 
 const DIRECTORIES: &[&str] = &[
     "bin", "dev", "etc", "lib", "mnt", "newroot", "proc", "root", "run", "sbin", "sys", "tmp", "usr",
@@ -43,10 +47,11 @@ pub fn build(contents: &Contents<'_>) -> io::Result<Vec<u8>> {
     }
     // The kernel opens it before devtmpfs is there.
     cpio.char_device("dev/console", 0o600, (5, 1))?;
-    cpio.file("init", 0o755, INIT.as_bytes())?;
+    for (path, mode, text) in SCRIPTS {
+        cpio.file(path, *mode, text.as_bytes())?;
+    }
     cpio.file("bin/busybox", 0o755, contents.busybox)?;
     cpio.symlink("bin/sh", "busybox")?;
-    cpio.file("etc/udhcpc.sh", 0o755, UDHCPC.as_bytes())?;
     cpio.file("etc/system", 0o644, format!("{}\n", contents.system).as_bytes())?;
     cpio.file("etc/passwd", 0o644, b"root::0:0:root:/root:/bin/sh\n")?;
     cpio.file("etc/group", 0o644, b"root:x:0:\n")?;

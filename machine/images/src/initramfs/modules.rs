@@ -49,8 +49,8 @@ impl ModuleTree {
         self.builtin = list.lines().filter_map(module_name).collect();
     }
 
-    /// The modules of these names with all they depend on, each after its dependencies. Names of built-in ones
-    /// are passed over; `what` names the package in errors.
+    /// The modules of these names with all they depend on, each after its dependencies. Names of built-in
+    /// ones are passed over; `what` names the package in errors.
     pub fn choose(&self, names: &[&str], what: &str) -> Result<Vec<Module>> {
         let mut chosen: Vec<Module> = Vec::new();
         // Modules whose dependencies are being looked for, innermost last.
@@ -165,36 +165,13 @@ fn modinfo(elf: &[u8]) -> Option<Vec<(String, String)>> {
 }
 
 #[cfg(test)]
-pub mod tests {
+mod tests {
     use super::*;
+    use crate::test_packages::elf_module;
     use crate::tests::hostile_bytes;
 
-    /// A minimal 64-bit little-endian ELF file with these `.modinfo` strings.
-    pub fn module(info: &[&str]) -> Vec<u8> {
-        let info: Vec<u8> = info.iter().flat_map(|s| [s.as_bytes(), b"\0"].concat()).collect();
-        let names = b"\0.modinfo\0.shstrtab\0";
-        let section = |name: u32, kind: u32, offset: usize, size: usize| {
-            let mut header = vec![0; 64];
-            header[0..4].copy_from_slice(&name.to_le_bytes());
-            header[4..8].copy_from_slice(&kind.to_le_bytes());
-            header[24..32].copy_from_slice(&(offset as u64).to_le_bytes());
-            header[32..40].copy_from_slice(&(size as u64).to_le_bytes());
-            header
-        };
-        let names_at = 64 + info.len();
-        let mut elf = vec![0; 64];
-        elf[..8].copy_from_slice(b"\x7fELF\x02\x01\x01\0");
-        elf[16..20].copy_from_slice(&[1, 0, 243, 0]);
-        elf[20] = 1;
-        elf[40..48].copy_from_slice(&((names_at + names.len()) as u64).to_le_bytes());
-        elf[52..54].copy_from_slice(&64u16.to_le_bytes());
-        elf[58..64].copy_from_slice(&[64, 0, 3, 0, 2, 0]);
-        elf.extend(&info);
-        elf.extend(names);
-        elf.extend(section(0, 0, 0, 0));
-        elf.extend(section(1, 1, 64, info.len()));
-        elf.extend(section(10, 3, names_at, names.len()));
-        elf
+    fn module(info: &[&str]) -> Vec<u8> {
+        elf_module(&info.iter().flat_map(|s| [s.as_bytes(), b"\0"].concat()).collect::<Vec<u8>>())
     }
 
     fn tree() -> ModuleTree {

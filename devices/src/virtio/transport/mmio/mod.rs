@@ -1,11 +1,13 @@
 //! Virtio over MMIO: one slot of registers with one device behind it, or none.
 //!
-//! The modern register layout (version 2) is the default, the legacy one (version 1, §4.2.4) is chosen when the slot is
-//! built. A slot without a device answers device ID 0, which drivers skip, so a board can have a fixed number of slots.
+//! The modern register layout (version 2) is the default, the legacy one (version 1, §4.2.4) is chosen when
+//! the slot is built. A slot without a device answers device ID 0, which drivers skip, so a board can have a
+//! fixed number of slots.
 //!
-//! The driver's changes to a queue's registers take effect when it sets DRIVER_OK; later ones are ignored, except that
-//! withdrawing a queue (QueueReady or QueuePFN zero) ends its use. A queue that is not valid then, or is found broken
-//! later, sets DEVICE_NEEDS_RESET. A driver need not accept VIRTIO_F_VERSION_1: small ones do not.
+//! The driver's changes to a queue's registers take effect when it sets DRIVER_OK; later ones are ignored,
+//! except that withdrawing a queue (QueueReady or QueuePFN zero) ends its use. A queue that is not valid
+//! then, or is found broken later, sets DEVICE_NEEDS_RESET. A driver need not accept VIRTIO_F_VERSION_1:
+//! small ones do not.
 
 pub mod spec;
 #[cfg(test)]
@@ -355,7 +357,8 @@ impl Mmio for VirtioMmio {
     }
 }
 
-/// The interrupt line and what it stands for. Its lock is the last that is taken: devices signal with theirs held.
+/// The interrupt line and what it stands for. Its lock is the last that is taken: devices signal with theirs
+/// held.
 struct Interrupt {
     line: IrqLine,
     state: Mutex<InterruptState>,

@@ -1,5 +1,5 @@
-//! Virtual I/O Device (VIRTIO) Version 1.3, §4.2 "Virtio Over MMIO": registers are 32 bits wide; the configuration
-//! space after them takes accesses of any width.
+//! Virtual I/O Device (VIRTIO) Version 1.3, §4.2 "Virtio Over MMIO": registers are 32 bits wide; the
+//! configuration space after them takes accesses of any width.
 
 /// "virt"; read-only.
 pub const MAGIC_VALUE: u64 = 0x000;
@@ -61,7 +61,8 @@ pub const QUEUE_DRIVER_HIGH: u64 = 0x094;
 pub const QUEUE_DEVICE_LOW: u64 = 0x0a0;
 /// Used ring, high half.
 pub const QUEUE_DEVICE_HIGH: u64 = 0x0a4;
-/// Shared memory: length and base of the selected region, four registers; all ones as there is none; read-only.
+/// Shared memory: length and base of the selected region, four registers; all ones as there is none;
+/// read-only.
 pub const SHM_LEN_LOW: u64 = 0x0b0;
 /// The last of the four.
 pub const SHM_BASE_HIGH: u64 = 0x0bc;

@@ -23,6 +23,9 @@ use emu_core::sync::{EventHandle, Group};
 
 use super::{Built, HartPins};
 
+pub mod supervisor;
+pub mod tree;
+
 /// Where memory begins.
 pub const DRAM_BASE: u64 = 0x8000_0000;
 /// Where the reset ROM lies.
@@ -59,6 +62,8 @@ pub struct Wiring {
     pub epoch_ns: u64,
     /// An ACLINT instead of a CLINT.
     pub aclint: bool,
+    /// The timer, which the harts' own `time` follows.
+    pub mtimer: Arc<Mtimer>,
     /// Makes the virtio device of a slot, from its interrupt line.
     pub virtio: Box<dyn Fn(usize, IrqLine) -> Arc<dyn Mmio>>,
 }
@@ -133,10 +138,8 @@ pub fn build(wiring: &Wiring) -> Vec<Built> {
 }
 
 impl Board<'_> {
-    /// The wire to pin `pin` of each hart.
     fn pins(&self, pin: u32) -> Vec<IrqLine> {
-        let ports = self.wiring.group.ports().iter();
-        ports.map(|port| IrqLine::new(Arc::new(HartPins(Arc::clone(port))), pin)).collect()
+        hart_pins(&self.wiring.group, pin)
     }
 
     fn irq(&self, entry: &Entry) -> IrqLine {
@@ -145,6 +148,17 @@ impl Board<'_> {
             _ => IrqLine::unconnected(),
         }
     }
+}
+
+/// The timer for the harts of `group`.
+pub fn mtimer_for(group: &Group, events: &EventHandle) -> Arc<Mtimer> {
+    Mtimer::new(TIMEBASE_HZ, events, hart_pins(group, pin::MTI))
+}
+
+/// The wire to pin `pin` of each hart.
+fn hart_pins(group: &Group, pin: u32) -> Vec<IrqLine> {
+    let ports = group.ports().iter();
+    ports.map(|port| IrqLine::new(Arc::new(HartPins(Arc::clone(port))), pin)).collect()
 }
 
 type Made = Option<(Arc<dyn Mmio>, Option<NodeDesc>)>;
@@ -161,8 +175,7 @@ fn clint(board: &Board<'_>, _: &Entry) -> Made {
     if board.wiring.aclint {
         return None;
     }
-    let mtimer = Mtimer::new(TIMEBASE_HZ, &board.wiring.events, board.pins(pin::MTI));
-    let clint = Clint::new(Mswi::new(board.pins(pin::MSI)), mtimer);
+    let clint = Clint::new(Mswi::new(board.pins(pin::MSI)), Arc::clone(&board.wiring.mtimer));
     let node = clint.describe();
     Some((clint, Some(node)))
 }
@@ -174,8 +187,7 @@ fn mswi(board: &Board<'_>, _: &Entry) -> Made {
 }
 
 fn mtimer(board: &Board<'_>, _: &Entry) -> Made {
-    let device = board.wiring.aclint;
-    let device = device.then(|| Mtimer::new(TIMEBASE_HZ, &board.wiring.events, board.pins(pin::MTI)))?;
+    let device = board.wiring.aclint.then(|| Arc::clone(&board.wiring.mtimer))?;
     let node = device.describe();
     Some((device, Some(node)))
 }

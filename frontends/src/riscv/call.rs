@@ -1,0 +1,216 @@
+//! The run-time helpers: instructions that lifted code cannot express.
+
+use emu_core::exec::{Access, Exception, HostRequest, Isa, Stop};
+use emu_core::ir::{MemAttr, Ty, View};
+use emu_core::mem::Flush;
+
+use super::Privilege;
+use super::bits::{cause, envcfg, mip, mstatus};
+use super::csr::{self, Op};
+use super::helper::Helper;
+use super::mmu::{self, ASID_MASK};
+use super::state::{Hart, Reservation, Riscv};
+use super::trap;
+
+/// Bytes in a cache block: what `CBO` works on, and the device tree's `riscv,cbom-block-size` and its like.
+pub const CACHE_BLOCK: u64 = 64;
+
+/// How many `PAUSE` go by before one lets another host thread run.
+const PAUSES_PER_YIELD: u32 = 32;
+
+/// Runs helper `id`; see [`Helper`] for what the arguments are.
+pub(super) fn call(hart: &mut Hart, id: u16, [a, b, c]: [u64; 3]) -> Result<u64, Stop> {
+    let Some(helper) = Helper::ALL.get(usize::from(id)) else { return Err(illegal(0)) };
+    match helper {
+        Helper::CsrRead => csr(hart, a, b, Op::Read),
+        Helper::CsrWrite => csr(hart, a, b, Op::Write(c)),
+        Helper::CsrSwap => csr(hart, a, b, Op::Write(c)),
+        Helper::CsrSet => csr(hart, a, b, Op::Set(c)),
+        Helper::CsrClear => csr(hart, a, b, Op::Clear(c)),
+        Helper::Ecall => ecall(hart),
+        Helper::Mret => {
+            require(hart.isa.privilege == Privilege::Machine, a)?;
+            Ok(trap::mret(hart))
+        }
+        Helper::Sret => {
+            require(supervisor_unless(hart, mstatus::TSR), a)?;
+            Ok(trap::sret(hart))
+        }
+        Helper::Wfi => wfi(hart, a),
+        Helper::Wrs => wrs(hart),
+        Helper::Pause => pause(hart),
+        Helper::SfenceVma => {
+            require(supervisor_unless(hart, mstatus::TVM), c >> 32)?;
+            let asid = (c & 2 != 0).then_some((b & ASID_MASK) as u32); // 16 bits
+            let range = (c & 1 != 0).then_some((a, a));
+            hart.mmu.flush(Flush { asid, range });
+            Ok(0)
+        }
+        Helper::SfenceInval => {
+            // SINVAL.VMA has done what there is to do.
+            require(hart.isa.privilege >= Privilege::Supervisor, a)?;
+            Ok(0)
+        }
+        Helper::FenceI => {
+            hart.sync_code();
+            Ok(0)
+        }
+        Helper::Cbo => cbo(hart, a, b, c),
+        Helper::LoadReserved => load_reserved(hart, a, b),
+        Helper::StoreConditional => store_conditional(hart, a, b, c),
+        Helper::FpDirty => {
+            hart.isa.csr.mstatus |= mstatus::FS;
+            hart.mode_changed();
+            Ok(0)
+        }
+    }
+}
+
+/// An illegal-instruction exception of the instruction with these bits.
+fn illegal(instruction: u64) -> Stop {
+    Exception::new(cause::ILLEGAL, instruction).into()
+}
+
+fn require(legal: bool, instruction: u64) -> Result<(), Stop> {
+    if legal { Ok(()) } else { Err(illegal(instruction)) }
+}
+
+/// Whether the mode is M, or S while the bit `trap` of `mstatus` is clear.
+fn supervisor_unless(hart: &Hart, trap: u64) -> bool {
+    match hart.isa.privilege {
+        Privilege::Machine => true,
+        Privilege::Supervisor => hart.isa.csr.mstatus & trap == 0,
+        Privilege::User => false,
+    }
+}
+
+fn csr(hart: &mut Hart, number: u64, instruction: u64, op: Op) -> Result<u64, Stop> {
+    // The lifter takes the number from twelve bits.
+    csr::execute(hart, (number & 0xfff) as u16, op).ok_or_else(|| illegal(instruction))
+}
+
+fn ecall(hart: &mut Hart) -> Result<u64, Stop> {
+    let privilege = hart.isa.privilege;
+    if privilege == Privilege::Supervisor && hart.isa.config.firmware_calls {
+        return Err(Stop::Host(HostRequest::Firmware));
+    }
+    Err(Exception::new(cause::ECALL + privilege as u64, 0).into())
+}
+
+/// U-mode may not wait, and neither may S-mode while TW is set: the time that an implementation may let them
+/// try is none.
+fn wfi(hart: &mut Hart, instruction: u64) -> Result<u64, Stop> {
+    require(supervisor_unless(hart, mstatus::TW), instruction)?;
+    if trap::wakes(hart) {
+        return Ok(0);
+    }
+    let timer_wakes = hart.isa.csr.mie & mip::STIP != 0;
+    let now = hart.clock.now_ns();
+    let deadline = if timer_wakes { hart.isa.stimer_deadline(now) } else { None };
+    Err(Stop::Host(HostRequest::Wait { deadline }))
+}
+
+/// Both forms wait for a bounded time, so TW does not concern them (Unpriv., "Zawrs").
+fn wrs(hart: &mut Hart) -> Result<u64, Stop> {
+    if hart.isa.reservation.take().is_none() {
+        return Ok(0);
+    }
+    // Nobody can write what is waited for while the others stand still.
+    hart.end_exclusive();
+    Err(Stop::Host(HostRequest::Yield))
+}
+
+fn pause(hart: &mut Hart) -> Result<u64, Stop> {
+    hart.isa.pauses = hart.isa.pauses.wrapping_add(1);
+    if hart.is_alone() || !hart.isa.pauses.is_multiple_of(PAUSES_PER_YIELD) {
+        return Ok(0);
+    }
+    Err(Stop::Host(HostRequest::Yield))
+}
+
+/// Cache-block operations (Unpriv., "CMO Extensions"). Memory is coherent here, so that the management
+/// operations only check.
+fn cbo(hart: &mut Hart, address: u64, operation: u64, instruction: u64) -> Result<u64, Stop> {
+    const ZERO: u64 = 4;
+    let field = match operation {
+        0 => envcfg::CBIE,
+        ZERO => envcfg::CBZE,
+        _ => envcfg::CBCFE,
+    };
+    let csr = &hart.isa.csr;
+    let allowed = match hart.isa.privilege {
+        Privilege::Machine => true,
+        Privilege::Supervisor => csr.menvcfg & field != 0,
+        Privilege::User => csr.menvcfg & csr.senvcfg & field != 0,
+    };
+    require(allowed, instruction)?;
+    let block = address & !(CACHE_BLOCK - 1);
+    let done = match operation {
+        ZERO => hart.zero(View::Current, block, CACHE_BLOCK as usize),
+        // Whoever may load from the block may manage it, and whoever may store may load.
+        _ => check_block(hart, block),
+    };
+    match done {
+        // Whatever is refused is refused as a store, at the address that the instruction gives.
+        Err(Stop::Exception(exception)) => {
+            let cause = match exception.cause {
+                cause::LOAD_ACCESS => cause::STORE_ACCESS,
+                cause::LOAD_PAGE => cause::STORE_PAGE,
+                other => other,
+            };
+            Err(Exception::new(cause, address).into())
+        }
+        Err(stop) => Err(stop),
+        Ok(()) => Ok(0),
+    }
+}
+
+/// Checks that the block may be read and is memory.
+fn check_block(hart: &mut Hart, block: u64) -> Result<(), Stop> {
+    if hart.mmu.lookup(View::Current, block, CACHE_BLOCK as usize, Access::Read).is_some() {
+        return Ok(());
+    }
+    let translation = mmu::translate(hart, block, CACHE_BLOCK as usize, Access::Read)?;
+    if hart.bus.name_at(translation.pa).is_none() {
+        return Err(mmu::access_fault(block, Access::Read).into());
+    }
+    Ok(())
+}
+
+fn integer(bytes: u64) -> Ty {
+    if bytes == 4 { Ty::I32 } else { Ty::I64 }
+}
+
+fn load_reserved(hart: &mut Hart, va: u64, bytes: u64) -> Result<u64, Stop> {
+    hart.isa.reservation = None;
+    hart.begin_exclusive();
+    let attr = MemAttr { signed: true, exclusive: true, ..MemAttr::PLAIN };
+    let value = hart.load(integer(bytes), attr, va)?;
+    hart.isa.reservation = Some(Reservation { va, bytes, value });
+    Ok(value)
+}
+
+fn store_conditional(hart: &mut Hart, va: u64, value: u64, bytes: u64) -> Result<u64, Stop> {
+    let reservation = hart.isa.reservation.take();
+    if !va.is_multiple_of(bytes) {
+        return Err(hart.isa.misaligned(va, Access::Write).into());
+    }
+    // The stretch in which the other harts stood still may have ended: then anything may have been stored.
+    let held = reservation.filter(|r| r.va == va && r.bytes == bytes && hart.is_exclusive());
+    let Some(Reservation { value: expected, .. }) = held else {
+        hart.end_exclusive();
+        return Ok(1);
+    };
+    // Devices do not stand still, so the store still compares.
+    let attr = MemAttr { signed: true, ..MemAttr::PLAIN };
+    let found = hart.cas(integer(bytes), attr, va, expected, value)?;
+    hart.end_exclusive();
+    Ok(u64::from(found != expected))
+}
+
+impl Riscv {
+    /// Drops the reservation: a store-conditional fails until the next load-reserved.
+    pub fn clear_reservation(&mut self) {
+        self.reservation = None;
+    }
+}
