@@ -157,7 +157,8 @@ impl Generator<'_> {
     }
 
     fn block(mut self, ops: &[Op], offset: i32) -> Block {
-        let len = 1 + self.random.below(if self.random.one_in(8) { 100 } else { 12 });
+        let most = if self.random.one_in(8) { 100 } else { 12 };
+        let len = 1 + self.random.below(most);
         let mut at = offset;
         for _ in 0..len {
             let bytes = self.random.pick(&[2u8, 4]);

@@ -45,15 +45,23 @@ impl Compiler {
         self.take_result(inst.op.info().dst.class(inst.ty), inst.dst)
     }
 
-    /// The virtual address of an access, and whether its register is the access's own.
-    fn address_of(&mut self, block: &Block, inst: &Inst) -> Result<Reg, CompileError> {
+    /// A register that holds the virtual address of an access; the base's register may be used again, unless it is
+    /// `kept`.
+    fn address_of(
+        &mut self,
+        block: &Block,
+        inst: &Inst,
+        kept: Option<Operand>,
+    ) -> Result<Reg, CompileError> {
         let base = self.read(block, inst.a)?;
         if inst.imm == 0 {
             return Ok(base);
         }
         let va = self.regs.scratch(&mut self.asm)?;
         self.asm.lea(true, va, base, inst.imm);
-        self.regs.unlock(base);
+        if kept != Some(Operand::Reg(base)) {
+            self.regs.unlock(base);
+        }
         Ok(va)
     }
 
@@ -88,7 +96,7 @@ impl Compiler {
     }
 
     fn load(&mut self, block: &Block, inst: &Inst, number: usize) -> Done {
-        let va = self.address_of(block, inst)?;
+        let va = self.address_of(block, inst, None)?;
         let (entry, back) = (self.asm.label(), self.asm.label());
         // Chosen before the paths part: what making room for it emits is for both.
         let dst = self.target(inst.dst, &[])?;
@@ -112,7 +120,7 @@ impl Compiler {
             Operand::Mem(_) => Operand::Reg(self.read(block, inst.b)?),
             source => source,
         };
-        let va = self.address_of(block, inst)?;
+        let va = self.address_of(block, inst, Some(source))?;
         let (entry, back) = (self.asm.label(), self.asm.label());
         let addend = self.translate(inst, va, offset_of!(TlbEntry, write), entry)?;
         self.asm.store_unit(inst.ty.bytes(), addend, va, source);
