@@ -74,8 +74,8 @@ unsafe fn run<I: Isa>(
         Ok(Ok(())) => 0,
         Ok(Err(stop)) => {
             let (offset, retired) = match stop {
-                Stop::Exception(_) => (i64::from(frame.offset), frame.number()),
-                Stop::Host(_) => (i64::from(frame.offset) + i64::from(frame.len), frame.number() + 1),
+                Stop::Exception(_) => (frame.mark.offset(), frame.mark.number()),
+                Stop::Host(_) => (frame.mark.offset() + i64::from(frame.len), frame.mark.number() + 1),
             };
             vcpu.state.pc = vcpu.state.page_base.wrapping_add_signed(offset);
             vcpu.state.retired += retired;
@@ -96,7 +96,7 @@ unsafe extern "sysv64" fn call<I: Isa>(frame: *mut Frame) -> u64 {
     unsafe {
         run::<I>(frame, |frame, vcpu, context| {
             context.calls += 1;
-            vcpu.state.pc = vcpu.state.page_base.wrapping_add_signed(frame.offset.into());
+            vcpu.state.pc = vcpu.state.page_base.wrapping_add_signed(frame.mark.offset());
             let value = I::call(vcpu, frame.imm as u16, frame.args.map(|arg| arg as u64))?;
             frame.result = value.into();
             if vcpu.is_exclusive() && !vcpu.is_alone() {
@@ -130,7 +130,7 @@ unsafe extern "sysv64" fn operation<I: Isa>(frame: *mut Frame) -> u64 {
 }
 
 fn perform<I: Isa>(frame: &mut Frame, vcpu: &mut Vcpu<I>, context: &mut Context) -> Result<(), Stop> {
-    let site = frame.site();
+    let site = frame.site;
     let (ty, attr) = (site.ty(), MemAttr::from_bits(site.attr() & 0xff));
     let va = frame.args[0] as u64;
     let [_, b, c] = frame.args;

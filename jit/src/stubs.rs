@@ -22,6 +22,8 @@ pub(crate) struct Stubs {
     pub call: usize,
     /// Jumped to: goes on at the virtual address in `rax`, polling.
     pub go: usize,
+    /// Called: as `go`, to the offset that stands 5 bytes after the call.
+    pub go_at: usize,
     /// Jumped to: as `go`, when the jump cache has missed. `page_base` is set.
     pub miss: usize,
     /// Called: leaves to go on at the offset that follows the call.
@@ -135,7 +137,10 @@ impl Stubs {
             asm.jmp_out(leave);
         }
 
-        let go = here(&mut asm);
+        stubs.go_at = here(&mut asm);
+        x64!(asm, pop rcx; movsxd rax, DWORD [rcx + 5]; add rax, [rbp + frame::PAGE_BASE.disp]);
+        // It falls through.
+        let go = base + asm.offset();
         let mut code = asm.finish().unwrap_or_default();
         let mut compiler = Compiler::new(hot, Features::of_host(), stubs);
         code.extend(compiler.go_stub(go));

@@ -191,7 +191,7 @@ impl Generator<'_> {
 }
 
 /// Everything that a block can change. The upper half of the page base is not part of it.
-fn differences(a: &Vcpu<Toy>, b: &Vcpu<Toy>) -> Vec<String> {
+fn differences(a: &Vcpu<Toy>, b: &Vcpu<Toy>, memory: bool) -> Vec<String> {
     let mut found = Vec::new();
     let mut check = |name: String, a: u64, b: u64| {
         if a != b {
@@ -204,7 +204,7 @@ fn differences(a: &Vcpu<Toy>, b: &Vcpu<Toy>) -> Vec<String> {
     check("pc".into(), a.state.pc, b.state.pc);
     check("retired".into(), a.state.retired, b.state.retired);
     check("flags".into(), a.state.fp_flags, b.state.fp_flags);
-    for unit in 0..MEMORY_LEN / 8 {
+    for unit in 0..if memory { MEMORY_LEN / 8 } else { 0 } {
         let at = unit as usize * 8;
         check(
             format!("memory {:#x}", MEMORY_BASE + unit * 8),
@@ -251,7 +251,7 @@ fn compare(seed: u64, rounds: usize, ops: &[Op]) {
         (a.state.pc, b.state.pc) = (pc, pc);
         let expected: Result<(), Stop> = interpreter.execute(&mut a, &block);
         let got = jit.execute(&mut b, &block);
-        let differ = differences(&a, &b);
+        let differ = differences(&a, &b, round % 64 == 63 || round + 1 == rounds);
         assert!(
             expected == got && differ.is_empty(),
             "seed {seed:#x}, round {round}: interpreted {expected:?}, translated {got:?}\n{}\nbefore: {:x?}\n{}",

@@ -40,7 +40,7 @@ impl Compiler {
                 self.pass(block, n, class, val)?;
             }
         }
-        self.site(Site::new(inst.op, inst.ty, inst.attr, number), 0, block.marks[number].offset);
+        self.site(Site::new(inst.op, inst.ty, inst.attr), Self::mark(block, number)?, None);
         self.asm.call_out(self.stubs.operation);
         self.take_result(inst.op.info().dst.class(inst.ty), inst.dst)
     }
@@ -106,8 +106,8 @@ impl Compiler {
         self.cold.push(Cold::Access {
             entry,
             back,
-            site: Site::new(inst.op, inst.ty, inst.attr, number),
-            offset: block.marks[number].offset,
+            site: Site::new(inst.op, inst.ty, inst.attr),
+            mark: Self::mark(block, number)?,
             va,
             source: None,
             dst: Some(dst),
@@ -128,8 +128,8 @@ impl Compiler {
         self.cold.push(Cold::Access {
             entry,
             back,
-            site: Site::new(inst.op, inst.ty, inst.attr, number),
-            offset: block.marks[number].offset,
+            site: Site::new(inst.op, inst.ty, inst.attr),
+            mark: Self::mark(block, number)?,
             va,
             source: Some(source),
             dst: None,

@@ -20,7 +20,7 @@ use thiserror::Error;
 
 use self::asm::{Asm, Mem, Operand, Reg};
 use self::regs::{Regs, SCRATCH, TooManyTemps};
-use crate::frame::{self, Frame, Site};
+use crate::frame::{self, Frame, MarkAt, Site};
 use crate::stubs::Stubs;
 
 /// Why a block cannot be translated; the interpreter runs it then.
@@ -29,6 +29,9 @@ pub(crate) enum CompileError {
     /// It has more temporaries alive at once than the frame has cells for.
     #[error("the block needs too many temporaries at once")]
     Temps,
+    /// An instruction is not where instructions of a page are.
+    #[error("an instruction lies too far from the block's page")]
+    Mark,
     /// The assembler refused.
     #[error("the assembler failed: {0}")]
     Assembler(#[from] DynasmError),
@@ -80,7 +83,7 @@ pub(crate) struct Code {
 /// The parts of a block that stand after its body.
 enum Cold {
     /// The slow path of a memory access.
-    Access { entry: DynamicLabel, back: DynamicLabel, site: Site, offset: i32, va: Reg, source: Option<Operand>, dst: Option<Reg> },
+    Access { entry: DynamicLabel, back: DynamicLabel, site: Site, mark: MarkAt, va: Reg, source: Option<Operand>, dst: Option<Reg> },
     /// Leaves for the dispatcher, to go on at an offset.
     Leave { entry: DynamicLabel, target: i32 },
     /// The taken side of an [`Op::ExitIf`].
@@ -161,7 +164,7 @@ impl Compiler {
                 self.pass(block, n, class, val)?;
             }
         }
-        self.site(Site::new(inst.op, inst.ty, inst.attr, 0), inst.imm, 0);
+        self.site(Site::new(inst.op, inst.ty, inst.attr), MarkAt(0), Some(inst.imm));
         self.asm.call_out(self.stubs.operation);
         let class = inst.op.info().dst.class(inst.ty);
         self.take_result(class, inst.dst)
@@ -202,12 +205,18 @@ impl Compiler {
     }
 
     /// Writes down what a helper needs to know.
-    fn site(&mut self, site: Site, imm: i32, offset: i32) {
-        let at = frame::frame(offset_of!(Frame, site));
-        self.asm.store_imm32(at, site.0 as i32);
-        self.asm.store_imm32(Mem { disp: at.disp + 4, ..at }, (site.0 >> 32) as i32);
-        self.asm.store_imm(frame::frame(offset_of!(Frame, imm)), imm);
-        self.asm.store_imm32(frame::frame(offset_of!(Frame, offset)), offset);
+    fn site(&mut self, site: Site, mark: MarkAt, imm: Option<i32>) {
+        self.asm.store_imm32(frame::frame(offset_of!(Frame, site)), site.0 as i32);
+        self.asm.store_imm32(frame::frame(offset_of!(Frame, mark)), mark.0 as i32);
+        if let Some(imm) = imm {
+            self.asm.store_imm(frame::frame(offset_of!(Frame, imm)), imm);
+        }
+    }
+
+    /// The place of guest instruction `number` of the block.
+    fn mark(block: &Block, number: usize) -> Result<MarkAt, CompileError> {
+        let offset = block.marks.get(number).map_or(0, |mark| mark.offset);
+        MarkAt::new(offset, number).ok_or(CompileError::Mark)
     }
 
     /// Moves what a helper has returned to `dst`.
@@ -239,9 +248,9 @@ impl Compiler {
         for (n, val) in [inst.a, inst.b, inst.c].into_iter().enumerate() {
             self.pass(block, n, Class::Int, val)?;
         }
-        let mark = &block.marks[number];
-        self.site(Site::new(inst.op, inst.ty, inst.attr, number), inst.imm, mark.offset);
-        self.asm.store_imm32(frame::frame(offset_of!(Frame, len)), mark.len.into());
+        let len = block.marks.get(number).map_or(0, |mark| mark.len);
+        self.site(Site::new(inst.op, inst.ty, inst.attr), Self::mark(block, number)?, Some(inst.imm));
+        self.asm.store_imm32(frame::frame(offset_of!(Frame, len)), len.into());
         self.asm.call_out(self.stubs.call);
         // The front end may have written any slot.
         self.regs.forget_slots();
