@@ -198,7 +198,8 @@ impl JitShared {
     /// A piece of code memory with room for `bytes` bytes, unless there is none now.
     pub(crate) fn chunk(&self, me: usize, bytes: usize) -> Option<Chunk> {
         let mut inner = self.inner.lock();
-        let size = bytes.max(CHUNK).next_multiple_of(64);
+        let region = inner.regions[inner.current].end - inner.regions[inner.current].start;
+        let size = bytes.max(CHUNK.min(region / 4)).next_multiple_of(64);
         let next = match &inner.draining {
             // The current region is full.
             Some(draining) => draining.region,
