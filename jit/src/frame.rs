@@ -3,6 +3,7 @@
 use std::mem::offset_of;
 
 use emu_core::exec::CpuState;
+use emu_core::fp::Flags;
 use emu_core::ir::{Op, Ty};
 use emu_core::mem::Tables;
 
@@ -31,8 +32,11 @@ pub(crate) struct Frame {
     pub len: u32,
     /// Of an exit that may be linked: block and number.
     pub link: [u32; 2],
+    /// The floating-point control and status of translated code when it last went to Rust, and as it is to be when it
+    /// comes back: nothing accrued.
+    pub mxcsr: [u32; 2],
     /// Scratch registers, while a helper runs.
-    pub saved: [u64; 6],
+    pub saved: [u64; 5],
     /// Temporaries.
     pub spills: [u128; SPILLS],
 }
@@ -49,6 +53,25 @@ pub(crate) struct Entry {
     pub attention: u64,
     /// The helpers, by [`crate::helpers::Helper`].
     pub helpers: u64,
+}
+
+/// MXCSR with all exceptions masked, rounding to nearest, nothing accrued.
+pub(crate) const MXCSR: u32 = 0x1f80;
+
+/// The guest's flags, as [`emu_core::fp::Flags`] has them, that MXCSR has accrued (Intel SDM volume 1, 10.2.3).
+pub(crate) fn accrued(mxcsr: u32) -> u64 {
+    const PAIRS: [(u32, Flags); 5] = [
+        (0, Flags::INVALID),
+        (2, Flags::DIV_BY_ZERO),
+        (3, Flags::OVERFLOW),
+        (4, Flags::UNDERFLOW),
+        (5, Flags::INEXACT),
+    ];
+    if mxcsr & 0x3d == 0 {
+        return 0;
+    }
+    let of = |(bit, flag): (u32, Flags)| if mxcsr >> bit & 1 != 0 { u64::from(flag.bits()) } else { 0 };
+    PAIRS.into_iter().map(of).fold(0, |all, flag| all | flag)
 }
 
 /// What a helper must know of the operation it stands for, in 32 bits.

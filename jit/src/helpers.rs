@@ -11,7 +11,7 @@ use emu_core::interp;
 use emu_core::ir::{AmoOp, Inst, MemAttr, Op, Ty, Val};
 
 use crate::engine::Finder;
-use crate::frame::{Entry, Frame};
+use crate::frame::{Entry, Frame, accrued};
 
 /// The helpers, by their place in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +39,8 @@ pub(crate) const fn table<I: Isa>() -> Table {
 pub(crate) struct Context {
     /// The exit that was taken last, if it can be linked: block and number. First, for the stub that writes it.
     pub link: [u32; 2],
+    /// The floating-point status that it left with. Second, for the same reason.
+    pub mxcsr: u64,
     /// How a helper has stopped the code.
     pub stop: Option<Stop>,
     /// The panic that has stopped it, to go on in the engine: it cannot unwind through translated code.
@@ -69,6 +71,7 @@ unsafe fn run<I: Isa>(
         let Entry { vcpu, context, .. } = frame.entry;
         (frame, &mut *(vcpu as *mut Vcpu<I>), &mut *(context as *mut Context))
     };
+    vcpu.state.fp_flags |= accrued(std::mem::replace(&mut frame.mxcsr[0], 0));
     let outcome = catch_unwind(AssertUnwindSafe(|| body(frame, vcpu, context)));
     match outcome {
         Ok(Ok(())) => 0,

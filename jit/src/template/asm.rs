@@ -69,6 +69,8 @@ pub(crate) struct Cond(pub u8);
 impl Cond {
     pub(crate) const EQ: Self = Self(4);
     pub(crate) const NE: Self = Self(5);
+    pub(crate) const OVERFLOW: Self = Self(0);
+    pub(crate) const PARITY: Self = Self(10);
 
     /// The condition that holds exactly when this one does not.
     pub(crate) const fn inverted(self) -> Self {
@@ -192,6 +194,7 @@ impl Asm {
 
     pub(crate) fn jcc(&mut self, cond: Cond, label: DynamicLabel) {
         match cond.0 {
+            0x0 => x64!(self, jo =>label),
             0x2 => x64!(self, jb =>label),
             0x3 => x64!(self, jae =>label),
             0x4 => x64!(self, je =>label),

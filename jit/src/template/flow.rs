@@ -185,6 +185,11 @@ impl Compiler {
                     self.retire(retired);
                     self.go_to(target);
                 }
+                Cold::Float { entry, back, site, sources, dst } => {
+                    self.asm.bind(entry);
+                    self.cold_float(site, sources, dst);
+                    self.asm.jmp(back);
+                }
                 Cold::Leave { entry, target } => {
                     self.asm.bind(entry);
                     self.asm.call_out(self.stubs.leave_at);

@@ -7,6 +7,7 @@
 
 pub(crate) mod asm;
 mod flow;
+mod fp;
 mod int;
 mod mem;
 mod regs;
@@ -51,6 +52,7 @@ pub(crate) struct Features {
     pub bmi1: bool,
     pub bmi2: bool,
     pub lzcnt: bool,
+    pub fma: bool,
 }
 
 impl Features {
@@ -59,6 +61,7 @@ impl Features {
             bmi1: std::arch::is_x86_feature_detected!("bmi1"),
             bmi2: std::arch::is_x86_feature_detected!("bmi2"),
             lzcnt: std::arch::is_x86_feature_detected!("lzcnt"),
+            fma: std::arch::is_x86_feature_detected!("fma"),
         }
     }
 }
@@ -84,6 +87,14 @@ pub(crate) struct Code {
 enum Cold {
     /// The slow path of a memory access.
     Access { entry: DynamicLabel, back: DynamicLabel, site: Site, mark: MarkAt, va: Reg, source: Option<Operand>, dst: Option<Reg> },
+    /// The slow path of a floating-point operation.
+    Float {
+        entry: DynamicLabel,
+        back: DynamicLabel,
+        site: Site,
+        sources: [Option<Operand>; 3],
+        dst: Reg,
+    },
     /// Leaves for the dispatcher, to go on at an offset.
     Leave { entry: DynamicLabel, target: i32 },
     /// The taken side of an [`Op::ExitIf`].
@@ -152,6 +163,7 @@ impl Compiler {
             // Value moves between containers of 64 bits are all the same.
             Op::Fmov | Op::Fbits | Op::Ffrom => self.mov(block, inst, true),
             op if (op as u8) < Op::Load as u8 => self.int(block, inst),
+            op if (op as u8) < Op::Vmov as u8 => self.float(block, inst),
             _ => self.evaluate(block, inst),
         }
     }
