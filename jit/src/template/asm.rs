@@ -130,13 +130,14 @@ impl Asm {
 
     /// Makes it ready for a block at host address `base`.
     pub(crate) fn restart(&mut self, base: usize) {
-        let _ = self.ops.take();
+        let _ = self.ops.drain().map(drop);
         self.base = base;
     }
 
     /// The finished code.
     pub(crate) fn finish(&mut self) -> Result<Vec<u8>, DynasmError> {
-        self.ops.take()
+        // Leaves the buffer its capacity.
+        Ok(self.ops.drain()?.collect())
     }
 
     /// Bytes as they are.
