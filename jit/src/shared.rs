@@ -157,7 +157,11 @@ pub struct JitShared {
 
 impl JitShared {
     /// Code memory for a machine of instruction set `I` with these vCPUs, whose blocks it follows.
-    pub fn new<I: Isa>(config: JitConfig, group: Arc<Group>, blocks: &Arc<BlockMap>) -> io::Result<Arc<Self>> {
+    pub fn new<I: Isa>(
+        config: JitConfig,
+        group: Arc<Group>,
+        blocks: &Arc<BlockMap>,
+    ) -> io::Result<Arc<Self>> {
         let region = config.code_bytes.clamp(256 << 10, 1 << 30) / REGIONS & !(PAGE_SIZE as usize - 1);
         let memory = CodeMemory::new(region * REGIONS)?;
         let (stubs, code) = Stubs::build(I::HOT_SLOTS, memory.address(0));
@@ -337,7 +341,12 @@ impl JitShared {
         let Inner { blocks, .. } = &mut *inner;
         let crowded = blocks.get(&target_id).is_some_and(|target| target.incoming.len() >= 64);
         let alive: Vec<(u32, u32)> = match crowded {
-            true => blocks[&target_id].incoming.iter().copied().filter(|(id, _)| blocks.contains_key(id)).collect(),
+            true => blocks[&target_id]
+                .incoming
+                .iter()
+                .copied()
+                .filter(|(id, _)| blocks.contains_key(id))
+                .collect(),
             false => Vec::new(),
         };
         if let Some(target) = blocks.get_mut(&target_id) {

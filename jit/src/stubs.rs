@@ -119,9 +119,7 @@ impl Stubs {
         x64!(asm, test rax, rax; jz >none; jmp rax; none: ; mov eax, Left::Lookup as i32);
         asm.jmp_out(leave);
 
-        for (place, helper) in
-            [(&mut stubs.operation, Helper::Operation), (&mut stubs.call, Helper::Call)]
-        {
+        for (place, helper) in [(&mut stubs.operation, Helper::Operation), (&mut stubs.call, Helper::Call)] {
             *place = here(&mut asm);
             // A helper of the front end may look at all slots; the others change none.
             let exposed = if helper == Helper::Call { pinned.as_slice() } else { lost };
@@ -134,7 +132,7 @@ impl Stubs {
                 ; sub rsp, 8; call QWORD [rax + 8 * helper as i32]; add rsp, 8
                 ; ldmxcsr [rsp + mxcsr + 12]; test eax, eax);
             fill(&mut asm, exposed);
-            x64!(asm, jnz >stopped);
+            x64!(asm, jnz > stopped);
             for (n, reg) in SAVED.into_iter().enumerate() {
                 asm.load(reg, saved(n));
             }

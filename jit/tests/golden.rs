@@ -13,11 +13,8 @@ fn tier1() {
     assert!(files.len() >= 5, "the golden files are missing");
     for file in files {
         run_golden(&file, |vcpu, block| {
-            let shared = JitShared::new::<Toy>(
-                JitConfig { code_bytes: 2 << 20 },
-                vcpu.group().clone(),
-                vcpu.blocks(),
-            );
+            let shared =
+                JitShared::new::<Toy>(JitConfig { code_bytes: 2 << 20 }, vcpu.group().clone(), vcpu.blocks());
             Jit::new(shared.unwrap()).execute(vcpu, block)
         });
     }

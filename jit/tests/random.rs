@@ -2,14 +2,12 @@
 //!
 //! The blocks are made from the table of operations, so that every operation, type and attribute occurs.
 
+use emu_core::exec::Isa;
 use emu_core::exec::{Stop, Vcpu};
 use emu_core::interp::Interpreter;
-use emu_core::ir::{
-    Block, BlockBuilder, BlockKey, Cc, Class, Effect, Hint, Op, Terminal, Ty, Val, verify,
-};
+use emu_core::ir::{Block, BlockBuilder, BlockKey, Cc, Class, Effect, Hint, Op, Terminal, Ty, Val, verify};
 use emu_core::mem::Flush;
 use emu_core::testing::{MEMORY_BASE, MEMORY_LEN, Toy, toy_machine};
-use emu_core::exec::Isa;
 use jit::{Jit, JitConfig, JitShared};
 
 /// A small generator with good enough randomness (xorshift64*).
@@ -38,10 +36,37 @@ impl Random {
     /// Numbers that matter, and others.
     fn number(&mut self) -> u64 {
         const CORNERS: &[u64] = &[
-            0, 1, 2, 7, 31, 32, 33, 63, 64, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fff_ffff, 0x8000_0000,
-            0xffff_ffff, 0x1_0000_0000, 0x7fff_ffff_ffff_ffff, 0x8000_0000_0000_0000, 0xffff_ffff_8000_0000,
-            u64::MAX, u64::MAX - 1, 0x3ff0_0000_0000_0000, 0x7ff0_0000_0000_0000, 0x7ff8_0000_0000_0000,
-            0x7ff0_0000_0000_0001, 0xffff_ffff_3f80_0000, 0xffff_ffff_7fc0_0000, 0xffff_ffff_ffff_7e00,
+            0,
+            1,
+            2,
+            7,
+            31,
+            32,
+            33,
+            63,
+            64,
+            0x7f,
+            0x80,
+            0xff,
+            0x7fff,
+            0x8000,
+            0xffff,
+            0x7fff_ffff,
+            0x8000_0000,
+            0xffff_ffff,
+            0x1_0000_0000,
+            0x7fff_ffff_ffff_ffff,
+            0x8000_0000_0000_0000,
+            0xffff_ffff_8000_0000,
+            u64::MAX,
+            u64::MAX - 1,
+            0x3ff0_0000_0000_0000,
+            0x7ff0_0000_0000_0000,
+            0x7ff8_0000_0000_0000,
+            0x7ff0_0000_0000_0001,
+            0xffff_ffff_3f80_0000,
+            0xffff_ffff_7fc0_0000,
+            0xffff_ffff_ffff_7e00,
         ];
         match self.below(4) {
             0 => self.pick(CORNERS),
@@ -136,7 +161,13 @@ impl Generator<'_> {
                 let lsb = self.random.below(bits as usize) as i32;
                 lsb | (1 + self.random.below((bits - lsb) as usize) as i32) << 8
             }
-            Op::Call => if self.random.one_in(8) { 2 } else { 1 },
+            Op::Call => {
+                if self.random.one_in(8) {
+                    2
+                } else {
+                    1
+                }
+            }
             Op::Vlen => 0,
             Op::ExitIf => self.target(),
             Op::Load | Op::Store => self.random.pick(&[0, 0, 1, 8, -8, 4095, -4096, 0x7ff, 1 << 20]),
@@ -214,11 +245,7 @@ fn differences(a: &Vcpu<Toy>, b: &Vcpu<Toy>, memory: bool) -> Vec<String> {
     check("flags".into(), a.state.fp_flags, b.state.fp_flags);
     for unit in 0..if memory { MEMORY_LEN / 8 } else { 0 } {
         let at = unit as usize * 8;
-        check(
-            format!("memory {:#x}", MEMORY_BASE + unit * 8),
-            a.bus.ram().load(at),
-            b.bus.ram().load(at),
-        );
+        check(format!("memory {:#x}", MEMORY_BASE + unit * 8), a.bus.ram().load(at), b.bus.ram().load(at));
     }
     for (n, (x, y)) in a.state.vectors.iter().zip(&b.state.vectors).enumerate() {
         check(format!("file byte {n}"), (*x).into(), (*y).into());

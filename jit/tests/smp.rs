@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::thread;
 
 use emu_core::exec::{
-    Access, BlockMap, Engine, Exception, Exit, FetchCode, HostRequest, Isa, Limits, Mode, Perms, SpaceId, Stop,
-    Translation, Vcpu, VcpuParts,
+    Access, BlockMap, Engine, Exception, Exit, FetchCode, HostRequest, Isa, Limits, Mode, Perms, SpaceId,
+    Stop, Translation, Vcpu, VcpuParts,
 };
 use emu_core::ir::{
     Block, BlockBuilder, BlockKey, Cc, Class, Hint, MemAttr, Op, SlotInfo, Terminal, Ty, Val, View,
@@ -183,8 +183,8 @@ fn stress(functions: [u64; 2], rounds: u64, code_bytes: usize) -> ([Vcpu<Tiny>; 
         put(&ram, function, &[[MOVI, 2, 0, 0], [JNE, 2, 2, 1], [ADD, 3, 2, 0], [RET, 0, 0, 0]]);
     }
     let main = [
-        [ADDI, 1, 0, 1],  // next value
-        [STB, 5, 1, 3],   // into the function
+        [ADDI, 1, 0, 1], // next value
+        [STB, 5, 1, 3],  // into the function
         [SYNC, 0, 0, 0],
         [CALL, 5, 0, 0],
         [CALL, 5, 0, 0],

@@ -495,10 +495,10 @@ impl Asm {
     /// Writes a unit of guest memory at `a + b`.
     pub(crate) fn store_unit(&mut self, bytes: usize, a: Reg, b: Reg, src: Operand) {
         match (bytes, src) {
-            (1, Operand::Reg(s)) => x64!(self, mov [Rq(a.0) + Rq(b.0)], Rb(s.0)),
-            (2, Operand::Reg(s)) => x64!(self, mov [Rq(a.0) + Rq(b.0)], Rw(s.0)),
-            (4, Operand::Reg(s)) => x64!(self, mov [Rq(a.0) + Rq(b.0)], Rd(s.0)),
-            (_, Operand::Reg(s)) => x64!(self, mov [Rq(a.0) + Rq(b.0)], Rq(s.0)),
+            (1, Operand::Reg(s)) => x64!(self, mov[Rq(a.0) + Rq(b.0)], Rb(s.0)),
+            (2, Operand::Reg(s)) => x64!(self, mov[Rq(a.0) + Rq(b.0)], Rw(s.0)),
+            (4, Operand::Reg(s)) => x64!(self, mov[Rq(a.0) + Rq(b.0)], Rd(s.0)),
+            (_, Operand::Reg(s)) => x64!(self, mov[Rq(a.0) + Rq(b.0)], Rq(s.0)),
             (1, Operand::Imm(imm)) => x64!(self, mov BYTE [Rq(a.0) + Rq(b.0)], BYTE imm as i8),
             (2, Operand::Imm(imm)) => x64!(self, mov WORD [Rq(a.0) + Rq(b.0)], WORD imm as i16),
             (4, Operand::Imm(imm)) => x64!(self, mov DWORD [Rq(a.0) + Rq(b.0)], DWORD imm),

@@ -36,7 +36,9 @@ impl Compiler {
             Op::Fcvt if plain && attr.round == 0 && (selector & 3 == 1) != single && selector & 3 != 0 => {
                 self.convert(inst, single)
             }
-            Op::Ftoint if !attr.flush && attr.round == TOWARD_ZERO => self.to_int(block, inst, single, selector),
+            Op::Ftoint if !attr.flush && attr.round == TOWARD_ZERO => {
+                self.to_int(block, inst, single, selector)
+            }
             Op::Ffromint if attr.round == 0 => self.from_int(block, inst, single, selector),
             Op::Fsgnj if !self.regs.dies(inst.dst) => self.sign(block, inst, single, selector),
             Op::Fbox if !self.regs.dies(inst.dst) => {
@@ -76,10 +78,13 @@ impl Compiler {
 
     /// Makes vector register 0 the result, unless it is a NaN: then the helper does all again.
     fn float_result(&mut self, inst: &Inst, single: bool, sources: [Option<Operand>; 3]) -> Done {
-        let regs: Vec<Reg> = sources.iter().filter_map(|s| match s {
-            Some(Operand::Reg(reg)) => Some(*reg),
-            _ => None,
-        }).collect();
+        let regs: Vec<Reg> = sources
+            .iter()
+            .filter_map(|s| match s {
+                Some(Operand::Reg(reg)) => Some(*reg),
+                _ => None,
+            })
+            .collect();
         let (entry, back) = (self.asm.label(), self.asm.label());
         let dst = self.target(inst.dst, &regs)?;
         if single {

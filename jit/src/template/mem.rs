@@ -6,7 +6,7 @@ use emu_core::ir::{Block, Class, Inst, MemAttr, Op, Ty};
 use emu_core::mem::{TLB_ENTRIES, TlbEntry};
 
 use super::asm::{Alu, Cond, Mem, Operand, Reg, Shift};
-use super::{Cold, Compiler, CompileError, Done, is_vec};
+use super::{Cold, CompileError, Compiler, Done, is_vec};
 use crate::frame::{self, Site};
 
 const _: () = assert!(size_of::<TlbEntry>() == 32 && TLB_ENTRIES.is_power_of_two());
@@ -47,12 +47,7 @@ impl Compiler {
 
     /// A register that holds the virtual address of an access; the base's register may be used again, unless it is
     /// `kept`.
-    fn address_of(
-        &mut self,
-        block: &Block,
-        inst: &Inst,
-        kept: Option<Operand>,
-    ) -> Result<Reg, CompileError> {
+    fn address_of(&mut self, block: &Block, inst: &Inst, kept: Option<Operand>) -> Result<Reg, CompileError> {
         let base = self.read(block, inst.a)?;
         if inst.imm == 0 {
             return Ok(base);

@@ -86,15 +86,17 @@ pub(crate) struct Code {
 /// The parts of a block that stand after its body.
 enum Cold {
     /// The slow path of a memory access.
-    Access { entry: DynamicLabel, back: DynamicLabel, site: Site, mark: MarkAt, va: Reg, source: Option<Operand>, dst: Option<Reg> },
-    /// The slow path of a floating-point operation.
-    Float {
+    Access {
         entry: DynamicLabel,
         back: DynamicLabel,
         site: Site,
-        sources: [Option<Operand>; 3],
-        dst: Reg,
+        mark: MarkAt,
+        va: Reg,
+        source: Option<Operand>,
+        dst: Option<Reg>,
     },
+    /// The slow path of a floating-point operation.
+    Float { entry: DynamicLabel, back: DynamicLabel, site: Site, sources: [Option<Operand>; 3], dst: Reg },
     /// Leaves for the dispatcher, to go on at an offset.
     Leave { entry: DynamicLabel, target: i32 },
     /// The taken side of an [`Op::ExitIf`].
