@@ -29,7 +29,7 @@ use frontends::riscv::decode::{Insn, length};
 use frontends::riscv::disas::disassemble;
 use frontends::riscv::ext::{Ext, ExtSet};
 use frontends::riscv::{Hart, SLOTS, csr_name, csr_read_debug, csr_write_debug};
-use support::{asm, hart, read, run, write};
+use support::{OPEN, asm, hart, read, run, write};
 
 /// Where the memory is: code, the trap handler, and the region of the vectors at its end.
 const RAM: u64 = 0x8000_0000;
@@ -205,10 +205,9 @@ fn run_vector(vector: &Vector, single_step: bool) -> Result<(), String> {
     write(&hart, CODE, &vector.bytes);
     write(&hart, HANDLER, &asm("wfi", &[]).to_le_bytes());
     csr_write_debug(&mut hart, MTVEC, HANDLER);
-    csr_write_debug(&mut hart, 0x3b0, u64::MAX); // pmpaddr0, pmpcfg0: all memory for all modes
-    csr_write_debug(&mut hart, 0x3a0, 0x1f);
-    csr_write_debug(&mut hart, 0x30a, 0xf0); // menvcfg, senvcfg: cache-block operations
-    csr_write_debug(&mut hart, 0x10a, 0xf0);
+    for (number, value) in OPEN {
+        csr_write_debug(&mut hart, *number, *value);
+    }
     let mode = vector.before.get("mode").copied().unwrap_or(3);
     let fs = vector.before.get("fs").copied().unwrap_or(3);
     let mut mstatus = fs << FS_SHIFT;
