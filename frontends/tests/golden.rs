@@ -1,9 +1,9 @@
-//! What instructions are lifted to: `tests/golden/*.lift`. `BLESS=1 cargo test -p frontends --test golden` writes what
-//! follows the arrows and the disassembly.
+//! What instructions are lifted to: `tests/golden/*.lift`. `BLESS=1 cargo test -p frontends --test golden`
+//! writes what follows the arrows and the disassembly.
 //!
 //! ```text
 //! ctx m dirty rne            privilege, FS (off, clean, dirty), frm
-//! at 0xffe limit 1           where the code starts in its page (0), and how many instructions a block may have (64)
+//! at 0xffe limit 1           where the code starts in its page (0), and how long a block may be (64)
 //! 00c58533  add a0,a1,a2
 //! =>
 //! block …

@@ -1,8 +1,10 @@
-//! Compares the lifter with another implementation: QEMU's user-mode emulator `qemu-riscv64`, which must be in the `PATH`.
+//! Compares the lifter with another implementation: QEMU's user-mode emulator `qemu-riscv64`, which must be
+//! in the `PATH`.
 //!
-//! For each line of the tables, a program is made that runs a thousand random instances of it, each with registers, `fcsr`
-//! and some memory of its own, and writes out what became of these. The same program runs here, and the outputs must be the
-//! same. What user mode cannot run, and why, is in [`EXCLUDED`]; such lines have vectors (`tests/vectors`).
+//! For each line of the tables, a program is made that runs a thousand random instances of it, each with
+//! registers, `fcsr` and some memory of its own, and writes out what became of these. The same program runs
+//! here, and the outputs must be the same. What user mode cannot run, and why, is in [`EXCLUDED`]; such lines
+//! have vectors (`tests/vectors`).
 
 mod support;
 
@@ -43,15 +45,16 @@ const EXCLUDED: &[(&str, &str)] = &[
     ("cbo.flush", "not enabled by the oracle"),
 ];
 
-/// Sections of the tables that older oracles do not know: there an illegal instruction means that this one does not.
+/// Sections of the tables that older oracles do not know: there an illegal instruction means that this one
+/// does not.
 const RECENT: &[&str] = &["Zacas", "Zabha", "Zfa", "Zicond", "Zawrs", "Zicbom and Zicboz", "Zfh and Zfhmin"];
 
 /// Where programs lie: their code, and their records.
 const CODE: u64 = 0x1000_0000;
 const DATA: u64 = 0x2000_0000;
 
-/// A record: `x0` to `x31`, `f0` to `f31`, `fcsr`, a mark that a taken branch clears, and memory to work on. Its size lets
-/// page boundaries fall at each multiple of 64 sooner or later.
+/// A record: `x0` to `x31`, `f0` to `f31`, `fcsr`, a mark that a taken branch clears, and memory to work on.
+/// Its size lets page boundaries fall at each multiple of 64 sooner or later.
 const RECORD: usize = 832;
 const FCSR: usize = 512;
 const MARK: usize = 520;

@@ -5,8 +5,9 @@ use std::fmt::Write;
 use crate::parse::{Error, Field, Line, Part, Table};
 use crate::tree::{self, Node};
 
-/// The code of a table: enum `Insn`, `LINES`, `FORMATS`, `decode`, and the arguments' structures in `args`. `features` is
-/// the front end's type of feature sets with `of(&[…])`, `names` the path of the features' enum.
+/// The code of a table: enum `Insn`, `LINES`, `FORMATS`, `decode`, and the arguments' structures in `args`.
+/// `features` is the front end's type of feature sets with `of(&[…])`, `names` the path of the features'
+/// enum.
 pub fn compile(table: &Table, features: &str, names: &str) -> String {
     let mut out = String::new();
     insns(&mut out, table);
@@ -17,9 +18,9 @@ pub fn compile(table: &Table, features: &str, names: &str) -> String {
     out
 }
 
-/// The method `name` of `lifter`, which takes a decoded instruction and its word and calls the method of that instruction
-/// with its arguments. `module` is where the code of `table` is. The instructions of a table whose lines all have
-/// expansions are lifted as those of `target`, whose code is in `target_module`.
+/// The method `name` of `lifter`, which takes a decoded instruction and its word and calls the method of that
+/// instruction with its arguments. `module` is where the code of `table` is. The instructions of a table
+/// whose lines all have expansions are lifted as those of `target`, whose code is in `target_module`.
 pub fn compile_dispatch(
     table: &Table,
     module: &str,

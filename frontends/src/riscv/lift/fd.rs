@@ -1,7 +1,7 @@
 //! Floating point: RV64F, RV64D, Zfh, Zfa (Unpriv., the chapters of these names).
 //!
-//! Narrow values are NaN-boxed in the registers: operands are unboxed first, results boxed. Moves and stores take the
-//! lowest bits as they are.
+//! Narrow values are NaN-boxed in the registers: operands are unboxed first, results boxed. Moves and stores
+//! take the lowest bits as they are.
 
 use emu_core::fp::{self, F16, F32, F64};
 use emu_core::ir::{FMinMax, FpAttr, MemAttr, Op, Sgnj, ToInt, Ty, Val};
