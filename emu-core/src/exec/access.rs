@@ -2,8 +2,9 @@
 
 use super::exit::{Exception, Stop};
 use super::isa::{Access, Isa};
+use super::probe::DeviceAccess;
 use super::vcpu::Vcpu;
-use crate::device::Width;
+use crate::device::{AccessError, Width};
 use crate::ir::{AmoOp, MemAttr, Ty, View};
 use crate::mem::{Fill, PAGE_SIZE, Scalar};
 
@@ -153,8 +154,8 @@ impl<I: Isa> Vcpu<I> {
         match self.place(view, va, T::BYTES, Access::Read)? {
             Place::Ram(offset) => Ok(self.bus.ram().load(offset)),
             Place::Device(pa) => {
-                let value = Width::from_bytes(T::BYTES).map(|width| self.bus.read(pa, width));
-                match value {
+                let width = Width::from_bytes(T::BYTES);
+                match width.map(|width| self.access_device(pa, width, None)) {
                     Some(Ok(value)) => Ok(T::from_u64(value)),
                     _ => Err(self.isa.access_fault(va, Access::Read).into()),
                 }
@@ -180,13 +181,23 @@ impl<I: Isa> Vcpu<I> {
                 Ok(())
             }
             Place::Device(pa) => {
-                let done = Width::from_bytes(T::BYTES).map(|width| self.bus.write(pa, width, value.to_u64()));
-                match done {
-                    Some(Ok(())) => Ok(()),
+                let width = Width::from_bytes(T::BYTES);
+                match width.map(|width| self.access_device(pa, width, Some(value.to_u64()))) {
+                    Some(Ok(_)) => Ok(()),
                     _ => Err(self.isa.access_fault(va, Access::Write).into()),
                 }
             }
         }
+    }
+
+    /// Reads a device register, or writes `written` to it.
+    fn access_device(&mut self, pa: u64, width: Width, written: Option<u64>) -> Result<u64, AccessError> {
+        let outcome = match written {
+            None => self.bus.read(pa, width),
+            Some(value) => self.bus.write(pa, width, value).map(|()| 0),
+        };
+        self.observe(|probe, vcpu| probe.device(vcpu, &DeviceAccess { pa, width, written, outcome }));
+        outcome
     }
 
     /// Checks that the load of an exclusive sequence is aligned and finds memory.

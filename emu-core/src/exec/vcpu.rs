@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::blocks::{BlockMap, JumpCache};
 use super::isa::{Isa, Mode};
+use super::probe::Probe;
 use crate::mem::{Bus, Mmu};
 use crate::sync::{Group, Port};
 use crate::time::Clock;
@@ -54,6 +55,8 @@ pub struct Vcpu<I: Isa> {
     pub bus: Arc<Bus>,
     /// The machine's clock.
     pub clock: Clock,
+    /// What sees it run, if anything does.
+    pub probe: Option<Box<dyn Probe<I>>>,
     pub(super) index: usize,
     pub(super) group: Arc<Group>,
     pub(super) port: Arc<Port>,
@@ -83,7 +86,21 @@ impl<I: Isa> Vcpu<I> {
         let state =
             CpuState { slots: [0; SLOTS], pc: 0, page_base: 0, retired: 0, vectors: Vec::new(), fp_flags: 0 };
         let jumps = JumpCache::new();
-        Self { state, isa, mmu, bus, clock, index, group, port, blocks, jumps, mode, exclusive: None }
+        Self {
+            state,
+            isa,
+            mmu,
+            bus,
+            clock,
+            probe: None,
+            index,
+            group,
+            port,
+            blocks,
+            jumps,
+            mode,
+            exclusive: None,
+        }
     }
 
     /// The vCPU's number in its machine.

@@ -43,13 +43,18 @@ impl<I: Isa> Engine<I> for Interpreter {
             }
             vcpu.limit_exclusive();
             if limits.single_step() {
-                if end.is_some_and(|end| vcpu.state.retired >= end) {
+                // A step does not end between a load-reserve and its store-conditional: that could never succeed.
+                let may_end = vcpu.is_alone() || !vcpu.is_exclusive();
+                if may_end && end.is_some_and(|end| vcpu.state.retired >= end) {
                     break Exit::Stepped;
                 }
                 if !first && limits.breakpoints.contains(&vcpu.state.pc) {
                     break Exit::Breakpoint;
                 }
                 first = false;
+                if limits.observed {
+                    vcpu.observe(|probe, vcpu| probe.instruction(vcpu));
+                }
             }
             let ran = if limits.single_step() { self.step(vcpu) } else { self.run_next(vcpu) };
             if let Err(stop) = ran {
