@@ -4,17 +4,17 @@
 //! [33 05 b5 00] "add a0,a0,a1" a0=5 a1=-7 => a0=-2;
 //! ```
 //!
-//! Bytes, one instruction or several; their disassembly, several separated by `; `, branch targets relative to an address
-//! of zero; then what is set before and what has changed after. Everything that is not named must have stayed as it was, but
-//! for the program counter, which must be behind the instructions.
+//! Bytes, one instruction or several; their disassembly, several separated by `; `, branch targets relative
+//! to an address of zero; then what is set before and what has changed after. Everything that is not named
+//! must have stayed as it was, but for the program counter, which must be behind the instructions.
 //!
-//! Names: registers; `fflags` (0), `frm` (0), `fs` (3, dirty) and any CSR; `mode` (`m`; also `s`, `u`); `pc`, relative to the
-//! first instruction; `m1`, `m2`, `m4`, `m8` with an address, `m8[0x100]`, for memory, which is relative to a region of two
-//! pages with a device-free hole behind, and which is zero at first. After `=>` also `trap`, a cause by number, with the
-//! instruction's address as `mepc`, and `tval` (0).
+//! Names: registers; `fflags` (0), `frm` (0), `fs` (3, dirty) and any CSR; `mode` (`m`; also `s`, `u`); `pc`,
+//! relative to the first instruction; `m1`, `m2`, `m4`, `m8` with an address, `m8[0x100]`, for memory, which
+//! is relative to a region of two pages with a device-free hole behind, and which is zero at first. After
+//! `=>` also `trap`, a cause by number, with the instruction's address as `mepc`, and `tval` (0).
 //!
-//! Values: decimal or hexadecimal numbers; `s(1.5)`, `d(-inf)`, `h(nan)` floating-point values, boxed; `@0x10` an address in
-//! the memory region; `^4` an address relative to the first instruction.
+//! Values: decimal or hexadecimal numbers; `s(1.5)`, `d(-inf)`, `h(nan)` floating-point values, boxed;
+//! `@0x10` an address in the memory region; `^4` an address relative to the first instruction.
 //!
 //! Each vector runs twice: in blocks, and in single steps.
 
