@@ -9,6 +9,7 @@ use parking_lot::RwLock;
 use super::exit::Exception;
 use super::isa::{Access, FetchCode, Isa};
 use super::vcpu::Vcpu;
+use crate::interp::Code;
 use crate::ir::{Block, BlockBuilder, BlockKey, View};
 use crate::mem::{PAGE_SIZE, Ram};
 use crate::sync::Request;
@@ -19,6 +20,8 @@ pub(crate) struct Cached {
     block: Block,
     /// Where the page lies that a straddling last instruction reaches into.
     next_page: Option<usize>,
+    /// The interpreter's form of it.
+    code: OnceLock<Code>,
 }
 
 impl Cached {
@@ -26,6 +29,12 @@ impl Cached {
     #[inline]
     pub(crate) fn block(&self) -> &Block {
         &self.block
+    }
+
+    /// The block in the interpreter's form.
+    #[inline]
+    pub(crate) fn code(&self) -> &Code {
+        self.code.get_or_init(|| Code::new(&self.block))
     }
 }
 
@@ -292,7 +301,7 @@ impl<I: Isa> Vcpu<I> {
                         panic!("the lifter made an invalid block: {error}\n{}", block.display(I::SLOTS));
                     }
                     let next_page = next_page.filter(|_| block.crosses_page);
-                    return Ok(Cached { block, next_page });
+                    return Ok(Cached { block, next_page, code: OnceLock::new() });
                 }
                 Err(_) if wants_next && next_page.is_none() => {
                     let va = (self.state.pc | (PAGE_SIZE - 1)).wrapping_add(1);

@@ -1,9 +1,11 @@
 //! The interpreter: the definition of what the IR means, and the oracle of the compilers.
 
+mod fast;
 mod fp;
 mod int;
 mod vec;
 
+pub(crate) use fast::Code;
 pub use vec::vlen;
 
 use std::sync::atomic::{Ordering, fence};
@@ -12,18 +14,25 @@ use crate::exec::{CpuState, Engine, Exception, Exit, Isa, Limits, SLOTS, Stop, V
 use crate::fp::Flags;
 use crate::ir::{AmoOp, Block, Cc, Hint, Inst, MemAttr, Op, Terminal, Ty, Val, ValKind};
 
-/// Words for temporaries: two for each, so that a vector fits.
-const FRAME: usize = 2 * 4096;
+/// Rows of words for temporaries.
+const FRAME: usize = 32;
+/// Words for temporaries, two for each, so that a vector fits. The first pair stays zero.
+type Frame = [[u64; SLOTS]; FRAME];
+
+/// The first word of temporary `n`.
+const fn temp_word(n: u16) -> usize {
+    n as usize * 2 + 2
+}
 
 /// Interprets blocks.
 pub struct Interpreter {
-    frame: Box<[u64; FRAME]>,
+    frame: Box<Frame>,
 }
 
 impl Interpreter {
     /// An interpreter; each vCPU thread has its own.
     pub fn new() -> Self {
-        Self { frame: Box::new([0; FRAME]) }
+        Self { frame: Box::new([[0; SLOTS]; FRAME]) }
     }
 }
 
@@ -80,7 +89,8 @@ impl Interpreter {
     #[inline]
     pub fn run_next<I: Isa>(&mut self, vcpu: &mut Vcpu<I>) -> Result<(), Stop> {
         let (cached, epoch) = vcpu.take_block()?;
-        let ran = self.execute(vcpu, cached.block());
+        let code = cached.code();
+        let ran = self.execute_by(vcpu, cached.block(), |vcpu, run| code.run(vcpu, run));
         vcpu.return_block(cached, epoch);
         ran
     }
@@ -93,22 +103,25 @@ impl Interpreter {
 
     /// Runs `block`, which lies at the program counter.
     pub fn execute<I: Isa>(&mut self, vcpu: &mut Vcpu<I>, block: &Block) -> Result<(), Stop> {
+        self.execute_by(vcpu, block, |vcpu, run| run.all(vcpu))
+    }
+
+    /// Runs `block`, its operations by `ops`, which returns the one that has left the block, if one has.
+    #[inline(always)]
+    fn execute_by<I: Isa>(
+        &mut self,
+        vcpu: &mut Vcpu<I>,
+        block: &Block,
+        ops: impl FnOnce(&mut Vcpu<I>, &mut Run<'_>) -> Option<usize>,
+    ) -> Result<(), Stop> {
         let page_base = vcpu.state.pc & !0xfff;
         vcpu.state.page_base = page_base;
-        let mut run = Run { block, frame: &mut self.frame };
-        for (index, inst) in block.insts.iter().enumerate() {
-            match run.inst(vcpu, inst, index) {
-                Ok(None) => {}
-                Ok(Some(target)) => {
-                    vcpu.state.retired += block.mark_index(index) as u64 + 1;
-                    vcpu.state.pc = page_base.wrapping_add_signed(i64::from(target));
-                    return Ok(());
-                }
-                Err(stop) => return Err(run.stopped(vcpu, index, stop)),
-            }
+        let at = |offset: i32| page_base.wrapping_add_signed(i64::from(offset));
+        let mut run = Run { block, frame: &mut self.frame, left: None };
+        if let Some(index) = ops(vcpu, &mut run) {
+            return run.leave(vcpu, index);
         }
         let state = &mut vcpu.state;
-        let at = |offset: i32| page_base.wrapping_add_signed(i64::from(offset));
         let (pc, count) = match block.terminal {
             Terminal::Jump { target, .. } => (at(target), block.len()),
             Terminal::Branch { cc, ty, a, b, taken, fall } => {
@@ -135,7 +148,9 @@ impl Interpreter {
 /// One run of one block.
 struct Run<'a> {
     block: &'a Block,
-    frame: &'a mut [u64; FRAME],
+    frame: &'a mut Frame,
+    /// Why an operation has left the block: for the code at this offset from the page's start, or because it stopped.
+    left: Option<Result<i32, Stop>>,
 }
 
 impl Run<'_> {
@@ -144,7 +159,7 @@ impl Run<'_> {
     fn get(&self, state: &CpuState, val: Val) -> u64 {
         match val.kind() {
             ValKind::Slot(n) => state.slots[usize::from(n) % SLOTS],
-            ValKind::Temp(n) => self.frame[usize::from(n) * 2 % FRAME],
+            ValKind::Temp(n) => self.frame[temp_word(n) / SLOTS % FRAME][temp_word(n) % SLOTS],
             ValKind::Const(n) => self.block.consts.get(usize::from(n)).copied().unwrap_or(0),
             ValKind::None => 0,
         }
@@ -154,7 +169,7 @@ impl Run<'_> {
     fn set(&mut self, state: &mut CpuState, val: Val, value: u64) {
         match val.kind() {
             ValKind::Slot(n) => state.slots[usize::from(n) % SLOTS] = value,
-            ValKind::Temp(n) => self.frame[usize::from(n) * 2 % FRAME] = value,
+            ValKind::Temp(n) => self.frame[temp_word(n) / SLOTS % FRAME][temp_word(n) % SLOTS] = value,
             ValKind::Const(_) | ValKind::None => {}
         }
     }
@@ -166,8 +181,8 @@ impl Run<'_> {
                 (state.slots[usize::from(n) % SLOTS], state.slots[(usize::from(n) + 1) % SLOTS])
             }
             ValKind::Temp(n) => {
-                let at = usize::from(n) * 2 % FRAME;
-                (self.frame[at], self.frame[at + 1])
+                let (row, at) = (&self.frame[temp_word(n) / SLOTS % FRAME], temp_word(n) % SLOTS);
+                (row[at], row[at + 1])
             }
             ValKind::Const(_) | ValKind::None => (0, 0),
         };
@@ -182,26 +197,37 @@ impl Run<'_> {
                 state.slots[(usize::from(n) + 1) % SLOTS] = high;
             }
             ValKind::Temp(n) => {
-                let at = usize::from(n) * 2 % FRAME;
-                self.frame[at] = low;
-                self.frame[at + 1] = high;
+                let (row, at) = (&mut self.frame[temp_word(n) / SLOTS % FRAME], temp_word(n) % SLOTS);
+                row[at] = low;
+                row[at + 1] = high;
             }
             ValKind::Const(_) | ValKind::None => {}
         }
     }
 
-    /// Makes the state exact for how operation `index` stopped.
+    /// Runs all operations; the one that has left the block, if one has.
+    fn all<I: Isa>(&mut self, vcpu: &mut Vcpu<I>) -> Option<usize> {
+        let block = self.block;
+        block.insts.iter().enumerate().position(|(index, inst)| {
+            self.left = self.inst(vcpu, inst, index).transpose();
+            self.left.is_some()
+        })
+    }
+
+    /// Makes the state exact after operation `index` has left the block.
     #[cold]
-    fn stopped<I: Isa>(&self, vcpu: &mut Vcpu<I>, index: usize, stop: Stop) -> Stop {
+    fn leave<I: Isa>(&mut self, vcpu: &mut Vcpu<I>, index: usize) -> Result<(), Stop> {
         let number = self.block.mark_index(index);
         let mark = &self.block.marks[number];
-        let (offset, retired) = match stop {
-            Stop::Exception(_) => (mark.offset, number),
-            Stop::Host(_) => (mark.offset + i32::from(mark.len), number + 1),
+        let (offset, retired, result) = match self.left.take() {
+            Some(Err(stop @ Stop::Exception(_))) => (mark.offset, number, Err(stop)),
+            Some(Err(stop @ Stop::Host(_))) => (mark.offset + i32::from(mark.len), number + 1, Err(stop)),
+            Some(Ok(target)) => (target, number + 1, Ok(())),
+            None => (mark.offset, number, Ok(())),
         };
         vcpu.state.pc = vcpu.state.page_base.wrapping_add_signed(i64::from(offset));
         vcpu.state.retired += retired as u64;
-        stop
+        result
     }
 
     /// Runs one operation; where to go on if it leaves the block.
