@@ -36,8 +36,9 @@ impl Lifter<'_> {
     }
 
     fn trap_return(&mut self, helper: Helper) -> Terminal {
-        let bits = self.bits();
-        let target = self.builder.call(helper as u16, &[bits]);
+        let before = self.builder.marks() as u64 - 1;
+        let (bits, before) = (self.bits(), self.builder.imm(before));
+        let target = self.builder.call(helper as u16, &[bits, before]);
         Terminal::Indirect { target, hint: Hint::Switch }
     }
 
