@@ -100,6 +100,8 @@ pub(super) struct Reservation {
 pub struct Riscv {
     pub(super) config: Config,
     timer: Option<Box<dyn HartTimer>>,
+    /// What the timer is armed for.
+    armed: Option<u64>,
     pub(super) privilege: Privilege,
     pub(super) csr: Csrs,
     pub(super) counters: Counters,
@@ -119,6 +121,7 @@ impl Riscv {
         Self {
             config,
             timer,
+            armed: None,
             privilege: Privilege::Machine,
             csr,
             counters,
@@ -213,8 +216,11 @@ impl Riscv {
         let enabled = self.csr.menvcfg & envcfg::STCE != 0;
         self.stimer_due = enabled && self.time_at(now) >= self.csr.stimecmp;
         let deadline = self.stimer_deadline(now);
-        if let Some(timer) = &self.timer {
+        if self.armed != deadline
+            && let Some(timer) = &self.timer
+        {
             timer.arm(deadline);
+            self.armed = deadline;
         }
     }
 

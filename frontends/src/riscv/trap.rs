@@ -90,6 +90,12 @@ fn latch_overflow(hart: &mut Hart) {
     }
 }
 
+/// Enters another privilege mode, for a debugger.
+pub fn privilege_write_debug(hart: &mut Hart, privilege: Privilege) {
+    set_privilege(hart, privilege);
+    interrupts_changed(hart);
+}
+
 /// Enters another privilege mode.
 pub(super) fn set_privilege(hart: &mut Hart, privilege: Privilege) {
     hart.isa.privilege = privilege;
