@@ -313,7 +313,7 @@ impl Bank {
             read: if fill.read || (same && old.read == page) { page } else { INVALID },
             write: if fill.write || (same && old.write == page) { page } else { INVALID },
             addend,
-            flags: u64::from(fill.global) * TlbEntry::GLOBAL | u64::from(fill.page_bits) << 8,
+            flags: (u64::from(fill.global) * TlbEntry::GLOBAL) | (u64::from(fill.page_bits) << 8),
         };
         if !fill.global && !self.space.per_asid && self.local.len() < Self::MAX_LOCAL {
             self.local.push(index as u16); // below TLB_ENTRIES
