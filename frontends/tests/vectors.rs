@@ -233,7 +233,7 @@ fn run_vector(vector: &Vector, single_step: bool) -> Result<(), String> {
         csr_write_debug(&mut hart, MEPC, CODE);
         write(&hart, RAM, &asm("mret", &[]).to_le_bytes());
         hart.state.pc = RAM;
-        run(&mut hart, Limits { steps: Some(1), breakpoints: &[] });
+        run(&mut hart, Limits { steps: Some(1), ..Limits::NONE });
         csr_write_debug(&mut hart, MSTATUS, mstatus);
         for name in ["mepc", "mcause", "mtval"] {
             csr_write_debug(&mut hart, csr(name).unwrap(), vector.before.get(name).copied().unwrap_or(0));
@@ -243,7 +243,7 @@ fn run_vector(vector: &Vector, single_step: bool) -> Result<(), String> {
 
     let mut expected = observe(&hart);
     overlay(&mut expected, &vector.after);
-    let limits = if single_step { Limits { steps: Some(1), breakpoints: &[] } } else { Limits::NONE };
+    let limits = if single_step { Limits { steps: Some(1), ..Limits::NONE } } else { Limits::NONE };
     let mut left = 100;
     loop {
         match run(&mut hart, limits) {

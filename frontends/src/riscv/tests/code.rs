@@ -23,7 +23,7 @@ fn place(hart: &Hart, at: u64, code: &[u32]) {
 /// Runs from `at` in M-mode's or the current mode until the hart waits, or for `steps` instructions.
 fn run(hart: &mut Hart, at: u64, steps: Option<u64>) -> Exit {
     hart.state.pc = at;
-    Interpreter::new().run(hart, Limits { steps, breakpoints: &[] })
+    Interpreter::new().run(hart, Limits { steps, ..Limits::NONE })
 }
 
 /// `csrrs rd, csr, x0`.
