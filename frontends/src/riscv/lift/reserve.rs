@@ -110,6 +110,7 @@ impl Lifter<'_> {
                 Role::Compute(rd) if rd != a.rs1 || rd == 0 => {}
                 Role::Branch(imm) => exits.push(at as i32 + imm),
                 Role::Store(store, rs1) if store == ty && rs1 == a.rs1 => {
+                    exits.push((at + len) as i32);
                     let leaves = |exit: &i32| *exit <= start as i32 || *exit > at as i32;
                     let fused = exits.iter().all(leaves)
                         && exits.into_iter().all(|exit| exit == start as i32 || !self.may_store(exit));
@@ -122,8 +123,8 @@ impl Lifter<'_> {
         None
     }
 
-    /// Whether a store-conditional may follow at `at` without a load-reserved before it: it would never
-    /// succeed after a sequence that was left in the middle.
+    /// Whether a store-conditional may follow at `at` without a load-reserved before it. After a sequence that
+    /// was left in the middle it would never succeed; behind one it could, by a reservation from before it.
     fn may_store(&mut self, at: i32) -> bool {
         let Ok(mut at) = u32::try_from(at) else { return true };
         for _ in 0..MAX_SEQUENCE {
