@@ -20,10 +20,10 @@ use crate::boards::riscv_virt::supervisor::{Harts, Hold};
 use crate::boards::riscv_virt::{self as board, Wiring};
 use crate::boot::Boot;
 use crate::config::{Console, Firmware, MachineConfig};
-use crate::error::Error;
 use crate::debug::gate::{Gate, Over};
 use crate::debug::gdb::Server;
 use crate::debug::trace::Tracer;
+use crate::error::Error;
 use crate::hart::{self, Oversight};
 use crate::power::{Ending, PowerSwitch};
 

@@ -80,8 +80,7 @@ impl<I: Isa> Gate<I> {
     /// # Errors
     /// The host has no file descriptor left.
     pub fn new(group: Arc<Group>) -> io::Result<Self> {
-        let seat =
-            || Seat { action: Action::Halt, halted: false, job: None, stop: None, reported: None };
+        let seat = || Seat { action: Action::Halt, halted: false, job: None, stop: None, reported: None };
         let state = State {
             seats: group.ports().iter().map(|_| seat()).collect(),
             breakpoints: Arc::new([]),

@@ -98,7 +98,12 @@ impl Tracer {
 
     /// What sees a hart run.
     pub fn probe(self: &Arc<Self>) -> Box<dyn Probe<Riscv>> {
-        Box::new(HartTrace { tracer: Arc::clone(self), line: String::new(), running: None, seen: Seen::default() })
+        Box::new(HartTrace {
+            tracer: Arc::clone(self),
+            line: String::new(),
+            running: None,
+            seen: Seen::default(),
+        })
     }
 
     fn write(&self, line: &str) {

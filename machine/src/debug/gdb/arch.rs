@@ -166,7 +166,8 @@ pub fn description(isa: &Riscv) -> String {
     let float = |n| (name(F, n), NUMBER_F + n, "riscv_double");
     let csr = |(number, name)| (name, NUMBER_CSR + usize::from(number), "int");
     // fflags, frm and fcsr belong to the floating-point unit.
-    let (float_csrs, csrs): (Vec<_>, Vec<_>) = csr_list(isa).partition(|(number, _)| (1..=3).contains(number));
+    let (float_csrs, csrs): (Vec<_>, Vec<_>) =
+        csr_list(isa).partition(|(number, _)| (1..=3).contains(number));
     let pc = ("pc".to_owned(), NUMBER_PC, "code_ptr");
     let privilege = ("priv".to_owned(), NUMBER_PRIV, "int");
 
