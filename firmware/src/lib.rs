@@ -1,5 +1,5 @@
-//! What stands between a board and an operating system: the description of the hardware, the loading of kernels,
-//! and the firmware services that a kernel calls.
+//! What stands between a board and an operating system: the description of the hardware, the loading of
+//! kernels, and the firmware services that a kernel calls.
 //!
 //! It depends on `emu-core` only and sees descriptors and guest memory, never a device or a vCPU.
 //!

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use devices::backend::chardev::InputFilter;
+pub use devices::backend::chardev::InputFilter;
 
 /// The guest's instruction set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub enum Accel {
     /// The fastest that works here.
     #[default]
     Auto,
+    /// Translated code.
+    Jit,
     /// The interpreter.
     Interp,
 }

@@ -13,6 +13,6 @@ mod power;
 mod virtio;
 mod vm;
 
-pub use config::{Accel, Arch, Console, Firmware, MachineConfig, NetConfig, TraceConfig};
+pub use config::{Accel, Arch, Console, Firmware, InputFilter, MachineConfig, NetConfig, TraceConfig};
 pub use error::Error;
 pub use vm::{Control, Ended, Machine};

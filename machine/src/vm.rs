@@ -13,13 +13,14 @@ use emu_core::sync::{EventHandle, EventLoop, Group, Port, Timer};
 use emu_core::time::Clock;
 use firmware::sbi::Sbi;
 use frontends::riscv::{self, HartTimer, MODELS, Model, Riscv};
+use jit::{Jit, JitConfig, JitShared};
 use parking_lot::Mutex;
 
 use crate::boards::Built;
 use crate::boards::riscv_virt::supervisor::{Harts, Hold};
 use crate::boards::riscv_virt::{self as board, Wiring};
 use crate::boot::Boot;
-use crate::config::{Console, Firmware, MachineConfig};
+use crate::config::{Accel, Console, Firmware, MachineConfig};
 use crate::debug::gate::{Gate, Over};
 use crate::debug::gdb::Server;
 use crate::debug::trace::Tracer;
@@ -48,6 +49,8 @@ pub struct Machine {
     no_reboot: bool,
     bus: Arc<Bus>,
     blocks: Arc<BlockMap>,
+    /// Translated code; none for the interpreter.
+    code: Option<Arc<JitShared>>,
     power: Arc<PowerSwitch>,
     console: Arc<dyn CharBackend>,
     harts: Arc<Harts>,
@@ -109,6 +112,15 @@ impl Machine {
 
         let builtin = config.firmware == Firmware::Builtin;
         let blocks = Arc::new(BlockMap::default());
+        // Traces show each access and exception, which translated code does not report.
+        let interpret = config.accel == Accel::Interp || config.trace.any();
+        let code = match interpret {
+            true => None,
+            false => {
+                let shared = JitShared::new::<Riscv>(JitConfig::default(), Arc::clone(&group), &blocks);
+                Some(shared.map_err(host("memory for translated code"))?)
+            }
+        };
         let vcpus = (0..config.cpus).map(|index| {
             let hart_config = riscv::Config {
                 model: *model,
@@ -158,6 +170,7 @@ impl Machine {
             no_reboot,
             bus,
             blocks,
+            code,
             power,
             console,
             harts,
@@ -227,6 +240,7 @@ impl Machine {
 
     fn run_once(&mut self) -> Ending {
         let (harts, power) = (&*self.harts, &*self.power);
+        let code = self.code.as_ref();
         let gate = self.gate.as_deref();
         let observed = self.tracer.as_ref().is_some_and(|tracer| tracer.instructions());
         if let Some(gate) = gate {
@@ -236,7 +250,10 @@ impl Machine {
             for (index, vcpu) in self.vcpus.iter_mut().enumerate() {
                 let builder = std::thread::Builder::new().name(format!("vcpu{index}"));
                 let spawned = builder.spawn_scoped(scope, move || {
-                    let mut engine: Box<dyn Engine<Riscv>> = Box::new(Interpreter::new());
+                    let mut engine: Box<dyn Engine<Riscv>> = match code {
+                        Some(code) => Box::new(Jit::new(Arc::clone(code))),
+                        None => Box::new(Interpreter::new()),
+                    };
                     hart::run(vcpu, engine.as_mut(), harts, Oversight { gate, observed }, power);
                 });
                 if let Err(error) = spawned {

@@ -1,14 +1,15 @@
 //! Lifted blocks: the machine's shared map, and each vCPU's own cache of it.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
 
 use super::exit::Exception;
 use super::isa::{Access, FetchCode, Isa};
 use super::vcpu::Vcpu;
+use crate::interp::Code;
 use crate::ir::{Block, BlockBuilder, BlockKey, View};
 use crate::mem::{PAGE_SIZE, Ram};
 use crate::sync::Request;
@@ -19,6 +20,8 @@ pub(crate) struct Cached {
     block: Block,
     /// Where the page lies that a straddling last instruction reaches into.
     next_page: Option<usize>,
+    /// The interpreter's form of it.
+    code: OnceLock<Code>,
 }
 
 impl Cached {
@@ -26,6 +29,12 @@ impl Cached {
     #[inline]
     pub(crate) fn block(&self) -> &Block {
         &self.block
+    }
+
+    /// The block in the interpreter's form.
+    #[inline]
+    pub(crate) fn code(&self) -> &Code {
+        self.code.get_or_init(|| Code::new(&self.block))
     }
 }
 
@@ -36,12 +45,21 @@ struct Inner {
     pages: HashMap<usize, Vec<BlockKey>>,
 }
 
+/// A compiler's translations of one machine's code, which are dropped together with the blocks that they come from.
+pub trait Translations: Send + Sync {
+    /// Drops everything that was translated from the pages at these RAM offsets.
+    fn drop_pages(&self, pages: &[usize]);
+    /// Drops everything.
+    fn clear(&self);
+}
+
 /// All blocks of one machine. vCPUs share them.
 #[derive(Default)]
 pub struct BlockMap {
     inner: RwLock<Inner>,
     /// Counts the times that blocks have been dropped.
     epoch: AtomicU64,
+    translations: OnceLock<Arc<dyn Translations>>,
 }
 
 impl BlockMap {
@@ -62,8 +80,20 @@ impl BlockMap {
         self.inner.read().blocks.get(key).cloned()
     }
 
-    fn epoch(&self) -> u64 {
+    /// Counts the times that blocks have been dropped. What was made from code read in an earlier epoch may be out of date;
+    /// it is incremented before anything is dropped.
+    pub fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::SeqCst)
+    }
+
+    /// Begins a new epoch: a compiler has dropped translations of blocks that have not changed.
+    pub fn advance_epoch(&self) {
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Makes a compiler's translations follow the blocks. Only the first call has an effect.
+    pub fn attach(&self, translations: Arc<dyn Translations>) {
+        let _ = self.translations.set(translations);
     }
 
     /// Adds a block that was lifted in `epoch`, unless blocks have been dropped since: its code may have changed.
@@ -92,19 +122,25 @@ impl BlockMap {
         if stale.is_empty() {
             return;
         }
-        for page in stale {
-            for key in inner.pages.remove(&page).unwrap_or_default() {
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+        for page in &stale {
+            for key in inner.pages.remove(page).unwrap_or_default() {
                 inner.blocks.remove(&key);
             }
         }
-        self.epoch.fetch_add(1, Ordering::SeqCst);
+        if let Some(translations) = self.translations.get() {
+            translations.drop_pages(&stale);
+        }
     }
 
     /// Drops everything: the machine has been reset or its memory replaced.
     pub fn clear(&self) {
         let mut inner = self.inner.write();
-        *inner = Inner::default();
         self.epoch.fetch_add(1, Ordering::SeqCst);
+        *inner = Inner::default();
+        if let Some(translations) = self.translations.get() {
+            translations.clear();
+        }
     }
 }
 
@@ -214,6 +250,20 @@ impl<I: Isa> Vcpu<I> {
         Ok(cached)
     }
 
+    /// What identifies the block at the program counter.
+    pub fn block_key(&mut self) -> Result<BlockKey, Exception> {
+        let offset = self.fetch_place(self.state.pc)?;
+        Ok(BlockKey { pa: offset as u64, ctx: self.mode.ctx })
+    }
+
+    /// Lifts the block with this key, which is that of the program counter, for a compiler: the block, and the RAM offset of
+    /// the page that its last instruction reaches into, if it straddles. What is made of it is out of date if
+    /// [`BlockMap::epoch`] has moved since before this call.
+    pub fn lift_block(&mut self, key: BlockKey) -> Result<(Block, Option<usize>), Exception> {
+        let cached = self.lift(key, usize::MAX)?;
+        Ok((cached.block, cached.next_page))
+    }
+
     /// Lifts one block without keeping it: for single steps, where no block but this has this length.
     pub(crate) fn lift_one(&mut self) -> Result<Block, Exception> {
         Ok(self.lift_alone()?.block)
@@ -251,7 +301,7 @@ impl<I: Isa> Vcpu<I> {
                         panic!("the lifter made an invalid block: {error}\n{}", block.display(I::SLOTS));
                     }
                     let next_page = next_page.filter(|_| block.crosses_page);
-                    return Ok(Cached { block, next_page });
+                    return Ok(Cached { block, next_page, code: OnceLock::new() });
                 }
                 Err(_) if wants_next && next_page.is_none() => {
                     let va = (self.state.pc | (PAGE_SIZE - 1)).wrapping_add(1);
@@ -279,6 +329,7 @@ impl<I: Isa> Vcpu<I> {
         if self.jumps.epoch != epoch {
             self.jumps.epoch = epoch;
             self.jumps.slots.fill(None);
+            self.mmu.clear_jumps();
         }
     }
 }

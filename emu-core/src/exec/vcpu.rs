@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::blocks::{BlockMap, JumpCache};
 use super::isa::{Isa, Mode};
 use super::probe::Probe;
-use crate::mem::{Bus, Mmu};
+use crate::mem::{Bus, Mmu, Tables};
 use crate::sync::{Group, Port};
 use crate::time::Clock;
 
@@ -27,6 +27,8 @@ pub struct CpuState {
     pub vectors: Vec<u8>,
     /// Accrued floating-point exception flags, in the layout of [`crate::fp::Flags`].
     pub fp_flags: u64,
+    /// Where the current mode's cached translations are; [`Vcpu::mode_changed`] keeps it up to date.
+    pub tables: Tables,
 }
 
 /// What a vCPU is connected to.
@@ -80,11 +82,18 @@ impl<I: Isa> Vcpu<I> {
     pub fn new(isa: I, parts: VcpuParts) -> Self {
         let VcpuParts { index, bus, group, blocks, clock } = parts;
         let mode = isa.mode();
-        let mut mmu = Mmu::new();
+        let mut mmu = Mmu::new(bus.ram().host_base());
         mmu.switch(&mode);
         let port = Arc::clone(group.port(index));
-        let state =
-            CpuState { slots: [0; SLOTS], pc: 0, page_base: 0, retired: 0, vectors: Vec::new(), fp_flags: 0 };
+        let state = CpuState {
+            slots: [0; SLOTS],
+            pc: 0,
+            page_base: 0,
+            retired: 0,
+            vectors: Vec::new(),
+            fp_flags: 0,
+            tables: mmu.tables(),
+        };
         let jumps = JumpCache::new();
         Self {
             state,
@@ -128,6 +137,7 @@ impl<I: Isa> Vcpu<I> {
     pub fn mode_changed(&mut self) {
         self.mode = self.isa.mode();
         self.mmu.switch(&self.mode);
+        self.state.tables = self.mmu.tables();
     }
 
     /// What blocks and translations depend on now.

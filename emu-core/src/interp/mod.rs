@@ -1,26 +1,38 @@
 //! The interpreter: the definition of what the IR means, and the oracle of the compilers.
 
+mod fast;
 mod fp;
 mod int;
 mod vec;
 
+pub(crate) use fast::Code;
+pub use vec::vlen;
+
 use std::sync::atomic::{Ordering, fence};
 
 use crate::exec::{CpuState, Engine, Exception, Exit, Isa, Limits, SLOTS, Stop, Vcpu};
+use crate::fp::Flags;
 use crate::ir::{AmoOp, Block, Cc, Hint, Inst, MemAttr, Op, Terminal, Ty, Val, ValKind};
 
-/// Words for temporaries: two for each, so that a vector fits.
-const FRAME: usize = 2 * 4096;
+/// Rows of words for temporaries.
+const FRAME: usize = 32;
+/// Words for temporaries, two for each, so that a vector fits. The first pair stays zero.
+type Frame = [[u64; SLOTS]; FRAME];
+
+/// The first word of temporary `n`.
+const fn temp_word(n: u16) -> usize {
+    n as usize * 2 + 2
+}
 
 /// Interprets blocks.
 pub struct Interpreter {
-    frame: Box<[u64; FRAME]>,
+    frame: Box<Frame>,
 }
 
 impl Interpreter {
     /// An interpreter; each vCPU thread has its own.
     pub fn new() -> Self {
-        Self { frame: Box::new([0; FRAME]) }
+        Self { frame: Box::new([[0; SLOTS]; FRAME]) }
     }
 }
 
@@ -56,7 +68,13 @@ impl<I: Isa> Engine<I> for Interpreter {
                     vcpu.observe(|probe, vcpu| probe.instruction(vcpu));
                 }
             }
-            let ran = if limits.single_step() { self.step(vcpu) } else { self.run_next(vcpu) };
+            let ran = if !limits.single_step() {
+                self.run_next(vcpu)
+            } else if limits.steps.is_some() || limits.observed {
+                self.step(vcpu)
+            } else {
+                self.run_to(vcpu, limits.breakpoints)
+            };
             if let Err(stop) = ran {
                 let trapped = matches!(stop, Stop::Exception(_));
                 if let Some(exit) = vcpu.stopped_by(stop) {
@@ -75,37 +93,56 @@ impl<I: Isa> Engine<I> for Interpreter {
 impl Interpreter {
     /// Runs the block at the program counter.
     #[inline]
-    fn run_next<I: Isa>(&mut self, vcpu: &mut Vcpu<I>) -> Result<(), Stop> {
+    pub fn run_next<I: Isa>(&mut self, vcpu: &mut Vcpu<I>) -> Result<(), Stop> {
         let (cached, epoch) = vcpu.take_block()?;
-        let ran = self.execute(vcpu, cached.block());
+        let code = cached.code();
+        let ran = self.execute_by(vcpu, cached.block(), |vcpu, run| code.run(vcpu, run));
+        vcpu.return_block(cached, epoch);
+        ran
+    }
+
+    /// Runs the block at the program counter, or only its first instruction if a breakpoint lies in it behind that.
+    fn run_to<I: Isa>(&mut self, vcpu: &mut Vcpu<I>, breakpoints: &[u64]) -> Result<(), Stop> {
+        let pc = vcpu.state.pc;
+        let (cached, epoch) = vcpu.take_block()?;
+        let behind = 1..cached.block().code_len();
+        let ran = if breakpoints.iter().any(|at| behind.contains(&at.wrapping_sub(pc))) {
+            self.step(vcpu)
+        } else {
+            let code = cached.code();
+            self.execute_by(vcpu, cached.block(), |vcpu, run| code.run(vcpu, run))
+        };
         vcpu.return_block(cached, epoch);
         ran
     }
 
     /// Runs one instruction.
-    fn step<I: Isa>(&mut self, vcpu: &mut Vcpu<I>) -> Result<(), Stop> {
+    pub fn step<I: Isa>(&mut self, vcpu: &mut Vcpu<I>) -> Result<(), Stop> {
         let block = vcpu.lift_one()?;
         self.execute(vcpu, &block)
     }
 
     /// Runs `block`, which lies at the program counter.
     pub fn execute<I: Isa>(&mut self, vcpu: &mut Vcpu<I>, block: &Block) -> Result<(), Stop> {
+        self.execute_by(vcpu, block, |vcpu, run| run.all(vcpu))
+    }
+
+    /// Runs `block`, its operations by `ops`, which returns the one that has left the block, if one has.
+    #[inline(always)]
+    fn execute_by<I: Isa>(
+        &mut self,
+        vcpu: &mut Vcpu<I>,
+        block: &Block,
+        ops: impl FnOnce(&mut Vcpu<I>, &mut Run<'_>) -> Option<usize>,
+    ) -> Result<(), Stop> {
         let page_base = vcpu.state.pc & !0xfff;
         vcpu.state.page_base = page_base;
-        let mut run = Run { block, frame: &mut self.frame };
-        for (index, inst) in block.insts.iter().enumerate() {
-            match run.inst(vcpu, inst, index) {
-                Ok(None) => {}
-                Ok(Some(target)) => {
-                    vcpu.state.retired += block.mark_index(index) as u64 + 1;
-                    vcpu.state.pc = page_base.wrapping_add_signed(i64::from(target));
-                    return Ok(());
-                }
-                Err(stop) => return Err(run.stopped(vcpu, index, stop)),
-            }
+        let at = |offset: i32| page_base.wrapping_add_signed(i64::from(offset));
+        let mut run = Run { block, frame: &mut self.frame, left: None };
+        if let Some(index) = ops(vcpu, &mut run) {
+            return run.leave(vcpu, index);
         }
         let state = &mut vcpu.state;
-        let at = |offset: i32| page_base.wrapping_add_signed(i64::from(offset));
         let (pc, count) = match block.terminal {
             Terminal::Jump { target, .. } => (at(target), block.len()),
             Terminal::Branch { cc, ty, a, b, taken, fall } => {
@@ -132,7 +169,9 @@ impl Interpreter {
 /// One run of one block.
 struct Run<'a> {
     block: &'a Block,
-    frame: &'a mut [u64; FRAME],
+    frame: &'a mut Frame,
+    /// Why an operation has left the block: for the code at this offset from the page's start, or because it stopped.
+    left: Option<Result<i32, Stop>>,
 }
 
 impl Run<'_> {
@@ -141,7 +180,7 @@ impl Run<'_> {
     fn get(&self, state: &CpuState, val: Val) -> u64 {
         match val.kind() {
             ValKind::Slot(n) => state.slots[usize::from(n) % SLOTS],
-            ValKind::Temp(n) => self.frame[usize::from(n) * 2 % FRAME],
+            ValKind::Temp(n) => self.frame[temp_word(n) / SLOTS % FRAME][temp_word(n) % SLOTS],
             ValKind::Const(n) => self.block.consts.get(usize::from(n)).copied().unwrap_or(0),
             ValKind::None => 0,
         }
@@ -151,7 +190,7 @@ impl Run<'_> {
     fn set(&mut self, state: &mut CpuState, val: Val, value: u64) {
         match val.kind() {
             ValKind::Slot(n) => state.slots[usize::from(n) % SLOTS] = value,
-            ValKind::Temp(n) => self.frame[usize::from(n) * 2 % FRAME] = value,
+            ValKind::Temp(n) => self.frame[temp_word(n) / SLOTS % FRAME][temp_word(n) % SLOTS] = value,
             ValKind::Const(_) | ValKind::None => {}
         }
     }
@@ -163,8 +202,8 @@ impl Run<'_> {
                 (state.slots[usize::from(n) % SLOTS], state.slots[(usize::from(n) + 1) % SLOTS])
             }
             ValKind::Temp(n) => {
-                let at = usize::from(n) * 2 % FRAME;
-                (self.frame[at], self.frame[at + 1])
+                let (row, at) = (&self.frame[temp_word(n) / SLOTS % FRAME], temp_word(n) % SLOTS);
+                (row[at], row[at + 1])
             }
             ValKind::Const(_) | ValKind::None => (0, 0),
         };
@@ -179,26 +218,37 @@ impl Run<'_> {
                 state.slots[(usize::from(n) + 1) % SLOTS] = high;
             }
             ValKind::Temp(n) => {
-                let at = usize::from(n) * 2 % FRAME;
-                self.frame[at] = low;
-                self.frame[at + 1] = high;
+                let (row, at) = (&mut self.frame[temp_word(n) / SLOTS % FRAME], temp_word(n) % SLOTS);
+                row[at] = low;
+                row[at + 1] = high;
             }
             ValKind::Const(_) | ValKind::None => {}
         }
     }
 
-    /// Makes the state exact for how operation `index` stopped.
+    /// Runs all operations; the one that has left the block, if one has.
+    fn all<I: Isa>(&mut self, vcpu: &mut Vcpu<I>) -> Option<usize> {
+        let block = self.block;
+        block.insts.iter().enumerate().position(|(index, inst)| {
+            self.left = self.inst(vcpu, inst, index).transpose();
+            self.left.is_some()
+        })
+    }
+
+    /// Makes the state exact after operation `index` has left the block.
     #[cold]
-    fn stopped<I: Isa>(&self, vcpu: &mut Vcpu<I>, index: usize, stop: Stop) -> Stop {
+    fn leave<I: Isa>(&mut self, vcpu: &mut Vcpu<I>, index: usize) -> Result<(), Stop> {
         let number = self.block.mark_index(index);
         let mark = &self.block.marks[number];
-        let (offset, retired) = match stop {
-            Stop::Exception(_) => (mark.offset, number),
-            Stop::Host(_) => (mark.offset + i32::from(mark.len), number + 1),
+        let (offset, retired, result) = match self.left.take() {
+            Some(Err(stop @ Stop::Exception(_))) => (mark.offset, number, Err(stop)),
+            Some(Err(stop @ Stop::Host(_))) => (mark.offset + i32::from(mark.len), number + 1, Err(stop)),
+            Some(Ok(target)) => (target, number + 1, Ok(())),
+            None => (mark.offset, number, Ok(())),
         };
         vcpu.state.pc = vcpu.state.page_base.wrapping_add_signed(i64::from(offset));
         vcpu.state.retired += retired as u64;
-        stop
+        result
     }
 
     /// Runs one operation; where to go on if it leaves the block.
@@ -268,7 +318,7 @@ impl Run<'_> {
                 let value = vcpu.state.page_base.wrapping_add_signed(inst.imm.into());
                 self.set(&mut vcpu.state, inst.dst, value);
             }
-            Op::Vlen => self.vlen(vcpu, inst),
+            Op::Vlen => self.vlen(&mut vcpu.state, inst),
             op if (op as u8) < Op::Fmov as u8 => {
                 let state = &mut vcpu.state;
                 let src = [inst.a, inst.b, inst.c].map(|val| self.get(state, val));
@@ -279,6 +329,17 @@ impl Run<'_> {
             _ => self.vector(&mut vcpu.state, inst),
         }
         Ok(None)
+    }
+}
+
+/// The result of an operation that reads and writes nothing but its operands and floating-point flags, on the values of its
+/// operands: integers and floating-point values are in the low 64 bits.
+pub fn evaluate(inst: &Inst, src: [u128; 3], flags: &mut Flags) -> u128 {
+    let low = src.map(|value| value as u64);
+    match inst.op {
+        op if (op as u8) < Op::Fmov as u8 => int::evaluate(inst, low).into(),
+        op if (op as u8) < Op::Vmov as u8 => fp::evaluate(inst, low, flags).into(),
+        _ => vec::evaluate(inst, src),
     }
 }
 

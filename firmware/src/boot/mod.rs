@@ -1,8 +1,8 @@
 //! Where firmware, kernel, initrd and device tree go in memory, and how the harts start.
 //!
-//! [`Placement::new`] decides where everything but the device tree goes, by the [`Rules`] of the board; the device
-//! tree is then written, because it says where the initrd is; [`Placement::finish`] puts it in its place. The
-//! [`BootPlan`] can be carried out again and again, for each reset.
+//! [`Placement::new`] decides where everything but the device tree goes, by the [`Rules`] of the board; the
+//! device tree is then written, because it says where the initrd is; [`Placement::finish`] puts it in its
+//! place. The [`BootPlan`] can be carried out again and again, for each reset.
 
 mod reset_rom;
 #[cfg(test)]
@@ -22,8 +22,8 @@ pub use reset_rom::{FwDynamicInfo, RESET_ROM_SIZE, reset_rom};
 /// A board's rules. All sizes and offsets are in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// How much memory the built-in firmware is taken to fill from the beginning of DRAM: it needs none, but what
-    /// comes after it is linked for this address.
+    /// How much memory the built-in firmware is taken to fill from the beginning of DRAM: it needs none, but
+    /// what comes after it is linked for this address.
     pub builtin_firmware: u64,
     /// The boundary at which a kernel without addresses of its own goes, above the firmware.
     pub kernel_align: u64,
@@ -112,8 +112,8 @@ pub enum BootError {
 /// How the harts start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// With the built-in firmware: the boot hart enters `entry` in S-mode with `a1` = `fdt`, by [`crate::sbi::Sbi::boot`]; the
-    /// others are stopped.
+    /// With the built-in firmware: the boot hart enters `entry` in S-mode with `a1` = `fdt`, by
+    /// [`crate::sbi::Sbi::boot`]; the others are stopped.
     Supervisor {
         /// The kernel's first instruction.
         entry: u64,
@@ -193,8 +193,8 @@ impl Placement {
         let kernel_base = firmware_end.checked_next_multiple_of(rules.kernel_align).unwrap_or(u64::MAX);
         let kernel = kernel.map(|kernel| space.place_image("the kernel", kernel, kernel_base)).transpose()?;
 
-        // A firmware enters a kernel at its lowest address, whatever its ELF entry point: firmwares that carry their
-        // kernel with them do so too, and kernels are built for that.
+        // A firmware enters a kernel at its lowest address, whatever its ELF entry point: firmwares that
+        // carry their kernel with them do so too, and kernels are built for that.
         let mode = match (first, &kernel) {
             (Some(firmware), kernel) => {
                 let next_address = kernel.as_ref().map_or(0, |kernel| kernel.low);
@@ -285,22 +285,22 @@ impl Space {
     /// Places a kernel or firmware; one without addresses of its own goes to `base`.
     fn place_image(&mut self, what: &'static str, image: &Image, base: u64) -> Result<Placed, BootError> {
         let bytes = &image.bytes;
-        let (segments, entry) = match &image.layout {
+        let (segments, entry, movable) = match &image.layout {
             Layout::Flat { memory_size, .. } => {
                 let range = self.add(what, base, *memory_size, Arc::clone(bytes), 0..bytes.len())?;
                 return Ok(Placed { low: range.start, end: range.end, entry: base });
             }
-            Layout::Fixed { segments, entry } => (segments, *entry),
+            Layout::Segments { segments, entry, movable } => (segments, *entry, *movable),
         };
         let low = segments.first().map_or(base, |segment| segment.address);
-        // A Linux kernel that is linked at virtual addresses only: it goes, as a whole, where an image would.
-        let shift = if low >> 63 != 0 { base.wrapping_sub(low) } else { 0 };
+        let move_it = movable && !self.dram.contains(&low);
+        let shift = if move_it { base.wrapping_sub(low) } else { 0 };
         let (low, entry) = (low.wrapping_add(shift), entry.wrapping_add(shift));
         // A linker that was told of no entry point writes one that is nowhere: then it is the beginning.
         let mut placed = Placed { low, end: low, entry: low };
         for segment in segments {
             let address = segment.address.wrapping_add(shift);
-            if shift == 0 && !self.dram.contains(&address) {
+            if !move_it && !self.dram.contains(&address) {
                 return Err(BootError::Outside { what, address, dram: self.dram.clone() });
             }
             let file = segment.file.clone();
@@ -313,8 +313,8 @@ impl Space {
         Ok(placed)
     }
 
-    /// Places the initrd at its usual place above `low`, the kernel's beginning; where it does not fit there, or the
-    /// kernel is in the way, right behind the kernel's `end`.
+    /// Places the initrd at its usual place above `low`, the kernel's beginning; where it does not fit there,
+    /// or the kernel is in the way, right behind the kernel's `end`.
     fn place_initrd(&mut self, initrd: Vec<u8>, low: u64, end: u64) -> Result<Range<u64>, BootError> {
         const WHAT: &str = "the initrd";
         let size = initrd.len() as u64;

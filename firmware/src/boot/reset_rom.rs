@@ -14,7 +14,8 @@ const CODE: [u32; 6] = [
     0x0002_8067, // jr    t0
 ];
 
-/// What a dynamic firmware (OpenSBI `fw_dynamic`) is told through `a2`; the rest of it is the same for every boot.
+/// What a dynamic firmware (OpenSBI `fw_dynamic`) is told through `a2`; the rest of it is the same for every
+/// boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FwDynamicInfo {
     /// Where the firmware goes on in S-mode, zero if there is no kernel.
@@ -35,7 +36,8 @@ impl FwDynamicInfo {
     }
 }
 
-/// The ROM's contents: each hart jumps to `start` with its id in `a0`, `fdt` in `a1` and the address of `info` in `a2`.
+/// The ROM's contents: each hart jumps to `start` with its id in `a0`, `fdt` in `a1` and the address of
+/// `info` in `a2`.
 pub fn reset_rom(start: u64, fdt: u64, info: &FwDynamicInfo) -> [u8; RESET_ROM_SIZE] {
     let code = CODE.iter().flat_map(|word| word.to_le_bytes());
     let data = [start, fdt].into_iter().chain(info.words()).flat_map(u64::to_le_bytes);

@@ -119,6 +119,21 @@ fn kernels_linked_at_virtual_addresses_are_moved() {
 }
 
 #[test]
+fn position_independent_firmware_is_moved() {
+    let mut file = elf(243, 0, &[(0, &[0x13; 64], 0x1000), (0x4_0000, &[7; 8], 0x2000)]);
+    file[16] = 3; // ET_DYN, as OpenSBI's are
+    let firmware = Firmware::Image(image(file));
+    let placed = plan(128, &firmware, None, None);
+    assert_eq!(rom(&placed.start).0, BASE);
+    let map: Vec<_> = placed.map().map(|(_, range)| range).take(2).collect();
+    assert_eq!(map, [0x8000_0000..0x8000_1000, 0x8004_0000..0x8004_2000]);
+    // One that is linked in memory stays where it is.
+    let mut file = elf(243, 0x8100_0000, &[(0x8100_0000, &[0x13; 64], 64)]);
+    file[16] = 3;
+    assert_eq!(rom(&plan(128, &Firmware::Image(image(file)), None, None).start).0, 0x8100_0000);
+}
+
+#[test]
 fn initrd_in_small_memory() {
     let kernel = image(riscv_image(100_000, 8 * MIB));
     let initrd =
@@ -155,7 +170,8 @@ fn what_cannot_be_booted() {
     );
     assert_eq!(
         error(64, &Firmware::Builtin, Some(riscv_image(100, u64::MAX))),
-        "the kernel needs 17592186044416 MiB of memory above 0x80200000 but the machine has 64 MiB: use --memory"
+        "the kernel needs 17592186044416 MiB of memory above 0x80200000 but the machine has 64 MiB: \
+         use --memory"
     );
     assert_eq!(
         error(64, &Firmware::None, Some(elf(243, 0, &[(0x1000, &[1; 8], 8)]))),

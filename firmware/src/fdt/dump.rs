@@ -6,8 +6,8 @@ use emu_core::device::PropValue;
 
 use super::{FdtError, Node, Tree, Value};
 
-/// A blob as device tree source. A blob has no types, so they are guessed: text if a value is printable and ends in
-/// NUL, else cells if its length is a multiple of four, else bytes. References are shown as numbers.
+/// A blob as device tree source. A blob has no types, so they are guessed: text if a value is printable and
+/// ends in NUL, else cells if its length is a multiple of four, else bytes. References are shown as numbers.
 pub fn dump(blob: &[u8]) -> Result<String, FdtError> {
     let tree = Tree::parse(blob)?;
     let mut text = String::from("/dts-v1/;\n\n");

@@ -1,8 +1,8 @@
 //! Device trees: a small tree model, its flattened form (the *blob*), and its text form.
 //!
-//! Boards build a [`Tree`] and call [`Tree::to_blob`]; a user's file goes through [`Tree::parse`], which treats every
-//! byte as hostile. References between nodes are by label and become phandles when the blob is written.
-//! Devicetree Specification v0.4, chapters 2 (tree) and 5 (blob).
+//! Boards build a [`Tree`] and call [`Tree::to_blob`]; a user's file goes through [`Tree::parse`], which
+//! treats every byte as hostile. References between nodes are by label and become phandles when the blob is
+//! written. Devicetree Specification v0.4, chapters 2 (tree) and 5 (blob).
 
 mod dump;
 mod read;
@@ -21,7 +21,8 @@ pub use dump::dump;
 pub const MAX_DEPTH: usize = 64;
 /// The largest blob that is read or written, in bytes. Real ones are below 1 MiB; Linux takes at most 2 MiB.
 pub const MAX_BLOB: usize = 4 << 20;
-/// The longest node or property name, in bytes. The specification says 31; blobs with symbol tables exceed that.
+/// The longest node or property name, in bytes. The specification says 31; blobs with symbol tables exceed
+/// that.
 pub const MAX_NAME: usize = 255;
 
 /// Why a device tree could not be read or written.
@@ -135,7 +136,8 @@ impl Node {
         Self { name: name.into(), ..Self::default() }
     }
 
-    /// The node of a device at `address`, with the device's own properties; the caller adds `reg` and interrupts.
+    /// The node of a device at `address`, with the device's own properties; the caller adds `reg` and
+    /// interrupts.
     pub fn of_device(desc: &NodeDesc, address: u64) -> Self {
         let compatible = desc.compatible.iter().map(|&s| s.to_owned()).collect();
         let node = Self::new(format!("{}@{address:x}", desc.name));
@@ -232,7 +234,8 @@ pub struct Chosen {
 }
 
 impl Chosen {
-    /// Writes what is given into `/chosen`, which is created if the tree has none, and leaves the rest of it alone.
+    /// Writes what is given into `/chosen`, which is created if the tree has none, and leaves the rest of it
+    /// alone.
     pub fn apply(&self, tree: &mut Tree) {
         if *self == Self::default() {
             return;

@@ -21,8 +21,8 @@ pub(super) fn total_size(blob: &[u8]) -> Result<usize, FdtError> {
 }
 
 impl Tree {
-    /// Reads a blob of version 16 or later. All property values are [`PropValue::Bytes`]; bytes after the size that
-    /// the header gives are ignored.
+    /// Reads a blob of version 16 or later. All property values are [`PropValue::Bytes`]; bytes after the
+    /// size that the header gives are ignored.
     pub fn parse(blob: &[u8]) -> Result<Self, FdtError> {
         let total = total_size(blob)?;
         let blob = blob.get(..total).unwrap_or_default();
@@ -108,7 +108,8 @@ impl<'a> Reader<'a> {
                     let Some(node) = open.last_mut().filter(|_| !name.is_empty()) else {
                         return corrupt("a property without a name or a node");
                     };
-                    // Appended unseen: looking for an earlier one of the same name would make reading quadratic.
+                    // Appended unseen: looking for an earlier one of the same name would make reading
+                    // quadratic.
                     node.props.push((name.to_owned(), PropValue::Bytes(value.to_vec()).into()));
                 }
                 END => match root {

@@ -18,8 +18,8 @@ pub(super) const NOP: u32 = 4;
 pub(super) const END: u32 = 9;
 
 impl Tree {
-    /// The flattened tree, packed: version 17, no free space. Nodes that are referred to get a `phandle` as their
-    /// last property, numbered from 1 in tree order, or after the largest that the tree has already.
+    /// The flattened tree, packed: version 17, no free space. Nodes that are referred to get a `phandle` as
+    /// their last property, numbered from 1 in tree order, or after the largest that the tree has already.
     pub fn to_blob(&self) -> Result<Vec<u8>, FdtError> {
         let mut writer = Writer { phandles: phandles(&self.root)?, ..Writer::default() };
         writer.node(&self.root, 1)?;

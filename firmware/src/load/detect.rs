@@ -6,7 +6,8 @@ use super::{Format, Isa, KernelKind, Layout, LoadError};
 /// How much is unpacked to look at the kernel inside.
 const PROBE: u64 = 64 << 10;
 
-/// Size of the header of a Linux `Image` (Documentation/arch/riscv/boot-image-header.rst and arm64/booting.rst).
+/// Size of the header of a Linux `Image` (Documentation/arch/riscv/boot-image-header.rst and
+/// arm64/booting.rst).
 const IMAGE_HEADER: usize = 64;
 /// An arm64 `Image` without a size (before Linux 3.17) is loaded at this offset.
 const ARM64_OLD_TEXT_OFFSET: u64 = 0x8_0000;

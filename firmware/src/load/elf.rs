@@ -49,5 +49,7 @@ pub(super) fn layout(bytes: &[u8]) -> Result<Layout, LoadError> {
     if let Some([first, _]) = segments.array_windows().find(|[a, b]| b.address - a.address < a.memory_size) {
         return Err(damaged(format!("another segment lies over that at {:#x}", first.address)));
     }
-    Ok(Layout::Fixed { segments, entry: header.e_entry })
+    let virtual_addresses = segments.iter().all(|segment| segment.address >> 63 != 0);
+    let movable = header.e_type == ET_DYN || virtual_addresses;
+    Ok(Layout::Segments { segments, entry: header.e_entry, movable })
 }

@@ -1,8 +1,9 @@
 //! Kernel files: what they are, and what of them goes into memory.
 //!
-//! Taken are Linux `Image` files for RISC-V and Arm, ELF files, and, as a last resort, raw binaries; each also packed
-//! with gzip, zstd or xz, or as an EFI zboot program. A file is hostile input: sizes are checked before they are
-//! used, and nothing is unpacked beyond the limit that the caller gives, which is the size of the machine's memory.
+//! Taken are Linux `Image` files for RISC-V and Arm, ELF files, and, as a last resort, raw binaries; each
+//! also packed with gzip, zstd or xz, or as an EFI zboot program. A file is hostile input: sizes are checked
+//! before they are used, and nothing is unpacked beyond the limit that the caller gives, which is the size of
+//! the machine's memory.
 
 mod detect;
 mod elf;
@@ -150,7 +151,10 @@ pub enum LoadError {
     #[error("the file has {0} bytes, which is no kernel's size")]
     LargeFile(u64),
     /// It unpacks to more than the machine's memory.
-    #[error("it unpacks to more than {} MiB, which is all of the machine's memory: use --memory", limit >> 20)]
+    #[error(
+        "it unpacks to more than {} MiB, which is all of the machine's memory: use --memory",
+        limit >> 20
+    )]
     UnpacksTooLarge {
         /// The limit that was given, in bytes.
         limit: u64,
@@ -217,12 +221,15 @@ pub enum Layout {
         /// The offset that its header asks for from a 2 MiB boundary; zero if it has none.
         text_offset: u64,
     },
-    /// At the addresses that it names.
-    Fixed {
-        /// The segments, by address; they do not overlap, and there is at least one.
+    /// In segments, at the addresses that they name.
+    Segments {
+        /// By address; they do not overlap, and there is at least one.
         segments: Vec<ElfSegment>,
         /// Where it begins.
         entry: u64,
+        /// Whether it may be moved, as a whole, if its addresses are not memory: it is position independent,
+        /// or a Linux kernel that is linked at virtual addresses and finds out where it is.
+        movable: bool,
     },
 }
 

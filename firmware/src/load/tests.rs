@@ -141,7 +141,10 @@ fn headers_become_layouts() {
     let program = elf(243, 0x8000_0004, &[(0x8000_1000, &[1; 8], 64), (0x8000_0000, &[2; 32], 32)]);
     let segment = |address, file, memory_size| ElfSegment { address, file, memory_size };
     let segments = vec![segment(0x8000_0000, 184..216, 32), segment(0x8000_1000, 176..184, 64)];
-    assert_eq!(layout(program, Isa::Riscv64), Layout::Fixed { segments, entry: 0x8000_0004 });
+    assert_eq!(
+        layout(program, Isa::Riscv64),
+        Layout::Segments { segments, entry: 0x8000_0004, movable: false }
+    );
 }
 
 fn refusal(file: Vec<u8>) -> String {
@@ -287,7 +290,7 @@ fn hostile_files() {
             Ok(image) => {
                 good += 1;
                 assert!(image.bytes.len() <= 4 << 20 || image.kind.packing.is_empty(), "seed {seed}");
-                if let Layout::Fixed { segments, .. } = image.layout {
+                if let Layout::Segments { segments, .. } = image.layout {
                     let inside = |s: &ElfSegment| image.bytes.get(s.file.clone()).is_some();
                     assert!(segments.iter().all(inside), "seed {seed}");
                 }

@@ -61,7 +61,8 @@ pub(super) fn wrapping(bytes: &[u8], depth: usize) -> Result<Option<Wrapping<'_>
     Ok(wrapping)
 }
 
-/// The header of an EFI zboot program: payload offset and size at 8 and 12, the name of the compression at 24.
+/// The header of an EFI zboot program: payload offset and size at 8 and 12, the name of the compression at
+/// 24.
 fn zboot(bytes: &[u8]) -> Result<Wrapping<'_>, LoadError> {
     let damaged = |what: &str| LoadError::Damaged { format: "EFI zboot program", what: what.into() };
     let (offset, size) = word(bytes, 8).zip(word(bytes, 12)).ok_or(damaged("the header is cut off"))?;

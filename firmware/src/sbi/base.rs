@@ -7,8 +7,8 @@ pub(super) const ID: u64 = 0x10;
 /// The version of the specification: 3.0, as major in bits 30:24 and minor below.
 pub const SPEC_VERSION: u64 = 3 << 24;
 
-/// What tells this implementation from others: "FRRY". The specification's list ends at small numbers, and it has
-/// no range for private use, so this is far from anything that will be assigned.
+/// What tells this implementation from others: "FRRY". The specification's list ends at small numbers, and it
+/// has no range for private use, so this is far from anything that will be assigned.
 pub const IMPLEMENTATION_ID: u64 = 0x4652_5259;
 
 /// Our own version: major in bits 23:16, minor in 15:8, patch in 7:0.

@@ -6,8 +6,8 @@ use super::{Call, Outcome, SbiError, SbiResult};
 
 pub(super) const ID: u64 = 0x4442_434e;
 
-/// The most bytes that one call moves. The specification allows partial transfers; this bounds the time that a
-/// hart spends in one.
+/// The most bytes that one call moves. The specification allows partial transfers; this bounds the time that
+/// a hart spends in one.
 const LARGEST: u64 = 4096;
 
 impl Call<'_> {

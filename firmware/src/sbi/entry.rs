@@ -37,8 +37,8 @@ pub mod csr {
     pub const CAUSE_MISALIGNED_STORE: u64 = 6;
 }
 
-/// Exceptions that go to S-mode: all but `ecall` from S-mode (9), VS-mode's aside, and from M-mode (11). Nothing in
-/// M-mode could handle them. Bits that the hart does not have are read-only zero.
+/// Exceptions that go to S-mode: all but `ecall` from S-mode (9), VS-mode's aside, and from M-mode (11).
+/// Nothing in M-mode could handle them. Bits that the hart does not have are read-only zero.
 const MEDELEG: u64 = 0b1111_1111      // 0-7: instruction, breakpoint, load and store exceptions
     | 1 << 8                          // ecall from U-mode
     | 1 << 10                         // ecall from VS-mode
@@ -49,19 +49,19 @@ const MEDELEG: u64 = 0b1111_1111      // 0-7: instruction, breakpoint, load and 
 /// Interrupts that go to S-mode: software, timer, external, counter overflow.
 const MIDELEG: u64 = 1 << 1 | 1 << 5 | 1 << 9 | 1 << 13;
 
-/// FS = VS = initial, so that the first use of these registers works in software that does not switch them on; SXL
-/// and UXL 64 bits; SIE, SPIE, MPRV, SUM, MXR, TVM, TW and TSR clear.
+/// FS = VS = initial, so that the first use of these registers works in software that does not switch them
+/// on; SXL and UXL 64 bits; SIE, SPIE, MPRV, SUM, MXR, TVM, TW and TSR clear.
 const MSTATUS: u64 = 0b10 << 34 | 0b10 << 32 | 0b01 << 13 | 0b01 << 9;
 
-/// STCE (63: `stimecmp`), PBMTE (62: page-based memory types), CBZE (7), CBCFE (6) and CBIE = 3 (5:4): the cache
-/// block instructions work in S-mode and do what they say.
+/// STCE (63: `stimecmp`), PBMTE (62: page-based memory types), CBZE (7), CBCFE (6) and CBIE = 3 (5:4): the
+/// cache block instructions work in S-mode and do what they say.
 const MENVCFG: u64 = 1 << 63 | 1 << 62 | 1 << 7 | 1 << 6 | 0b11 << 4;
 
 /// All counters readable.
 const MCOUNTEREN: u64 = 0xffff_ffff;
 
-/// `cycle`, `time` and `instret` readable in U-mode until the kernel decides: a kernel with no PMU driver leaves it,
-/// and user programs read `time`.
+/// `cycle`, `time` and `instret` readable in U-mode until the kernel decides: a kernel with no PMU driver
+/// leaves it, and user programs read `time`.
 const SCOUNTEREN: u64 = 0b111;
 
 /// `mcycle` and `minstret` run, the programmable counters do not.
@@ -73,9 +73,10 @@ const PMPADDR0: u64 = (1 << 54) - 1;
 
 /// The state in which a hart enters S-mode: at boot, by `sbi_hart_start`, and after a non-retentive suspend.
 ///
-/// To apply it: the privilege mode becomes S (V = 0), `pc`, `a0` and `a1` are set, and the CSRs are written in order as
-/// M-mode writes, WARL rules included; a CSR that the hart does not have is left out. After that, translations of
-/// earlier address spaces are forgotten. The other registers are undefined to the guest; zero keeps runs repeatable.
+/// To apply it: the privilege mode becomes S (V = 0), `pc`, `a0` and `a1` are set, and the CSRs are written
+/// in order as M-mode writes, WARL rules included; a CSR that the hart does not have is left out. After that,
+/// translations of earlier address spaces are forgotten. The other registers are undefined to the guest; zero
+/// keeps runs repeatable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryState {
     /// Where it begins: a physical address.
@@ -110,8 +111,8 @@ impl EntryState {
         Self { pc, a0: hart as u64, a1, csrs }
     }
 
-    /// The state of a hart that comes out of a non-retentive suspend. What M-mode owns, pending interrupts, the timer
-    /// and the counters are as they were.
+    /// The state of a hart that comes out of a non-retentive suspend. What M-mode owns, pending interrupts,
+    /// the timer and the counters are as they were.
     pub(super) fn resume(hart: usize, pc: u64, a1: u64) -> Self {
         Self { pc, a0: hart as u64, a1, csrs: vec![(csr::SATP, 0), (csr::MSTATUS, MSTATUS)] }
     }

@@ -57,12 +57,18 @@ impl Call<'_> {
     }
 
     fn feature(&mut self, feature: u32) -> Result<bool, SbiError> {
-        let (register, bits) = match feature {
-            MISALIGNED_EXC_DELEG => (csr::MEDELEG, MISALIGNED),
-            _ => (csr::MENVCFG, csr::MENVCFG_ADUE),
-        };
-        let value = self.platform.read_csr(register).ok_or(SbiError::NotSupported)?;
-        Ok(value & bits == bits)
+        if feature == MISALIGNED_EXC_DELEG {
+            let delegated = self.platform.read_csr(csr::MEDELEG).ok_or(SbiError::NotSupported)?;
+            return Ok(delegated & MISALIGNED == MISALIGNED);
+        }
+        let value = self.platform.read_csr(csr::MENVCFG).ok_or(SbiError::NotSupported)?;
+        let on = value & csr::MENVCFG_ADUE != 0;
+        // On a hart without Svadu the bit is read-only zero.
+        if on || self.set_menvcfg(value | csr::MENVCFG_ADUE) {
+            self.set_menvcfg(value);
+            return Ok(on);
+        }
+        Err(SbiError::NotSupported)
     }
 
     fn set_feature(&mut self, feature: u32, on: bool) -> Result<(), SbiError> {
@@ -74,8 +80,13 @@ impl Call<'_> {
             return Err(SbiError::Denied);
         }
         let value = self.platform.read_csr(csr::MENVCFG).unwrap_or(0);
-        self.platform.write_csr(csr::MENVCFG, value ^ csr::MENVCFG_ADUE);
-        // The bit is read-only on a hart without Svadu.
-        if self.feature(feature)? == on { Ok(()) } else { Err(SbiError::NotSupported) }
+        let done = self.set_menvcfg(value ^ csr::MENVCFG_ADUE);
+        done.then_some(()).ok_or(SbiError::Failed)
+    }
+
+    /// Whether `menvcfg` took the value.
+    fn set_menvcfg(&mut self, value: u64) -> bool {
+        self.platform.write_csr(csr::MENVCFG, value);
+        self.platform.read_csr(csr::MENVCFG) == Some(value)
     }
 }

@@ -3,15 +3,14 @@
 //! The states and who moves a hart between them:
 //!
 //! ```text
-//!   STOPPED ── hart_start, by another hart ──► START_PENDING ── poll_start ──► STARTED
-//!      ▲                                                                      │   │ ▲
-//!      └────── poll_start ────── STOP_PENDING ◄──── hart_stop, by itself ─────┘   │ │ resume (through RESUME_PENDING)
-//!                                                                                 ▼ │
-//!                                    hart_suspend, by itself: SUSPEND_PENDING ► SUSPENDED
+//! STOPPED ──── hart_start, by another hart ───► START_PENDING ──── poll_start ────► STARTED
+//! STARTED ──── hart_stop, by itself ──────────► STOP_PENDING ───── poll_start ────► STOPPED
+//! STARTED ──── hart_suspend, by itself ───────► SUSPEND_PENDING ── suspended ─────► SUSPENDED
+//! SUSPENDED ── resume, on an interrupt ───────► RESUME_PENDING ── the same call ──► STARTED
 //! ```
 //!
-//! What the guest asks of itself takes effect when its vCPU thread has left guest code, so the pending states end at
-//! that thread's next call.
+//! What the guest asks of itself takes effect when its vCPU thread has left guest code, so the pending states
+//! end at that thread's next call.
 
 use parking_lot::Mutex;
 
@@ -91,15 +90,15 @@ impl Hsm {
 }
 
 impl Sbi {
-    /// Makes `hart` the one that boots: [`Sbi::poll_start`] will have it enter at `address` with `a1` = `fdt`. False if
-    /// the hart does not exist or is not stopped.
+    /// Makes `hart` the one that boots: [`Sbi::poll_start`] will have it enter at `address` with `a1` =
+    /// `fdt`. False if the hart does not exist or is not stopped.
     pub fn boot(&self, hart: usize, address: u64, fdt: u64) -> bool {
         let target = Target { address, opaque: fdt };
         self.harts.get(hart).is_some_and(|hart| hart.hsm.start(target).is_ok())
     }
 
-    /// What a stopped hart does: enter S-mode in the state that is returned, or wait for [`super::Platform::wake`]. The
-    /// hart's own thread calls this.
+    /// What a stopped hart does: enter S-mode in the state that is returned, or wait for
+    /// [`super::Platform::wake`]. The hart's own thread calls this.
     pub fn poll_start(&self, hart: usize) -> Option<EntryState> {
         let state = self.harts.get(hart)?;
         let mut hsm = state.hsm.0.lock();
@@ -128,7 +127,8 @@ impl Sbi {
         }
     }
 
-    /// How the hart of [`Outcome::Suspend`] goes on, once an interrupt is pending. The hart's own thread calls this.
+    /// How the hart of [`Outcome::Suspend`] goes on, once an interrupt is pending. The hart's own thread
+    /// calls this.
     pub fn resume(&self, hart: usize) -> Resume {
         let Some(state) = self.harts.get(hart) else { return Resume::Return };
         let mut hsm = state.hsm.0.lock();

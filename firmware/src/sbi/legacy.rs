@@ -43,9 +43,9 @@ impl Call<'_> {
         }
     }
 
-    /// Does `action` to the harts of the bit vector at virtual `address`, 64 at a time. Bits beyond the last hart do
-    /// not count; a null address is all harts, as kernels before SBI 0.2 have it. Reads the whole vector first: a
-    /// fault leaves nothing half done.
+    /// Does `action` to the harts of the bit vector at virtual `address`, 64 at a time. Bits beyond the last
+    /// hart do not count; a null address is all harts, as kernels before SBI 0.2 have it. Reads the whole
+    /// vector first: a fault leaves nothing half done.
     fn with_mask(&mut self, address: u64, action: impl Fn(&mut Self, HartSet)) -> Outcome {
         let sets = match self.read_mask(address) {
             Ok(sets) => sets,

@@ -1,16 +1,18 @@
-//! The built-in supervisor firmware: the RISC-V Supervisor Binary Interface, version 3.0, without an M-mode program.
+//! The built-in supervisor firmware: the RISC-V Supervisor Binary Interface, version 3.0, without an M-mode
+//! program.
 //!
-//! [`Sbi`] is the state that the calls act on, one for a machine and shared by its vCPU threads. A machine that runs
-//! it does four things:
+//! [`Sbi`] is the state that the calls act on, one for a machine and shared by its vCPU threads. A machine
+//! that runs it does four things:
 //!
-//! - A hart that executes `ecall` in S-mode hands its registers to [`Sbi::call`] and does what the [`Outcome`] says.
+//! - A hart that executes `ecall` in S-mode hands its registers to [`Sbi::call`] and does what the
+//!   [`Outcome`] says.
 //! - [`Platform`] is the machine as seen from the calling hart.
 //! - A hart that does not run asks [`Sbi::poll_start`] (after [`Outcome::Stop`], at power-on, and whenever
 //!   [`Platform::wake`] named it) or [`Sbi::resume`] (after [`Outcome::Suspend`]) how to go on.
 //! - A hart that enters S-mode anew is put into the [`EntryState`] that these give.
 //!
-//! Extensions: base, TIME, IPI, RFENCE, HSM, SRST, DBCN, PMU, SUSP, FWFT and the legacy calls. Not here: hypervisor
-//! fences (no hart has the H extension), CPPC, NACL, STA, SSE, DBTR, MPXY.
+//! Extensions: base, TIME, IPI, RFENCE, HSM, SRST, DBCN, PMU, SUSP, FWFT and the legacy calls. Not here:
+//! hypervisor fences (no hart has the H extension), CPPC, NACL, STA, SSE, DBTR, MPXY.
 
 mod base;
 mod dbcn;
@@ -68,6 +70,7 @@ pub enum SbiError {
 }
 
 /// What the calling hart does next.
+#[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Set `a0` and `a1` and go on behind the `ecall`.
@@ -82,7 +85,8 @@ pub enum Outcome {
         /// The result.
         a0: u64,
     },
-    /// The console takes no more bytes now: leave the registers alone and execute the same `ecall` again later.
+    /// The console takes no more bytes now: leave the registers alone and execute the same `ecall` again
+    /// later.
     Retry,
     /// Raise this exception at the `ecall` (legacy calls with an argument in virtual memory).
     Trap(MemoryFault),
@@ -173,12 +177,12 @@ pub trait Platform {
     /// Reads a CSR of the calling hart as M-mode would; `None` if the hart does not have it.
     fn read_csr(&mut self, csr: u16) -> Option<u64>;
 
-    /// Writes a CSR of the calling hart as M-mode would, WARL rules included; without effect if the hart does not
-    /// have it.
+    /// Writes a CSR of the calling hart as M-mode would, WARL rules included; without effect if the hart does
+    /// not have it.
     fn write_csr(&mut self, csr: u16, value: u64);
 
-    /// Makes the calling hart's supervisor timer interrupt pending once `time` is at least `deadline`, and not
-    /// pending until then.
+    /// Makes the calling hart's supervisor timer interrupt pending once `time` is at least `deadline`, and
+    /// not pending until then.
     fn set_timer(&mut self, deadline: u64);
 
     /// Makes the supervisor software interrupt pending on a hart.
@@ -211,8 +215,8 @@ pub trait Platform {
 pub struct Config {
     /// How many harts there are; their ids are 0 to `harts` - 1.
     pub harts: usize,
-    /// Whether hardware updates the A and D bits of page table entries from the start: true if the device tree
-    /// names Svadu but not Svade, so that a kernel will not ask for it.
+    /// Whether hardware updates the A and D bits of page table entries from the start: true if the device
+    /// tree names Svadu but not Svade, so that a kernel will not ask for it.
     pub hardware_ad_updates: bool,
 }
 
@@ -326,7 +330,8 @@ impl Call<'_> {
         valid.then_some(()).ok_or(SbiError::InvalidAddress)
     }
 
-    /// Whether a range of physical addresses is all memory. `high` is the upper half of a two-register address.
+    /// Whether a range of physical addresses is all memory. `high` is the upper half of a two-register
+    /// address.
     fn memory_range(&self, low: u64, high: u64, len: u64) -> Option<GuestAddress> {
         let at = GuestAddress(low);
         let len_usize = usize::try_from(len).ok()?;

@@ -1,8 +1,8 @@
 //! The performance monitoring extension (SBI 3.0, chapter 11).
 //!
 //! Logical counter numbers are those of the CSRs for hardware counters (0 `cycle`, 2 `instret`, 3 and up
-//! `hpmcounter`; Linux relies on it), then the firmware counters follow. 1, which would be `time`, and programmable
-//! counters that the hart lacks are holes: invalid numbers below [`Call::num_counters`].
+//! `hpmcounter`; Linux relies on it), then the firmware counters follow. 1, which would be `time`, and
+//! programmable counters that the hart lacks are holes: invalid numbers below [`Call::num_counters`].
 //!
 //! Snapshot memory is not offered; the specification makes it optional.
 
@@ -58,8 +58,8 @@ pub struct EventSelector {
     pub counters: u32,
 }
 
-/// The firmware events that this firmware has, with their codes (SBI 3.0, §11.6). The trap events (0 to 4) are not
-/// among them: all these traps go to S-mode directly.
+/// The firmware events that this firmware has, with their codes (SBI 3.0, §11.5). The trap events (0 to 4)
+/// are not among them: all these traps go to S-mode directly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum FwEvent {
@@ -169,7 +169,8 @@ enum Event {
 }
 
 impl Event {
-    /// Decodes an `event_idx` and its data; [`SbiError::InvalidParam`] where the specification reserves the value.
+    /// Decodes an `event_idx` and its data; [`SbiError::InvalidParam`] where the specification reserves the
+    /// value.
     fn decode(index: u64, data: u64) -> Result<Self, SbiError> {
         let code = index as u16;
         let (cache, operation) = (code >> 3, code >> 1 & 3);
@@ -377,7 +378,8 @@ impl Call<'_> {
         started.then_some(()).ok_or(SbiError::AlreadyStopped)
     }
 
-    /// Does `action` to every counter of the set, whatever becomes of the others; the first error, if there was one.
+    /// Does `action` to every counter of the set, whatever becomes of the others; the first error, if there
+    /// was one.
     fn each(
         &mut self,
         set: &[(u64, Counter)],

@@ -1,7 +1,7 @@
 //! The system suspend extension (SBI 3.0, chapter 13).
 //!
-//! Suspend to RAM is the non-retentive suspend of the only hart that still runs: memory and devices keep their
-//! state anyway, and any interrupt that the hart has left enabled wakes it.
+//! Suspend to RAM is the non-retentive suspend of the only hart that still runs: memory and devices keep
+//! their state anyway, and any interrupt that the hart has left enabled wakes it.
 
 use super::{Call, HartState, Outcome, SbiError, arg32};
 

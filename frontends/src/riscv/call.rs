@@ -30,11 +30,11 @@ pub(super) fn call(hart: &mut Hart, id: u16, [a, b, c]: [u64; 3]) -> Result<u64,
         Helper::Ecall => ecall(hart),
         Helper::Mret => {
             require(hart.isa.privilege == Privilege::Machine, a)?;
-            Ok(trap::mret(hart))
+            Ok(trap::mret(hart, b))
         }
         Helper::Sret => {
             require(supervisor_unless(hart, mstatus::TSR), a)?;
-            Ok(trap::sret(hart))
+            Ok(trap::sret(hart, b))
         }
         Helper::Wfi => wfi(hart, a),
         Helper::Wrs => wrs(hart),
@@ -97,7 +97,8 @@ fn ecall(hart: &mut Hart) -> Result<u64, Stop> {
     Err(Exception::new(cause::ECALL + privilege as u64, 0).into())
 }
 
-/// U-mode may not wait, and neither may S-mode while TW is set: the time that an implementation may let them try is none.
+/// U-mode may not wait, and neither may S-mode while TW is set: the time that an implementation may let them
+/// try is none.
 fn wfi(hart: &mut Hart, instruction: u64) -> Result<u64, Stop> {
     require(supervisor_unless(hart, mstatus::TW), instruction)?;
     if trap::wakes(hart) {
@@ -127,8 +128,8 @@ fn pause(hart: &mut Hart) -> Result<u64, Stop> {
     Err(Stop::Host(HostRequest::Yield))
 }
 
-/// Cache-block operations (Unpriv., "CMO Extensions"). Memory is coherent here, so that the management operations only
-/// check.
+/// Cache-block operations (Unpriv., "CMO Extensions"). Memory is coherent here, so that the management
+/// operations only check.
 fn cbo(hart: &mut Hart, address: u64, operation: u64, instruction: u64) -> Result<u64, Stop> {
     const ZERO: u64 = 4;
     let field = match operation {

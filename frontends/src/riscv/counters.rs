@@ -1,9 +1,10 @@
 //! Counters: `mcycle`, `minstret`, and the performance counters with their overflow interrupt (Sscofpmf).
 //!
-//! A cycle is an instruction here. So all counters follow the vCPU's count of retired instructions: a counter that runs
-//! is what it was at some count plus what has been retired since. The performance counters know two events, cycles and
-//! instructions ([`event`]). They are brought up to date when the privilege mode changes, when interrupts are looked at and
-//! when they are read: an overflow interrupt comes at the first of these after the overflow, not at the instruction.
+//! A cycle is an instruction here. So all counters follow the vCPU's count of retired instructions: a counter
+//! that runs is what it was at some count plus what has been retired since. The performance counters know two
+//! events, cycles and instructions ([`event`]). Overflows are looked for when the privilege mode changes,
+//! when interrupts are looked at, and at times that the hart has its timer set to as an overflow draws near:
+//! the interrupt comes some tens of microseconds late at most, not at the instruction.
 
 use super::Privilege;
 
@@ -45,8 +46,9 @@ struct Counter {
     event: u64,
 }
 
-/// The counters of one hart. Every method that takes `retired` needs the count of instructions at that moment; where
-/// a CSR instruction changes something, that includes itself, since its write takes effect after it.
+/// The counters of one hart. Every method that takes `retired` needs the count of instructions at that
+/// moment; where a CSR instruction changes something, that includes itself, since its write takes effect
+/// after it.
 #[derive(Clone, Debug)]
 pub struct Counters {
     all: [Counter; 32],
@@ -61,7 +63,8 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// All counters zero and running. `hpm` performance counters are there; with `filters` they have Sscofpmf's fields.
+    /// All counters zero and running. `hpm` performance counters are there; with `filters` they have
+    /// Sscofpmf's fields.
     pub fn new(hpm: u8, filters: bool, retired: u64) -> Self {
         let hpm_mask = ((1u64 << hpm.min(29)) - 1) << FIRST_HPM;
         let mut counters = Self {
@@ -151,7 +154,19 @@ impl Counters {
         (FIRST_HPM..32).filter(of).fold(0, |mask, n| mask | 1 << n)
     }
 
-    /// Whether a counter has newly overflowed since this was last asked; see the module for when that is noticed.
+    /// How many instructions there are at least before a performance counter overflows and interrupts, if any
+    /// may. Modes in which a counter stands still are not taken into account.
+    #[inline]
+    pub fn overflow_in(&self, retired: u64) -> Option<u64> {
+        if self.active == 0 || !self.filters {
+            return None;
+        }
+        let armed = self.active & !self.inhibit & !self.overflows();
+        (FIRST_HPM..32).filter(|n| armed >> n & 1 != 0).map(|n| !self.read(n, retired)).min()
+    }
+
+    /// Whether a counter has newly overflowed since this was last asked; see the module for when that is
+    /// noticed.
     #[inline]
     pub fn take_overflow(&mut self, retired: u64) -> bool {
         if self.active == 0 {

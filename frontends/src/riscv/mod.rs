@@ -19,6 +19,8 @@ mod isa;
 mod mmu;
 mod model;
 mod state;
+#[cfg(test)]
+mod tests;
 mod trap;
 
 pub use boot::enter_supervisor;

@@ -107,8 +107,8 @@ pub const MODELS: &[Model] = &[
     },
 ];
 
-/// Properties that every model has and that have a name of their own (RISC-V Profiles 1.0, §4 and §5): facts about
-/// memory, traps and translation rather than instructions.
+/// Properties that every model has and that have a name of their own (RISC-V Profiles 1.0, §4 and §5): facts
+/// about memory, traps and translation rather than instructions.
 const ALWAYS: &[&str] = &[
     "i",
     "zic64b",
@@ -140,8 +140,8 @@ impl Model {
         MODELS.iter().find(|model| model.name == name)
     }
 
-    /// The extensions' names, for the device tree's `riscv,isa-extensions`, in canonical order (Unpriv., "ISA Extension
-    /// Naming Conventions").
+    /// The extensions' names, for the device tree's `riscv,isa-extensions`, in canonical order (Unpriv., "ISA
+    /// Extension Naming Conventions").
     pub fn isa_extensions(&self) -> Vec<&'static str> {
         let mut names = ALWAYS.to_vec();
         names.extend(self.ext.iter().map(Ext::name));
@@ -175,8 +175,8 @@ impl Model {
     }
 }
 
-/// The key that sorts extensions canonically: single letters in their own order, then `z` by the letter that follows and
-/// by name, then `s` by name.
+/// The key that sorts extensions canonically: single letters in their own order, then `z` by the letter that
+/// follows and by name, then `s` by name.
 fn canonical(name: &'static str) -> (usize, usize, &'static str) {
     const ORDER: &[u8] = b"iemafdqlcbkjtpvnh";
     let rank = |letter: Option<&u8>| ORDER.iter().position(|l| Some(l) == letter).unwrap_or(ORDER.len());

@@ -99,8 +99,8 @@ impl Pmp {
         self.update()
     }
 
-    /// Writes `mseccfg`: MML and MMWP stay set, and RLB stays clear while any entry is locked. True if protection may have
-    /// changed.
+    /// Writes `mseccfg`: MML and MMWP stay set, and RLB stays clear while any entry is locked. True if
+    /// protection may have changed.
     #[must_use]
     pub fn set_mseccfg(&mut self, value: u64) -> bool {
         let rlb_fixed = self.mseccfg & RLB == 0 && self.cfg.iter().any(|cfg| cfg & L != 0);
@@ -140,8 +140,8 @@ impl Pmp {
         Some(Range { first, last, cfg })
     }
 
-    /// Whether an access to `bytes` bytes at `pa` is allowed: the first entry that matches any of them decides, and
-    /// must match them all.
+    /// Whether an access to `bytes` bytes at `pa` is allowed: the first entry that matches any of them
+    /// decides, and must match them all.
     pub fn allows(&self, pa: u64, bytes: usize, access: Access, privilege: Privilege) -> bool {
         let last = pa.saturating_add(bytes.max(1) as u64 - 1);
         let perms = match self.ranges.iter().find(|range| range.first <= last && pa <= range.last) {

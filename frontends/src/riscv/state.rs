@@ -9,7 +9,14 @@ use super::counters::Counters;
 use super::ext::Ext;
 use super::model::{Model, Paging};
 use super::pmp::Pmp;
-use super::{Context, Privilege};
+use super::{Context, Privilege, trap};
+
+/// The most instructions that a hart is expected to run in a nanosecond, for when a counter may overflow.
+const INSTRUCTIONS_PER_NS: u64 = 4;
+/// The shortest time, in nanoseconds, after which a counter that nears its overflow is looked at.
+const MIN_OVERFLOW_WAIT: u64 = 50_000;
+/// The longest.
+const MAX_OVERFLOW_WAIT: u64 = 1_000_000_000;
 
 /// A hart.
 pub type Hart = Vcpu<Riscv>;
@@ -23,7 +30,8 @@ pub struct Config {
     pub hart_id: u64,
     /// How often `time` ticks in a second.
     pub timebase_hz: u64,
-    /// `ECALL` in S-mode calls the built-in firmware ([`emu_core::exec::HostRequest::Firmware`]) and does not trap.
+    /// `ECALL` in S-mode calls the built-in firmware ([`emu_core::exec::HostRequest::Firmware`]) and does not
+    /// trap.
     pub firmware_calls: bool,
 }
 
@@ -32,13 +40,13 @@ pub trait HartTimer: Send {
     /// What `mtime`, and so `time`, shows beyond the ticks of the machine's clock, modulo 2⁶⁴.
     fn offset(&self) -> u64;
 
-    /// Makes the machine call [`emu_core::sync::Port::interrupt`] at this machine time (ns), in place of any earlier one.
-    /// When `mtime` is written, it calls that at once, and the hart arms its timer anew.
+    /// Makes the machine call [`emu_core::sync::Port::interrupt`] at this machine time (ns), in place of any
+    /// earlier one. When `mtime` is written, it calls that at once, and the hart arms its timer anew.
     fn arm(&self, deadline: Option<u64>);
 }
 
-/// Control and status registers that are no more than storage; each holds a legal value at all times. Fields that are
-/// computed or fixed (`SD`, `UXL`, pins in `mip`, …) are not in here.
+/// Control and status registers that are no more than storage; each holds a legal value at all times. Fields
+/// that are computed or fixed (`SD`, `UXL`, pins in `mip`, …) are not in here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Csrs {
     /// `mstatus`, of which `sstatus` is a part.
@@ -99,6 +107,8 @@ pub(super) struct Reservation {
 pub struct Riscv {
     pub(super) config: Config,
     timer: Option<Box<dyn HartTimer>>,
+    /// What the timer is armed for.
+    armed: Option<u64>,
     pub(super) privilege: Privilege,
     pub(super) csr: Csrs,
     pub(super) counters: Counters,
@@ -106,6 +116,9 @@ pub struct Riscv {
     pub(super) reservation: Option<Reservation>,
     /// `time` had reached `stimecmp` when it was last looked at; the timer has it looked at in time.
     pub(super) stimer_due: bool,
+    /// A CSR is written by an instruction, which retires after that; false while a debugger or firmware
+    /// writes.
+    pub(super) write_retires: bool,
     /// How many `PAUSE` there have been.
     pub(super) pauses: u32,
 }
@@ -118,12 +131,14 @@ impl Riscv {
         Self {
             config,
             timer,
+            armed: None,
             privilege: Privilege::Machine,
             csr,
             counters,
             pmp: Pmp::default(),
             reservation: None,
             stimer_due: false,
+            write_retires: true,
             pauses: 0,
         }
     }
@@ -143,7 +158,8 @@ impl Riscv {
         &self.csr
     }
 
-    /// The performance counters that there are: bit *n* is `mhpmcounter`*n*. Each can count every [`super::counters::event`].
+    /// The performance counters that there are: bit *n* is `mhpmcounter`*n*. Each can count every
+    /// [`super::counters::event`].
     pub fn hpm_counters(&self) -> u32 {
         self.counters.implemented() & !7
     }
@@ -155,7 +171,8 @@ impl Riscv {
 
     /// What Priv. "Reset" leaves open is zero, but for `stimecmp`: no timer interrupt is pending.
     fn reset_csrs(model: &Model) -> Csrs {
-        // A model that has Svadu alone updates A and D bits from the start, for software that knows neither extension.
+        // A model that has Svadu alone updates A and D bits from the start, for software that knows neither
+        // extension.
         let adue = model.ext.has(Ext::Svadu) && !model.ext.has(Ext::Svade);
         let menvcfg = if adue { envcfg::ADUE } else { 0 };
         Csrs { menvcfg, stimecmp: u64::MAX, ..Csrs::default() }
@@ -194,7 +211,8 @@ impl Riscv {
         ns_to_ticks(now, self.config.timebase_hz).wrapping_add(self.time_offset())
     }
 
-    /// The machine time (ns) at which `time` reaches `stimecmp`, if that raises an interrupt and lies ahead of `now`.
+    /// The machine time (ns) at which `time` reaches `stimecmp`, if that raises an interrupt and lies ahead
+    /// of `now`.
     pub(super) fn stimer_deadline(&self, now: u64) -> Option<u64> {
         if self.csr.menvcfg & envcfg::STCE == 0 {
             return None;
@@ -204,14 +222,26 @@ impl Riscv {
         Some(ticks_to_ns(ticks, self.config.timebase_hz)).filter(|&ns| ns != u64::MAX)
     }
 
-    /// Looks at `time` again, and arms the timer for when that will be of interest next.
-    pub(super) fn update_stimer(&mut self, now: u64) {
+    /// Looks at `time` again, and arms the timer for when that, or a counter, will be of interest next.
+    pub(super) fn update_timer(&mut self, now: u64, retired: u64) {
         let enabled = self.csr.menvcfg & envcfg::STCE != 0;
         self.stimer_due = enabled && self.time_at(now) >= self.csr.stimecmp;
-        let deadline = self.stimer_deadline(now);
-        if let Some(timer) = &self.timer {
+        let overflow = self.counters.overflow_in(retired).map(|left| {
+            let wait = (left / INSTRUCTIONS_PER_NS).clamp(MIN_OVERFLOW_WAIT, MAX_OVERFLOW_WAIT);
+            now.saturating_add(wait)
+        });
+        let deadline = [self.stimer_deadline(now), overflow].into_iter().flatten().min();
+        if self.armed != deadline
+            && let Some(timer) = &self.timer
+        {
             timer.arm(deadline);
+            self.armed = deadline;
         }
+    }
+
+    /// Whether the timer is to look at something at some time.
+    pub(super) fn is_armed(&self) -> bool {
+        self.armed.is_some()
     }
 
     /// Whether somebody has this looked at when the timer is due.
@@ -242,6 +272,6 @@ pub fn reset(hart: &mut Hart) {
     hart.state.slots.fill(0);
     hart.state.fp_flags = 0;
     hart.mmu.flush(Flush::ALL);
-    hart.isa.update_stimer(hart.clock.now_ns());
+    trap::update_timer(hart);
     hart.mode_changed();
 }

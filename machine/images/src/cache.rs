@@ -8,8 +8,8 @@
 //! CACHE/ENTRY/...              its files
 //! ```
 //!
-//! An entry appears by the renaming of its complete directory, so a process that dies leaves either the old entry
-//! or the new one. One whose files do not match its manifest is built again.
+//! An entry appears by the renaming of its complete directory, so a process that dies leaves either the old
+//! entry or the new one. One whose files do not match its manifest is built again.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Seek, Write};
@@ -206,8 +206,8 @@ impl Builder {
         Ok(())
     }
 
-    /// Gives a file of this size and hash: the one of an earlier build that was cut off, or what `fetch` writes.
-    /// `what` names it in errors.
+    /// Gives a file of this size and hash: the one of an earlier build that was cut off, or what `fetch`
+    /// writes. `what` names it in errors.
     pub fn download(
         &self,
         size: u64,

@@ -49,8 +49,8 @@ pub(crate) struct Recipe {
     /// The suite, and its name for people.
     pub suite: &'static str,
     system: &'static str,
-    /// The kernel's metapackage is this and Debian's name of the architecture; it depends on a package with the
-    /// same beginning that has the kernel.
+    /// The kernel's metapackage is this and Debian's name of the architecture; it depends on a package with
+    /// the same beginning that has the kernel.
     kernel_prefix: &'static str,
     /// The package with a statically linked `busybox`.
     busybox: &'static str,
@@ -137,7 +137,8 @@ fn kernel_release(path: &str) -> Option<&str> {
     (!release.is_empty() && !release.contains('/')).then_some(release)
 }
 
-/// A path below `lib/modules`, as the release and the rest, if it is a module or the list of the built-in ones.
+/// A path below `lib/modules`, as the release and the rest, if it is a module or the list of the built-in
+/// ones.
 fn module_path(path: &str) -> Option<(&str, &str)> {
     let path = path.strip_prefix("usr/").unwrap_or(path);
     let (release, path) = path.strip_prefix("lib/modules/")?.split_once('/')?;

@@ -65,8 +65,8 @@ impl Http {
         Http { agent: config.into() }
     }
 
-    /// Downloads into `sink`; fails if the body is longer than `limit` bytes. `expected` is its size where that
-    /// is known.
+    /// Downloads into `sink`; fails if the body is longer than `limit` bytes. `expected` is its size where
+    /// that is known.
     pub fn download(
         &self,
         url: &str,

@@ -1,12 +1,12 @@
 //! Named guest images, made on this machine from packages of a Debian archive.
 //!
-//! [`Store::image`] gives a kernel and an initramfs that boot to a shell; [`Store::package_files`] gives single
-//! files of any package, such as firmware. Both fetch what they need from the machine's own Debian mirror, verify
-//! it against the archive's signing keys, and keep the result in a cache, which is checked each time it is used:
-//! the second use needs no network.
+//! [`Store::image`] gives a kernel and an initramfs that boot to a shell; [`Store::package_files`] gives
+//! single files of any package, such as firmware. Both fetch what they need from the machine's own Debian
+//! mirror, verify it against the archive's signing keys, and keep the result in a cache, which is checked
+//! each time it is used: the second use needs no network.
 //!
-//! Everything that comes from outside is taken to be hostile until the signature, and bounded in size after it:
-//! sizes, paths and counts are checked, and archives are never unpacked by their own paths.
+//! Everything that comes from outside is taken to be hostile until the signature, and bounded in size after
+//! it: sizes, paths and counts are checked, and what is in an archive can only be put below its own place.
 
 mod arch;
 mod cache;
@@ -33,11 +33,11 @@ use hash::Sha256Hex;
 /// What a user may choose. By default everything is found on the machine.
 #[derive(Debug, Default, Clone)]
 pub struct Options {
-    /// URL of a Debian archive, the directory that has `dists` and `pool`. By default the first main archive in
-    /// `/etc/apt`.
+    /// URL of a Debian archive, the directory that has `dists` and `pool`. By default the first main archive
+    /// in `/etc/apt`.
     pub mirror: Option<String>,
-    /// OpenPGP keys to trust, binary or armoured. By default the host's Debian keyring and the keys shipped with
-    /// ferry.
+    /// OpenPGP keys to trust, binary or armoured. By default the host's Debian keyring and the keys shipped
+    /// with ferry.
     pub keyring: Option<PathBuf>,
     /// The cache directory. By default `ferry` in the user's (`$XDG_CACHE_HOME`, `~/.cache`).
     pub cache: Option<PathBuf>,
@@ -51,6 +51,10 @@ pub struct Store {
 }
 
 /// What boots a guest.
+///
+/// The initramfs takes two words on the kernel's command line. `ferry.root=DEV` mounts that disk and goes on
+/// with `/sbin/init` there. `ferry.run=COMMAND`, which must come last, runs the rest of the line instead of a
+/// shell, prints the line `ferry.run: exit status N`, and powers off.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BootFiles {
     /// The kernel, in the form in which the distribution ships it.
@@ -77,8 +81,8 @@ impl Store {
     /// The boot files of the image of this name; [`catalog::IMAGES`] lists them.
     ///
     /// # Errors
-    /// Fails if there is no such image for `arch`, or if it must be fetched and cannot be: no mirror, no network,
-    /// a signature or hash that does not match, a full disk.
+    /// Fails if there is no such image for `arch`, or if it must be fetched and cannot be: no mirror, no
+    /// network, a signature or hash that does not match, a full disk.
     pub fn image(&self, name: &str, arch: Arch, progress: &mut dyn Progress) -> Result<BootFiles> {
         let image = catalog::find(name)?;
         if !image.arches.contains(&arch) {
@@ -95,8 +99,9 @@ impl Store {
         Ok(catalog::boot_files(&entry))
     }
 
-    /// The regular files of a package whose paths match one of `patterns`, in which `*` stands for any characters
-    /// but `/`, as files in the cache; paths have no leading `/`. Executable files are executable there.
+    /// The regular files of a package whose paths match one of `patterns`, in which `*` stands for any
+    /// characters but `/`, as files in the cache; paths have no leading `/`. Executable files are executable
+    /// there.
     ///
     /// # Errors
     /// As [`Store::image`]; also if the suite has no such package, or a pattern matches no file in it.
@@ -185,8 +190,8 @@ mod test_packages;
 
 #[cfg(test)]
 mod tests {
-    /// Calls a parser with hostile inputs: random bytes, and `valid` cut off, changed and repeated. The sequence
-    /// is the same each time.
+    /// Calls a parser with hostile inputs: random bytes, and `valid` cut off, changed and repeated. The
+    /// sequence is the same each time.
     pub fn hostile_bytes(valid: &[u8], parse: impl Fn(&[u8])) {
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         let mut random = |below: usize| {

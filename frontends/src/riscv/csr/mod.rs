@@ -1,8 +1,8 @@
-//! Control and status registers: one table of them all, and the rules of access (Priv., "Control and Status Registers
-//! (CSRs)").
+//! Control and status registers: one table of them all, and the rules of access (Priv., "Control and Status
+//! Registers (CSRs)").
 //!
-//! The lowest privilege and whether a register is read-only follow from its number. What a table line adds is the extension
-//! it belongs to, the rights beyond privilege that reading and writing need, and what both do.
+//! The lowest privilege and whether a register is read-only follow from its number. What a table line adds is
+//! the extension it belongs to, the rights beyond privilege that reading and writing need, and what both do.
 
 mod counter;
 mod float;
@@ -24,7 +24,8 @@ pub(super) struct Csr {
     /// Whether the register may be accessed, given that it exists and privilege suffices.
     gate: fn(&Riscv, u16) -> bool,
     read: fn(&Hart, u16) -> u64,
-    /// Takes any value and stores a legal one; called only for registers whose number says that they can be written.
+    /// Takes any value and stores a legal one; called only for registers whose number says that they can be
+    /// written.
     write: fn(&mut Hart, u16, u64),
 }
 
@@ -138,14 +139,13 @@ pub fn csr_read_debug(hart: &Hart, number: u16) -> Option<u64> {
     find(&hart.isa, number).map(|csr| (csr.read)(hart, number))
 }
 
-/// Writes register `number` for a debugger, as M-mode would. False if the hart does not have it or it is read-only.
+/// Writes register `number` for a debugger, as M-mode would. False if the hart does not have it or it is
+/// read-only.
 pub fn csr_write_debug(hart: &mut Hart, number: u16, value: u64) -> bool {
     let Some(csr) = find(&hart.isa, number).filter(|_| !read_only(number)) else { return false };
-    // Here no instruction retires right after the write, as where one executes it.
-    let retired = hart.state.retired;
-    hart.state.retired = retired.wrapping_sub(1);
+    hart.isa.write_retires = false;
     (csr.write)(hart, number, value);
-    hart.state.retired = retired;
+    hart.isa.write_retires = true;
     true
 }
 
@@ -176,7 +176,8 @@ fn counter_enabled(isa: &Riscv, n: u16) -> bool {
     }
 }
 
-/// The count of retired instructions once the CSR instruction that runs now has retired: its write takes effect then.
+/// The count of retired instructions when a write takes effect: once the CSR instruction has retired, if it
+/// is one that writes.
 fn after_this(hart: &Hart) -> u64 {
-    hart.state.retired.wrapping_add(1)
+    hart.state.retired.wrapping_add(hart.isa.write_retires.into())
 }

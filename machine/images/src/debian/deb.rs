@@ -1,8 +1,8 @@
 //! Reads the files in a Debian binary package (deb(5)): an `ar` archive whose member `data.tar.*` has them.
 //!
 //! Nothing is unpacked to disk. The few forms that a package takes are read here instead of by general
-//! libraries where those would allocate what a header claims: the outer `ar` format has fixed short names, and
-//! of tar's extensions a package uses only GNU long names.
+//! libraries where those would allocate what a header claims: the outer `ar` format has fixed short names,
+//! and of tar's extensions a package uses only GNU long names.
 
 use std::io::{self, BufRead, BufReader, Read};
 
@@ -35,8 +35,8 @@ pub struct File {
     pub content: Vec<u8>,
 }
 
-/// Reads a package, and returns the regular files whose path `wanted` accepts, in their order. Links and special
-/// files are passed over. `what` names the package in errors.
+/// Reads a package, and returns the regular files whose path `wanted` accepts, in their order. Links and
+/// special files are passed over. `what` names the package in errors.
 pub fn read_files(deb: impl Read, what: &str, wanted: impl Fn(&str) -> bool) -> Result<Vec<File>> {
     let malformed = |reason: String| Error::malformed(what, reason);
     let (name, data) = find_data(deb).map_err(malformed)?;

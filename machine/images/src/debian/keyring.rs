@@ -1,9 +1,10 @@
 //! OpenPGP (RFC 9580): the keys that may sign an archive, and the check of a clear-signed file against them.
 //!
-//! A signature counts if it was made with SHA-2 or SHA-3 of at least 256 bits, by a key (or a bound subkey) that
-//! has the signing flag and that was neither expired nor revoked when the signature was made. A revocation that
-//! gives no reason, or says that the key is compromised, counts for all time. One good signature is enough, as
-//! it is for apt. Revocations by designated revokers are not looked at: their keys are in no keyring.
+//! A signature counts if it was made with SHA-2 or SHA-3 of at least 256 bits, by a key (or a bound subkey)
+//! that has the signing flag and that was neither expired nor revoked when the signature was made. A
+//! revocation that gives no reason, or says that the key is compromised, counts for all time. One good
+//! signature is enough, as it is for apt. Revocations by designated revokers are not looked at: their keys
+//! are in no keyring.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -102,8 +103,8 @@ fn earlier(a: Option<u64>, b: Option<u64>) -> Option<u64> {
 }
 
 impl Keyring {
-    /// The keys in `file`; or, when none is given, the host's Debian keyring with those of the shipped keys that
-    /// it lacks. A key that the host's keyring has as revoked is therefore revoked.
+    /// The keys in `file`; or, when none is given, the host's Debian keyring with those of the shipped keys
+    /// that it lacks. A key that the host's keyring has as revoked is therefore revoked.
     pub fn open(file: Option<&Path>) -> Result<Keyring> {
         if let Some(path) = file {
             return Keyring::read(path);
@@ -152,8 +153,8 @@ impl Keyring {
         }
     }
 
-    /// Checks a clear-signed file, and returns the text that is signed, with lines that end in `\n`. `what` names
-    /// the file in errors; `now` is in seconds since 1970.
+    /// Checks a clear-signed file, and returns the text that is signed, with lines that end in `\n`. `what`
+    /// names the file in errors; `now` is in seconds since 1970.
     pub fn verify(&self, signed: &[u8], now: u64, what: &str) -> Result<String> {
         let text = std::str::from_utf8(signed).map_err(|_| Error::malformed(what, "it is not UTF-8 text"))?;
         if text.lines().count() > MAX_LINES {

@@ -1,7 +1,7 @@
 //! A Debian archive: from its signed index to the files in a package.
 //!
-//! Trust goes down a chain: a key of the [`keyring`] signs `InRelease`, which has the hash of `Packages.xz`, which
-//! has the hash of each package. Nothing is parsed before the link above has vouched for it.
+//! Trust goes down a chain: a key of the [`keyring`] signs `InRelease`, which has the hash of `Packages.xz`,
+//! which has the hash of each package. Nothing is parsed before the link above has vouched for it.
 
 pub mod control;
 pub mod deb;

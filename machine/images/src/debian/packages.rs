@@ -93,7 +93,8 @@ mod tests {
 
     fn stanza(name: &str, version: &str, more: &str) -> String {
         format!(
-            "Package: {name}\nVersion: {version}\nFilename: pool/{name}_{version}.deb\nSize: 7\nSHA256: {}\n{more}\n",
+            "Package: {name}\nVersion: {version}\nFilename: pool/{name}_{version}.deb\nSize: 7\n\
+             SHA256: {}\n{more}\n",
             "0a".repeat(32)
         )
     }

@@ -20,8 +20,8 @@ pub struct Release {
 }
 
 impl Release {
-    /// Parses the signed text, and checks that it is the index of `suite` and valid at `now`, in seconds since
-    /// 1970. `what` names the file in errors.
+    /// Parses the signed text, and checks that it is the index of `suite` and valid at `now`, in seconds
+    /// since 1970. `what` names the file in errors.
     pub fn parse(text: &str, suite: &str, now: u64, what: &str) -> Result<Release> {
         let refuse = |reason: String| Error::Release { what: what.to_owned(), reason };
         let paragraph = Paragraphs::new(text.as_bytes(), what)

@@ -168,10 +168,12 @@ mod tests {
 
     #[test]
     fn deb822_format() {
-        let sources = "Types: deb\nURIs: http://off.example/debian\nSuites: trixie\nComponents: main\nEnabled: no\n\
+        let sources = "Types: deb\nURIs: http://off.example/debian\nSuites: trixie\nComponents: main\n\
+            Enabled: no\n\
             \n\
-            Types: deb deb-src\n# comment\nURIs: https://mirror.example/debian\nSuites: trixie trixie-updates\n\
-            Components: main\n non-free-firmware\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n";
+            Types: deb deb-src\n# comment\nURIs: https://mirror.example/debian\n\
+            Suites: trixie trixie-updates\nComponents: main\n non-free-firmware\n\
+            Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n";
         assert_eq!(
             mirror(&[("sources.list.d/debian.sources", sources)]).unwrap(),
             "https://mirror.example/debian"

@@ -70,7 +70,8 @@ pub struct Relation {
 }
 
 impl Relation {
-    /// Whether this version of the package satisfies the relation. An operator that is none satisfies nothing.
+    /// Whether this version of the package satisfies the relation. An operator that is none satisfies
+    /// nothing.
     pub fn accepts(&self, version: &str) -> bool {
         let Some((operator, wanted)) = &self.version else { return true };
         let order = compare(version, wanted);

@@ -1,8 +1,8 @@
 #!/bin/busybox sh
 # The first process of a guest that ferry boots from a kernel and busybox alone.
 #
-# It mounts the kernel's file systems, loads the modules in /etc/modules, asks for an address on eth0 if there is
-# one, and then gives a shell on the console, a new one whenever it ends. Words it honours on the kernel's
+# It mounts the kernel's file systems, loads the modules in /etc/modules, asks for an address on eth0 if there
+# is one, and then gives a shell on the console, a new one whenever it ends. Words it honours on the kernel's
 # command line:
 #
 #   ferry.root=DEV      mounts DEV and goes on with /sbin/init there

@@ -49,8 +49,8 @@ impl ModuleTree {
         self.builtin = list.lines().filter_map(module_name).collect();
     }
 
-    /// The modules of these names with all they depend on, each after its dependencies. Names of built-in ones
-    /// are passed over; `what` names the package in errors.
+    /// The modules of these names with all they depend on, each after its dependencies. Names of built-in
+    /// ones are passed over; `what` names the package in errors.
     pub fn choose(&self, names: &[&str], what: &str) -> Result<Vec<Module>> {
         let mut chosen: Vec<Module> = Vec::new();
         // Modules whose dependencies are being looked for, innermost last.

@@ -1,0 +1,218 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use disk_formats::{DiskOptions, Format};
+use machine::{NetConfig, TraceConfig};
+
+use crate::parse;
+
+/// Boots operating systems and firmware of another architecture.
+#[derive(Parser)]
+#[command(name = "ferry", version, arg_required_else_help = true)]
+#[command(after_help = "Exit codes: the guest's own (0 when it powers off), 125 for errors of ferry itself.")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Run a machine
+    Run(Box<RunArgs>),
+    /// Make, look at and change disk images
+    #[command(subcommand)]
+    Disk(DiskCommand),
+    /// List the images that `ferry run` knows by name
+    Images,
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  ferry run debian                      a Debian kernel and a shell, fetched on first use
+  ferry run debian --cpus 4 --net user,forward=tcp:127.0.0.1:2222-:22
+  ferry run --kernel Image --initrd initrd.gz --append 'console=ttyS0'
+  ferry run --kernel Image --append 'root=/dev/vda rw' --disk root.qcow2
+  ferry run --firmware fw_dynamic.bin --kernel Image
+  ferry run --firmware none --kernel test.elf --console stdio
+
+On the console Ctrl-A x ends the machine, Ctrl-A h shows what else there is.";
+
+/// A machine to run.
+#[derive(Args)]
+#[command(after_help = RUN_EXAMPLES)]
+pub struct RunArgs {
+    /// A named image (see `ferry images`)
+    pub image: Option<String>,
+    /// The guest's architecture [default: what the image or kernel is for]
+    #[arg(long, value_enum)]
+    pub arch: Option<ArchArg>,
+    /// How many CPUs, 1 to 8
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub cpus: usize,
+    /// How much memory: 512M, 2G
+    #[arg(long, default_value = "1G", value_parser = parse::size, value_name = "SIZE")]
+    pub memory: u64,
+    /// The CPU model: rv64, rva22s64, max [default: rv64]
+    #[arg(long, value_name = "MODEL")]
+    pub cpu: Option<String>,
+    /// What runs before the kernel: `builtin`, `none`, or a firmware file
+    #[arg(long, default_value = "builtin", value_parser = parse::firmware, value_name = "builtin|none|FILE")]
+    pub firmware: machine::Firmware,
+    /// The kernel: a Linux Image (also compressed), an ELF file, or a raw binary
+    #[arg(long, value_name = "FILE")]
+    pub kernel: Option<PathBuf>,
+    /// The initial RAM disk
+    #[arg(long, value_name = "FILE")]
+    pub initrd: Option<PathBuf>,
+    /// The kernel's command line; for a named image, added to its own
+    #[arg(long, default_value = "", value_name = "STRING")]
+    pub append: String,
+    /// A device tree blob in place of the board's own
+    #[arg(long, value_name = "FILE")]
+    pub dtb: Option<PathBuf>,
+    /// A disk; may be given several times
+    #[arg(long = "disk", value_parser = parse::disk, value_name = "FILE[,format=raw|qcow2][,readonly][,snapshot]")]
+    pub disks: Vec<DiskOptions>,
+    /// The network: `none`, or `user` with ports forwarded to the guest [default: user for a named image]
+    #[arg(long, value_parser = parse::net, value_name = "none|user[,forward=tcp:127.0.0.1:2222-:22]")]
+    pub net: Option<NetConfig>,
+    /// The serial console
+    #[arg(long, default_value = "stdio", value_parser = parse::console, value_name = "stdio|file:PATH|unix:PATH|none")]
+    pub console: ConsoleArg,
+    /// What runs guest code
+    #[arg(long, value_enum, default_value_t = AccelArg::Auto)]
+    pub accel: AccelArg,
+    /// End when the guest reboots
+    #[arg(long)]
+    pub no_reboot: bool,
+    /// Give virtio devices the legacy register layout (version 1)
+    #[arg(long)]
+    pub virtio_legacy: bool,
+    /// An ACLINT with supervisor software interrupts in place of the CLINT
+    #[arg(long)]
+    pub aclint: bool,
+    /// Write down what the guest does, to standard error or a file
+    #[arg(long = "trace", value_parser = parse::trace, value_name = "exec|exceptions|mmio[,FILE]")]
+    pub traces: Vec<TraceConfig>,
+    /// Wait for a debugger at this address
+    #[arg(long, value_name = "HOST:PORT")]
+    pub gdb: Option<String>,
+    /// For a named image: the Debian mirror [default: the one that this machine's apt uses]
+    #[arg(long, value_name = "URL")]
+    pub mirror: Option<String>,
+    /// For a named image: the keys that sign the archive
+    #[arg(long, value_name = "FILE")]
+    pub keyring: Option<PathBuf>,
+    /// Where named images are kept [default: ferry in the user's cache directory]
+    #[arg(long, value_name = "DIR")]
+    pub cache_dir: Option<PathBuf>,
+}
+
+/// The architectures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ArchArg {
+    /// 64-bit RISC-V
+    Riscv64,
+}
+
+/// The accelerators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AccelArg {
+    /// The fastest that works here
+    Auto,
+    /// Guest code is translated to host code
+    Jit,
+    /// Guest code is interpreted
+    Interp,
+}
+
+/// Where the console is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConsoleArg {
+    /// Standard input and output.
+    Stdio,
+    /// A file, output only.
+    File(PathBuf),
+    /// A Unix socket.
+    Unix(PathBuf),
+    /// Nowhere.
+    None,
+}
+
+/// What to do with disk images.
+#[derive(Subcommand)]
+pub enum DiskCommand {
+    /// Make an image
+    Create {
+        /// The file; it must not exist
+        path: PathBuf,
+        /// The disk's size: 8G [default: that of the backing image]
+        #[arg(value_parser = parse::size, required_unless_present = "backing")]
+        size: Option<u64>,
+        /// The format
+        #[arg(long, default_value_t = Format::Qcow2)]
+        format: Format,
+        /// An image that shows through where this one has no data, relative to this one's directory
+        #[arg(long, value_name = "FILE")]
+        backing: Option<PathBuf>,
+        /// The backing image's format [default: found out]
+        #[arg(long, value_name = "FORMAT")]
+        backing_format: Option<Format>,
+        /// The size of a cluster
+        #[arg(long, default_value = "64K", value_parser = parse::size, value_name = "SIZE")]
+        cluster_size: u64,
+    },
+    /// Show what an image says of itself
+    Info {
+        /// The image
+        path: PathBuf,
+        /// Its format [default: found out]
+        #[arg(long)]
+        format: Option<Format>,
+    },
+    /// Copy a disk into a new image
+    Convert {
+        /// The image to copy
+        source: PathBuf,
+        /// The new image; it must not exist
+        target: PathBuf,
+        /// The source's format [default: found out]
+        #[arg(long)]
+        source_format: Option<Format>,
+        /// The new image's format
+        #[arg(long, default_value_t = Format::Qcow2)]
+        format: Format,
+    },
+    /// Check the structure of a QCOW2 image; exits with 1 if it has errors or leaks
+    Check {
+        /// The image
+        path: PathBuf,
+        /// Its format [default: found out]
+        #[arg(long)]
+        format: Option<Format>,
+    },
+    /// Change the size of a disk
+    Resize {
+        /// The image
+        path: PathBuf,
+        /// The new size
+        #[arg(value_parser = parse::size)]
+        size: u64,
+        /// The image's format [default: found out]
+        #[arg(long)]
+        format: Option<Format>,
+        /// Let the disk become smaller; what lies beyond its new end is lost
+        #[arg(long)]
+        shrink: bool,
+    },
+}

@@ -1,0 +1,158 @@
+//! What the tests of the RISC-V front end have in common: a hart in flat memory, an assembler by table line,
+//! random operands.
+
+#![allow(dead_code, reason = "each test uses its own part of it")]
+
+use std::sync::Arc;
+
+use emu_core::exec::{BlockMap, Engine, Exit, HostRequest, Limits, Vcpu, VcpuParts};
+use emu_core::interp::Interpreter;
+use emu_core::mem::{BusBuilder, RamBuilder};
+use emu_core::sync::Group;
+use emu_core::time::Clock;
+use frontends::riscv::decode::Insn;
+use frontends::riscv::{Config, Hart, MODELS, Riscv};
+
+/// A hart of the model that has everything, in M-mode, with a writable region of memory.
+pub fn hart(base: u64, len: u64) -> Hart {
+    let ram = RamBuilder::new().region("ram", base, len, true).and_then(RamBuilder::build).unwrap();
+    let bus = Arc::new(BusBuilder::new(Arc::new(ram)).build());
+    let model = *MODELS.iter().find(|model| model.name == "max").unwrap();
+    let config = Config { model, hart_id: 0, timebase_hz: 10_000_000, firmware_calls: true };
+    let group = Arc::new(Group::new(1));
+    let blocks = Arc::new(BlockMap::default());
+    let parts = VcpuParts { index: 0, bus, group, blocks, clock: Clock::real_time() };
+    Vcpu::new(Riscv::new(config, None), parts)
+}
+
+/// CSRs that let the lower modes do everything: `pmpaddr0` and `pmpcfg0` for all of memory, `menvcfg` and
+/// `senvcfg` for cache-block operations, and floating point on.
+pub const OPEN: &[(u16, u64)] =
+    &[(0x3b0, u64::MAX), (0x3a0, 0x1f), (0x30a, 0xf0), (0x10a, 0xf0), (0x300, 1 << 13)];
+
+/// Writes bytes to guest-physical memory.
+pub fn write(hart: &Hart, pa: u64, bytes: &[u8]) {
+    let ram = hart.bus.ram();
+    let offset = ram.offset_of(pa, bytes.len() as u64).expect("the test's own memory");
+    bytes.iter().enumerate().for_each(|(i, byte)| ram.store::<u8>(offset + i, *byte));
+}
+
+/// Reads bytes from guest-physical memory.
+pub fn read(hart: &Hart, pa: u64, len: usize) -> Vec<u8> {
+    let ram = hart.bus.ram();
+    let offset = ram.offset_of(pa, len as u64).expect("the test's own memory");
+    (0..len).map(|i| ram.load::<u8>(offset + i)).collect()
+}
+
+/// Runs until something other than a request to let others run.
+pub fn run(hart: &mut Hart, limits: Limits<'_>) -> Exit {
+    let mut interpreter = Interpreter::new();
+    loop {
+        match interpreter.run(hart, limits) {
+            Exit::Request(HostRequest::Yield) => {}
+            exit => return exit,
+        }
+    }
+}
+
+/// The instruction called `name`.
+pub fn insn(name: &str) -> Insn {
+    Insn::all().find(|insn| insn.line().name == name).unwrap_or_else(|| panic!("no instruction `{name}`"))
+}
+
+/// Assembles: the fields that are not named are zero.
+pub fn asm(name: &str, fields: &[(&str, i64)]) -> u32 {
+    let line = insn(name).line();
+    fields.iter().fold(line.value, |word, (field, value)| {
+        let field = line.field(field).unwrap_or_else(|| panic!("no field `{field}` in `{name}`"));
+        let word = field.put(word, *value);
+        assert_eq!(field.get(word), *value, "`{name}` cannot hold {} = {value}", field.name);
+        word
+    })
+}
+
+/// A reproducible source of random numbers (SplitMix64).
+pub struct Random(pub u64);
+
+impl Random {
+    /// 64 random bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+
+    /// A number below `n`.
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.bits() % n
+    }
+
+    /// One of `list`.
+    pub fn pick<T: Copy>(&mut self, list: &[T]) -> T {
+        list[self.below(list.len() as u64) as usize]
+    }
+
+    /// An integer operand: as often as not a corner.
+    pub fn int(&mut self) -> u64 {
+        const CORNERS: [u64; 16] = [
+            0,
+            1,
+            2,
+            u64::MAX,
+            i64::MAX as u64,
+            i64::MIN as u64,
+            i32::MAX as u64,
+            i32::MIN as u64,
+            0x8000_0000,
+            u32::MAX as u64,
+            0x1_0000_0000,
+            0x7f,
+            0x80,
+            0x7fff,
+            0x8000,
+            0xaaaa_5555_cccc_3333,
+        ];
+        let random = self.bits();
+        match random % 8 {
+            0..4 => self.pick(&CORNERS),
+            4 => self.bits() >> (random >> 8 & 63),
+            5 => (self.bits() as i64 >> (random >> 8 & 63)) as u64,
+            6 => 1 << (random >> 8 & 63),
+            _ => self.bits(),
+        }
+    }
+
+    /// The contents of a floating-point register: a value of one of the formats, often a corner of it, rarely
+    /// not boxed.
+    pub fn float(&mut self) -> u64 {
+        let random = self.bits();
+        let (exponent, fraction) = [(5, 10), (8, 23), (11, 52)][(random % 3) as usize];
+        let bits = 1 + exponent + fraction;
+        let ones = |n: u32| (1u64 << n) - 1;
+        let fraction_bits = match random >> 8 & 7 {
+            0 => 0,
+            1 => 1,
+            2 => ones(fraction),
+            3 => 1 << (fraction - 1),
+            4 => ones(fraction) ^ 1,
+            _ => self.bits() & ones(fraction),
+        };
+        let bias = ones(exponent - 1);
+        let exponent_bits = match random >> 12 & 15 {
+            0 | 1 => 0,
+            2 | 3 => ones(exponent),
+            4 => 1,
+            5 => ones(exponent) - 1,
+            6 | 7 => bias + self.below(4) - 1,
+            8 => bias + (31 + self.below(3)).min(bias),
+            9 => bias + (63 + self.below(3)).min(bias),
+            10 => bias - u64::from(fraction).min(bias - 1),
+            _ => self.bits() & ones(exponent),
+        };
+        let value = (random >> 16 & 1) << (bits - 1) | exponent_bits << fraction | fraction_bits;
+        let boxed = if bits == 64 { value } else { value | u64::MAX << bits };
+        if random >> 20 & 31 == 0 { self.bits() } else { boxed }
+    }
+}
