@@ -48,18 +48,18 @@ impl<I: Isa> Engine<I> for Interpreter {
         let end = limits.steps.map(|steps| vcpu.state.retired.saturating_add(steps));
         let mut first = true;
         let exit = loop {
+            vcpu.limit_exclusive();
+            // A step ends before an interrupt that its instruction has let in. It does not end between a load-reserve and
+            // its store-conditional: that could never succeed.
+            if end.is_some_and(|end| vcpu.state.retired >= end) && (vcpu.is_alone() || !vcpu.is_exclusive()) {
+                break Exit::Stepped;
+            }
             if vcpu.port().wants_attention()
                 && let Some(exit) = vcpu.attend()
             {
                 break exit;
             }
-            vcpu.limit_exclusive();
             if limits.single_step() {
-                // A step does not end between a load-reserve and its store-conditional: that could never succeed.
-                let may_end = vcpu.is_alone() || !vcpu.is_exclusive();
-                if may_end && end.is_some_and(|end| vcpu.state.retired >= end) {
-                    break Exit::Stepped;
-                }
                 if !first && limits.breakpoints.contains(&vcpu.state.pc) {
                     break Exit::Breakpoint;
                 }
