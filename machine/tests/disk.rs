@@ -37,7 +37,8 @@ fn synced_files_survive_kills() {
         // New files, and every other one of the last round written again.
         for number in 0..4 {
             let name = format!("f{}", round * 2 + number);
-            let write = format!("dd if=/dev/urandom of=/mnt/{name} bs=37k count=20 2>&1 && sha256sum /mnt/{name}");
+            let write =
+                format!("dd if=/dev/urandom of=/mnt/{name} bs=37k count=20 2>&1 && sha256sum /mnt/{name}");
             let output = machine.console.check(&write, COMMAND_LIMIT);
             let sum = output.lines().last().and_then(|line| line.split_whitespace().next());
             files.insert(name, sum.expect("a checksum").to_owned());
@@ -58,7 +59,8 @@ fn synced_files_survive_kills() {
     machine.expect_success();
     check_image(&disk, kills);
     let raw = directory.path().join("raw");
-    convert(&DiskOptions::new_read_only(&disk), &raw, &ConvertOptions::new(Format::Raw), &mut |_, _| {}).expect("a raw copy");
+    convert(&DiskOptions::new_read_only(&disk), &raw, &ConvertOptions::new(Format::Raw), &mut |_, _| {})
+        .expect("a raw copy");
     succeed(Command::new(sbin("e2fsck")).arg("-fn").arg(&raw));
 }
 
@@ -72,7 +74,8 @@ fn make_disk(directory: &Path, disk: &Path) {
 
 /// Another program's opinion of the image.
 fn check_image(disk: &Path, round: u64) {
-    let output = Command::new("qemu-img").arg("check").arg(disk).output().expect("qemu-img, of package qemu-utils");
+    let output =
+        Command::new("qemu-img").arg("check").arg(disk).output().expect("qemu-img, of package qemu-utils");
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     println!("after {round} rounds: {}", text.lines().next().unwrap_or_default());
     assert!(output.status.success(), "after {round} rounds qemu-img says:\n{text}");
@@ -92,7 +95,8 @@ fn succeed(command: &mut Command) {
 /// What the other process does: runs a machine with the disk in `directory`, and the console there too.
 fn be_the_machine(directory: &Path) {
     let mut config = config(1);
-    config.disks = vec![DiskOptions { format: Some(Format::Qcow2), ..DiskOptions::new(directory.join("disk")) }];
+    config.disks =
+        vec![DiskOptions { format: Some(Format::Qcow2), ..DiskOptions::new(directory.join("disk")) }];
     config.console = Console::Unix(directory.join("console"));
     config.virtio_legacy = std::env::var_os(LEGACY).is_some();
     let ended = Machine::new(config).and_then(|mut machine| machine.run());
@@ -123,7 +127,8 @@ impl Process {
 
     /// All files are there, with their content.
     fn check_files(&mut self, files: &BTreeMap<String, String>) {
-        let found = self.console.check("for f in /mnt/f*; do [ ! -f $f ] || sha256sum $f; done", COMMAND_LIMIT);
+        let found =
+            self.console.check("for f in /mnt/f*; do [ ! -f $f ] || sha256sum $f; done", COMMAND_LIMIT);
         let found = found.lines().filter_map(|line| line.split_once("  /mnt/"));
         let found: BTreeMap<_, _> = found.map(|(sum, name)| (name.to_owned(), sum.to_owned())).collect();
         assert_eq!(&found, files, "the console said:\n{}", self.console.log());

@@ -352,7 +352,10 @@ const BROKEN: &[(&str, fn(u64) -> (Queue, Vec<Patch>))] = &[
         (Queue { table: at, available: at, used: at, size: 8 }, queue(at, &[]).1)
     }),
     ("odd addresses", |at| {
-        (Queue { table: at + 1, available: at + AVAILABLE + 1, used: at + USED + 1, size: 8 }, queue(at, &[]).1)
+        (
+            Queue { table: at + 1, available: at + AVAILABLE + 1, used: at + USED + 1, size: 8 },
+            queue(at, &[]).1,
+        )
     }),
     ("size zero", |at| (Queue { size: 0, ..queue(at, &[]).0 }, queue(at, &[]).1)),
     ("size no power of two", |at| (Queue { size: 7, ..queue(at, &[]).0 }, queue(at, &[]).1)),
@@ -512,9 +515,8 @@ fn random_image(rng: &mut Rng) -> Image {
 /// Half of them likely to mean something.
 fn random_instruction(rng: &mut Rng) -> u32 {
     /// The major opcodes with a length of 32 bits.
-    const OPCODES: [u32; 16] = [
-        0x03, 0x07, 0x0f, 0x13, 0x17, 0x1b, 0x23, 0x27, 0x2f, 0x33, 0x37, 0x3b, 0x43, 0x53, 0x63, 0x6f,
-    ];
+    const OPCODES: [u32; 16] =
+        [0x03, 0x07, 0x0f, 0x13, 0x17, 0x1b, 0x23, 0x27, 0x2f, 0x33, 0x37, 0x3b, 0x43, 0x53, 0x63, 0x6f];
     let word = rng.next() as u32;
     match rng.below(8) {
         // Short jumps keep the code in its page.

@@ -24,8 +24,11 @@ pub trait Probe<I: Isa>: Send {
     /// The instruction at the program counter is about to run. Called only in runs with [`super::Limits::observed`].
     fn instruction(&mut self, vcpu: &Vcpu<I>);
 
-    /// The vCPU has taken an exception or interrupt; its state is that in which the handler starts.
-    fn trap(&mut self, vcpu: &Vcpu<I>, exception: &Exception);
+    /// The vCPU is about to take an exception or interrupt, at the program counter.
+    fn trapping(&mut self, vcpu: &Vcpu<I>);
+
+    /// The vCPU has taken it; its state is that in which the handler starts.
+    fn trapped(&mut self, vcpu: &Vcpu<I>, exception: &Exception);
 
     /// The vCPU has accessed a device. The program counter need not be that of the instruction.
     fn device(&mut self, vcpu: &Vcpu<I>, access: &DeviceAccess);

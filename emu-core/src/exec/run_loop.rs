@@ -20,7 +20,7 @@ impl Limits<'_> {
     /// No limits: the guest alone decides.
     pub const NONE: Limits<'static> = Limits { steps: None, breakpoints: &[], observed: false };
 
-    /// Whether instructions must be run one at a time.
+    /// Whether there is anything to look at between instructions.
     pub fn single_step(&self) -> bool {
         self.steps.is_some() || !self.breakpoints.is_empty() || self.observed
     }
@@ -98,8 +98,9 @@ impl<I: Isa> Vcpu<I> {
     }
 
     fn raise(&mut self, exception: Exception) {
+        self.observe(|probe, vcpu| probe.trapping(vcpu));
         I::raise(self, exception);
-        self.observe(|probe, vcpu| probe.trap(vcpu, &exception));
+        self.observe(|probe, vcpu| probe.trapped(vcpu, &exception));
     }
 
     /// Ends an exclusive stretch that has lasted long enough.

@@ -48,18 +48,18 @@ impl<I: Isa> Engine<I> for Interpreter {
         let end = limits.steps.map(|steps| vcpu.state.retired.saturating_add(steps));
         let mut first = true;
         let exit = loop {
+            vcpu.limit_exclusive();
+            // A step ends before an interrupt that its instruction has let in. It does not end between a load-reserve and
+            // its store-conditional: that could never succeed.
+            if end.is_some_and(|end| vcpu.state.retired >= end) && (vcpu.is_alone() || !vcpu.is_exclusive()) {
+                break Exit::Stepped;
+            }
             if vcpu.port().wants_attention()
                 && let Some(exit) = vcpu.attend()
             {
                 break exit;
             }
-            vcpu.limit_exclusive();
             if limits.single_step() {
-                // A step does not end between a load-reserve and its store-conditional: that could never succeed.
-                let may_end = vcpu.is_alone() || !vcpu.is_exclusive();
-                if may_end && end.is_some_and(|end| vcpu.state.retired >= end) {
-                    break Exit::Stepped;
-                }
                 if !first && limits.breakpoints.contains(&vcpu.state.pc) {
                     break Exit::Breakpoint;
                 }
@@ -68,7 +68,13 @@ impl<I: Isa> Engine<I> for Interpreter {
                     vcpu.observe(|probe, vcpu| probe.instruction(vcpu));
                 }
             }
-            let ran = if limits.single_step() { self.step(vcpu) } else { self.run_next(vcpu) };
+            let ran = if !limits.single_step() {
+                self.run_next(vcpu)
+            } else if limits.steps.is_some() || limits.observed {
+                self.step(vcpu)
+            } else {
+                self.run_to(vcpu, limits.breakpoints)
+            };
             if let Err(stop) = ran {
                 let trapped = matches!(stop, Stop::Exception(_));
                 if let Some(exit) = vcpu.stopped_by(stop) {
@@ -91,6 +97,21 @@ impl Interpreter {
         let (cached, epoch) = vcpu.take_block()?;
         let code = cached.code();
         let ran = self.execute_by(vcpu, cached.block(), |vcpu, run| code.run(vcpu, run));
+        vcpu.return_block(cached, epoch);
+        ran
+    }
+
+    /// Runs the block at the program counter, or only its first instruction if a breakpoint lies in it behind that.
+    fn run_to<I: Isa>(&mut self, vcpu: &mut Vcpu<I>, breakpoints: &[u64]) -> Result<(), Stop> {
+        let pc = vcpu.state.pc;
+        let (cached, epoch) = vcpu.take_block()?;
+        let behind = 1..cached.block().code_len();
+        let ran = if breakpoints.iter().any(|at| behind.contains(&at.wrapping_sub(pc))) {
+            self.step(vcpu)
+        } else {
+            let code = cached.code();
+            self.execute_by(vcpu, cached.block(), |vcpu, run| code.run(vcpu, run))
+        };
         vcpu.return_block(cached, epoch);
         ran
     }

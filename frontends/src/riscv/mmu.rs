@@ -139,7 +139,7 @@ pub(super) fn translate(
 }
 
 /// Where `va` lies in physical memory for instructions at the hart's privilege, for a debugger: it may see and change
-/// whatever is mapped, and the page tables stay as they are. None if nothing is mapped there.
+/// whatever is mapped, and the page tables stay as they are. None if nothing is mapped there. PMP does not count.
 pub fn translate_debug(hart: &Hart, va: u64) -> Option<u64> {
     let privilege = hart.isa.privilege;
     match hart.isa.paging() {
@@ -150,8 +150,8 @@ pub fn translate_debug(hart: &Hart, va: u64) -> Option<u64> {
     }
 }
 
-/// Walks the page tables (Priv., "Virtual Address Translation Process"). Without an access it neither checks rights nor
-/// sets the A and D bits of the leaf.
+/// Walks the page tables (Priv., "Virtual Address Translation Process"). Without an access it neither checks rights
+/// (PMP among them) nor sets the A and D bits of the leaf.
 fn walk(
     hart: &Hart,
     paging: Paging,
@@ -171,7 +171,7 @@ fn walk(
         for level in (0..paging.levels()).rev() {
             let shift = 12 + 9 * level;
             let at = table + (va >> shift & 0x1ff) * 8;
-            if !pmp.allows(at, 8, Access::Read, Privilege::Supervisor) {
+            if access.is_some() && !pmp.allows(at, 8, Access::Read, Privilege::Supervisor) {
                 return Err(Fault::Access);
             }
             let offset = ram.offset_of(at, 8).ok_or(Fault::Access)?;

@@ -250,6 +250,8 @@ impl<I: Isa> Turn<'_, I> {
         self.action = state.seats[self.index].action;
         self.retired = vcpu.state.retired;
         if self.action == Action::Step {
+            // Guest time goes on while the debugger's user thinks: there would nearly always be an interrupt to step into.
+            vcpu.port().clear_interrupt();
             return Some(Limits { steps: Some(1), ..Limits::NONE });
         }
         self.breakpoints = Arc::clone(&state.breakpoints);
@@ -259,6 +261,9 @@ impl<I: Isa> Turn<'_, I> {
     /// Takes note of how the run that it was let through for ended.
     pub fn ran(&mut self, vcpu: &Vcpu<I>, exit: &Exit) {
         let nothing_ran = *exit == Exit::Stopped && vcpu.state.retired == self.retired;
+        if self.action == Action::Step {
+            vcpu.port().interrupt(); // to be looked at later
+        }
         let reason = match exit {
             Exit::Breakpoint => Reason::Breakpoint(vcpu.state.pc),
             _ if self.action == Action::Step && !nothing_ran => Reason::Stepped,

@@ -16,10 +16,6 @@ use parking_lot::Mutex;
 use crate::config::TraceConfig;
 use crate::error::Error;
 
-/// Where `mstatus` holds the mode before a trap to S-mode, and before one to M-mode.
-const SPP_SHIFT: u32 = 8;
-const MPP_SHIFT: u32 = 11;
-
 /// The CSRs whose changes an instruction's line shows: those that only instructions and traps change.
 const CSRS: [u16; 22] = [
     0x001, 0x002, 0x105, 0x106, 0x10a, 0x140, 0x141, 0x142, 0x143, 0x14d, 0x180, 0x300, 0x302, 0x303, 0x304,
@@ -102,6 +98,7 @@ impl Tracer {
             tracer: Arc::clone(self),
             line: String::new(),
             running: None,
+            from: (0, Privilege::Machine),
             seen: Seen::default(),
         })
     }
@@ -174,6 +171,8 @@ struct HartTrace {
     line: String,
     /// The instruction whose line is still to be written, when it is known what it changes.
     running: Option<Running>,
+    /// Program counter and privilege before the trap that is being taken.
+    from: (u64, Privilege),
     seen: Seen,
 }
 
@@ -212,17 +211,19 @@ impl Probe<Riscv> for HartTrace {
         self.running = Some(Running { pc, privilege: hart.isa.privilege(), bits: fetch(hart, pc) });
     }
 
-    fn trap(&mut self, hart: &Vcpu<Riscv>, exception: &Exception) {
+    fn trapping(&mut self, hart: &Vcpu<Riscv>) {
         self.finish_instruction(hart);
+        self.from = (hart.state.pc, hart.isa.privilege());
+    }
+
+    fn trapped(&mut self, hart: &Vcpu<Riscv>, exception: &Exception) {
+        // What the trap has changed is no instruction's doing.
         self.seen.update(hart, |_, _| {});
         if !self.tracer.config.exceptions {
             return;
         }
-        let (to, csrs) = (hart.isa.privilege(), hart.isa.csrs());
-        let (epc, from) = match to {
-            Privilege::Machine => (csrs.mepc, Privilege::from_bits(csrs.mstatus >> MPP_SHIFT)),
-            _ => (csrs.sepc, Privilege::from_bits(csrs.mstatus >> SPP_SHIFT & 1)),
-        };
+        let (epc, from) = self.from;
+        let to = hart.isa.privilege();
         let (names, kind): (&[_], _) = match exception.cause & INTERRUPT {
             0 => (&EXCEPTIONS, 0),
             _ => (&INTERRUPTS, 1),

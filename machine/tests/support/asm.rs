@@ -115,7 +115,14 @@ fn branch(funct3: u32, rs1: Reg, rs2: Reg, offset: i32) -> u32 {
     assert!((-4096..4096).contains(&offset), "{offset}");
     let imm = offset as u32;
     let (high, low) = (imm >> 12 & 1, imm >> 11 & 1);
-    high << 31 | (imm >> 5 & 0x3f) << 25 | rs2 << 20 | rs1 << 15 | funct3 << 12 | (imm >> 1 & 0xf) << 8 | low << 7 | 0x63
+    high << 31
+        | (imm >> 5 & 0x3f) << 25
+        | rs2 << 20
+        | rs1 << 15
+        | funct3 << 12
+        | (imm >> 1 & 0xf) << 8
+        | low << 7
+        | 0x63
 }
 
 pub fn beq(rs1: Reg, rs2: Reg, offset: i32) -> u32 {

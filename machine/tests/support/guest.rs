@@ -48,8 +48,7 @@ pub fn debian() -> &'static BootFiles {
 pub fn opensbi() -> &'static Path {
     const PATH: &str = "usr/lib/riscv64-linux-gnu/opensbi/generic/fw_dynamic.bin";
     static FILE: OnceLock<PathBuf> = OnceLock::new();
-    let get =
-        |store: &Store| store.package_file(images::Arch::Riscv64, "trixie", "opensbi", PATH, &mut ());
+    let get = |store: &Store| store.package_file(images::Arch::Riscv64, "trixie", "opensbi", PATH, &mut ());
     FILE.get_or_init(|| fetched(get))
 }
 
@@ -99,7 +98,11 @@ impl Guest {
     pub fn expect_off(&mut self) {
         let outcome = self.running.wait(COMMAND_LIMIT);
         let off = matches!(outcome, Outcome::Ended(Ok(Ended::Off { code: 0 })));
-        assert!(off, "expected the machine to go off: {outcome:?}; the console said:\n{}", self.console.log());
+        assert!(
+            off,
+            "expected the machine to go off: {outcome:?}; the console said:\n{}",
+            self.console.log()
+        );
     }
 
     /// Has the guest switch off, and waits for that.
