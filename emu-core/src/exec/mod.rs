@@ -8,6 +8,7 @@ mod isa;
 mod run_loop;
 mod vcpu;
 
+pub(crate) use blocks::Cached;
 pub use blocks::{BlockMap, CodeReader};
 pub use exit::{Exception, Exit, HostRequest, Stop};
 pub use isa::{Access, FetchCode, Isa, Mode, Perms, SpaceId, Translation};

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::blocks::{BlockMap, JumpCache};
+use super::blocks::BlockMap;
 use super::isa::{Isa, Mode};
+use crate::ir::BlockBuilder;
 use crate::mem::{Bus, Mmu};
 use crate::sync::{Group, Port};
 use crate::time::Clock;
@@ -58,7 +59,9 @@ pub struct Vcpu<I: Isa> {
     pub(super) group: Arc<Group>,
     pub(super) port: Arc<Port>,
     pub(super) blocks: Arc<BlockMap>,
-    pub(super) jumps: JumpCache,
+    pub(super) builder: BlockBuilder,
+    /// The epoch of the blocks that this vCPU may run: it changes when it must look up all of them again.
+    pub(crate) epoch: u64,
     pub(super) mode: Mode,
     pub(super) exclusive: Option<Exclusive>,
 }
@@ -82,8 +85,22 @@ impl<I: Isa> Vcpu<I> {
         let port = Arc::clone(group.port(index));
         let state =
             CpuState { slots: [0; SLOTS], pc: 0, page_base: 0, retired: 0, vectors: Vec::new(), fp_flags: 0 };
-        let jumps = JumpCache::new();
-        Self { state, isa, mmu, bus, clock, index, group, port, blocks, jumps, mode, exclusive: None }
+        let builder = BlockBuilder::new();
+        Self {
+            state,
+            isa,
+            mmu,
+            bus,
+            clock,
+            index,
+            group,
+            port,
+            blocks,
+            builder,
+            epoch: 0,
+            mode,
+            exclusive: None,
+        }
     }
 
     /// The vCPU's number in its machine.
