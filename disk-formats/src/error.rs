@@ -84,9 +84,6 @@ pub enum ErrorKind {
     /// The guest's data is encrypted in the image.
     #[error("the image is encrypted ({0}); decrypt it with `qemu-img convert`")]
     Encrypted(&'static str),
-    /// The image was not closed properly and its reference counts cannot be trusted.
-    #[error("the image was not closed cleanly; repair it with `qemu-img check -r all`")]
-    Dirty,
     /// Another program has found the image to be corrupt and marked it so.
     #[error("the image is marked as corrupt; repair it with `qemu-img check -r all`")]
     MarkedCorrupt,

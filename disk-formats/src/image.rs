@@ -7,6 +7,7 @@ use crate::file::HostFile;
 use crate::lock::Access;
 use crate::probe::{Format, PROBE_LEN, Probe, looks_like_image, probe};
 use crate::qcow2::header::Header;
+use crate::qcow2::repair::repair;
 use crate::qcow2::tables;
 use crate::storage::{ImageFile, Shared};
 use crate::tools::create::CreateOptions;
@@ -74,10 +75,10 @@ pub fn open(options: &DiskOptions) -> Result<Box<dyn Disk>> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     Read,
-    /// Guest accesses, with writes ordered for power cuts.
-    Serve,
-    /// Changes by a tool that is alone with the image.
-    Edit,
+    Write,
+    /// Writes that do not survive a power cut.
+    #[cfg(test)]
+    Unordered,
 }
 
 /// An open image with what we know of it.
@@ -139,7 +140,7 @@ impl Chain {
 
     fn open_raw(&self, host: HostFile, writable: bool, probed: bool) -> Result<Layer> {
         let open = || -> Result<_, Fault> {
-            let shared = Shared::new(host.file, &host.path, writable, None)?;
+            let shared = Shared::new(host.file, &host.path, writable)?;
             Ok((FormatAccess::new(Raw::open_image(shared.data(), writable)?), shared))
         };
         let (image, shared) = open().map_err(|fault| fault.of(&host.path, self.op))?;
@@ -149,8 +150,8 @@ impl Chain {
 
     fn open_qcow2(&mut self, host: HostFile, purpose: Purpose, probed: bool) -> Result<Layer> {
         let op = self.op;
-        let header =
-            read_header(&host, purpose != Purpose::Read).map_err(|fault| fault.of(&host.path, op))?;
+        let writable = purpose != Purpose::Read;
+        let header = read_header(&host, writable).map_err(|fault| fault.of(&host.path, op))?;
         let backing = match &header.backing_file {
             Some(reference) => {
                 Some(self.open_backing(reference, header.backing_format.as_deref(), &host.path)?)
@@ -159,14 +160,13 @@ impl Chain {
         };
         let backing_size = backing.as_ref().map(|layer| layer.image.size());
 
-        let writable = purpose != Purpose::Read;
-        let order = (purpose == Purpose::Serve).then_some(&header);
+        let ordered = purpose == Purpose::Write;
         let open = || -> Result<_, Fault> {
-            let shared = Shared::new(host.file, &host.path, writable, order)?;
+            let shared = Shared::new_qcow2(host.file, &host.path, writable, &header, ordered)?;
             let mut qcow2 =
                 Qcow2::<ImageFile>::open_image(shared.metadata(), writable).map_err(image_fault)?;
             // A second handle on the same file, so that data can be told from metadata.
-            qcow2.set_data_file(order.map(|_| shared.data()));
+            qcow2.set_data_file(ordered.then(|| shared.data()));
             qcow2.set_backing(backing.map(|layer| layer.image));
             Ok((FormatAccess::new(qcow2), shared))
         };
@@ -196,12 +196,22 @@ impl Chain {
     }
 }
 
-/// Reads the header of a QCOW2 image and checks all that imago takes for granted.
+/// Reads the header of a QCOW2 image and checks all that imago takes for granted. For writing, puts the
+/// refcounts of one right that was not closed cleanly.
 fn read_header(host: &HostFile, writable: bool) -> Result<Header, Fault> {
-    let header = Header::read(&host.file)?;
+    let mut header = Header::read(&host.file)?;
     header.check_features()?;
     header.check_layout(host.len)?;
-    tables::check(&host.file, &header, host.len, writable)?;
+    let used = tables::check(&host.file, &header, host.len)?;
+    if writable {
+        // Version 2 has no mark that would tell.
+        if header.is_dirty() || header.version == 2 {
+            let changed = repair(&host.file, host.len, &header)?;
+            tracing::debug!("{}: refcounts checked, changed: {changed}", host.path.display());
+            header = Header::read(&host.file)?;
+        }
+        tables::check_refcounts(&host.file, &header, &used)?;
+    }
     Ok(header)
 }
 
@@ -240,7 +250,7 @@ const ZEROES: &[u8] = &[0; 64 << 10];
 impl ImageDisk {
     pub(crate) fn open(options: &DiskOptions) -> Result<Self> {
         let served = !options.read_only && !options.snapshot;
-        Self::open_for(options, if served { Purpose::Serve } else { Purpose::Read })
+        Self::open_for(options, if served { Purpose::Write } else { Purpose::Read })
     }
 
     pub(crate) fn open_for(options: &DiskOptions, purpose: Purpose) -> Result<Self> {
@@ -330,7 +340,7 @@ fn throw_away_overlay(base: Layer, options: &DiskOptions) -> Result<(Image, Arc<
         Some(dir) => tempfile::tempfile_in(dir)?,
         None => tempfile::tempfile()?,
     };
-    let shared = Shared::new(file, Path::new("snapshot"), true, None)?;
+    let shared = Shared::new(file, Path::new("snapshot"), true)?;
     let size = base.image.size();
     let overlay = Qcow2::<ImageFile>::create_builder(shared.metadata())
         .size(size)
@@ -342,7 +352,8 @@ fn throw_away_overlay(base: Layer, options: &DiskOptions) -> Result<(Image, Arc<
 
 impl Drop for ImageDisk {
     fn drop(&mut self) {
-        if let Err(error) = self.flush() {
+        let close = |()| self.shared.close().map_err(|source| Error::io(&self.path, Op::Flush, source));
+        if let Err(error) = self.flush().and_then(close) {
             tracing::error!("{error}");
         }
     }

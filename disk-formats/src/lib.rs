@@ -7,28 +7,29 @@
 //! ours; virtio-blk and the command line use it.
 //!
 //! # What is promised
-//! - **Flush is durable**: when [`Disk::flush`] returns, everything written before it survives the death
-//!   of the process and, as far as the host's disk keeps its word, a power cut. The QCOW2 engine (imago)
-//!   orders its metadata writes but asks for no barriers between them; the layer below it adds them, so
-//!   that a power cut in the middle of a flush does not damage what an earlier flush made durable.
-//!   A cut can leave *leaked* clusters behind, which cost space and nothing else; [`check`] counts them.
-//!   The promise ends where the host's does: a disk that ignores cache flushes, or a host file system
-//!   mounted without barriers, can lose anything. [`open`] does not check a whole image; after a
-//!   power cut run [`check`] if in doubt.
+//! - **Flush is durable**: when [`Disk::flush`] returns, everything written before it survives the death of
+//!   the process and a power cut, whenever it comes. The QCOW2 engine (imago) puts no barriers between its
+//!   writes of metadata; the layer below it does, so that neither a later write nor a cut in the middle of a
+//!   later flush can damage what was flushed.
+//! - **The caveat**: the promise ends where the host's does. A disk that ignores cache flushes, or a host
+//!   file system without barriers, can lose anything in a power cut. What a cut can leave behind otherwise
+//!   are wrong refcounts: while a version 3 image has unsaved changes it is marked as dirty, and the next
+//!   opening for writing counts all references and puts refcounts right before anything else. (Version 2
+//!   has no such mark and is counted at each opening.) A dirty image can be read as it is.
 //! - **One writer**: images are locked in a way that QEMU and its tools understand, and the other way
 //!   round. Read-only users share an image. On a file system without such locks opening fails.
 //! - **Hostile images are only that**: a damaged or malicious image gives errors or nonsense data, never a
-//!   panic, a hang or unbounded memory (at most some 340 MiB of table caches for each image of a chain,
-//!   with 2 MiB clusters; 11 MiB with the usual 64 KiB). Backing files are opened only below the directory
-//!   of the image or where the user allows it, only regular files, at most [`MAX_CHAIN`] in a chain.
+//!   panic, a hang or unbounded memory (at most some 400 MiB of tables for each image of a chain, with 2 MiB
+//!   clusters; 45 MiB with the usual 64 KiB). Backing files are opened only below the directory of the image
+//!   or where the user allows it, only regular files, at most [`MAX_CHAIN`] images in a chain.
 //!
 //! # What is not supported
 //! - QCOW2: encryption, zstd-compressed clusters, extended L2 entries (subclusters) and external data
-//!   files are refused with an error that says what to do. So are images that are dirty or marked as
-//!   corrupt, even for reading. Internal snapshots are kept intact but can be neither made nor loaded.
-//!   Persistent bitmaps become invalid by the first opening for writing, as the format demands.
+//!   files are refused with an error that says what to do. So are images that are marked as corrupt, even
+//!   for reading. Internal snapshots are kept intact but can be neither made nor loaded. Persistent bitmaps
+//!   become invalid by the first opening for writing, as the format demands.
 //! - Compressed clusters are read, and replaced by plain ones when written to; none are made.
-//! - Repair. [`check`] only counts; `qemu-img check -r all` repairs.
+//! - Repair, other than of refcounts after a crash. [`check`] only counts; `qemu-img check -r all` repairs.
 //! - Other formats (VMDK, VHD, VHDX, VDI, QED, ...): convert them with `qemu-img convert`.
 //! - Discarded clusters of a QCOW2 image are used again but not given back to the host file system; those
 //!   of a raw image are. Version 2 images cannot discard.

@@ -1,34 +1,43 @@
 //! The metadata of a QCOW2 image on its way to the host's disk.
 //!
-//! imago writes metadata in an order that suffices, with one exception, if only the process dies: it asks
-//! for no barriers, so after a power cut the host may have kept a later write and lost an earlier one; and
-//! it enters a new L2 table into the L1 table before the table's refcount leaves its cache. So nothing that
-//! imago writes as metadata goes to the file at once. It is kept here, by clusters, and read from here,
-//! until a *commit* brings it into the file in steps that each are durable before the next begins:
+//! imago writes metadata in an order that nearly suffices if only the process dies: it enters a new L2 table
+//! into the L1 table before the table's refcount leaves its cache, and it asks for no barriers, so after a
+//! power cut the host may have kept a later write and lost an earlier one. So nothing that imago writes as
+//! metadata goes to the file at once. It is kept here, by clusters, and read from here, until a *commit*
+//! brings it into the file in two steps, each durable before the next begins:
 //!
-//! 1. data; refcounts, as far as they increase; new refcount blocks and a new refcount table
-//! 2. the refcount table, or the header that leads to a new one
-//! 3. L2 tables that the file's L1 table leads to
-//! 4. new L2 tables, and then the L1 table
-//! 5. refcounts that decrease
+//! 1. data; new L2 tables; new refcount blocks; a new L1 or refcount table; the mark that the image is dirty
+//! 2. refcounts; then all that refers to what is new: the tables that the file has already, the header
 //!
-//! At each point every reference has its refcount, and what is given up is only then marked as free. What
-//! can be left over are leaks. A commit after a flush of imago's caches, while no access is under way, does
-//! all steps. Where L2 tables or the header have changed in between (imago's cache is small, and it frees
-//! and uses clusters again at once), clusters may be reused that the file still refers to: before the next
-//! data is written, steps 1 to 3 are done.
+//! If something new comes to where the file still has something else, because imago has used a cluster
+//! again, the L2 tables go before that.
 //!
-//! A commit that finds data and L2 tables to write, as most do, costs two `fdatasync`s, like in QEMU; with
-//! data alone it costs one.
+//! A commit follows a flush of imago's caches, while no access is under way. A power cut can leave any part
+//! of step 2 in the file: nothing that was committed before is lost, as clusters that are given up are not
+//! used again before the commit is complete, but refcounts may be wrong. The mark says so, and the next
+//! opening repairs them ([`crate::qcow2::repair`]). It is taken away when the disk is closed. If the process
+//! dies instead, refcounts are right unless it was just within step 2, which waits for nothing.
+//!
+//! imago's cache is small, and it frees and uses clusters again at once. So L2 tables or the header may get
+//! here in between; then the file may refer to clusters that are about to be used otherwise. Before the next
+//! data is written, both steps are done for all but new L2 tables and the L1 table (a *release*).
+//!
+//! A commit that finds data and tables to write, as most do, costs two `fdatasync`s, like in QEMU; with data
+//! alone it costs one.
 
 use crate::error::Fault;
 use crate::file::read_zero_padded;
-use crate::qcow2::header::Header;
+use crate::qcow2::header::{Header, incompatible};
 use crate::qcow2::{be32, be64, tables};
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
+
+/// The mark for dirty images: the last byte of the incompatible features in the header, and the bit in it.
+pub(crate) const MARK_AT: usize = 79;
+pub(crate) const MARK: u8 = incompatible::DIRTY as u8;
 
 /// How metadata gets into the file.
 pub(crate) trait Sink {
@@ -38,59 +47,78 @@ pub(crate) trait Sink {
     fn sync(&self) -> io::Result<()>;
 }
 
-/// What a cluster of metadata is.
+impl Sink for File {
+    fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.write_all_at(bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+}
+
+/// What a cluster of metadata is, in the order in which they are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    Header,
-    RefTable,
+    /// One that nothing in the file refers to, but a new L2 table.
+    New,
+    /// An L2 table that is about to be entered into the L1 table.
+    NewL2,
     Refblock,
-    L1,
+    RefTable,
+    Header,
     /// An L2 table that the L1 table in the file leads to.
     L2,
-    /// Any other: an L2 table that is about to be entered into the L1 table.
-    New,
+    L1,
 }
+
+/// What refers to what is new, after its refcounts.
+const REFERRING: [Kind; 5] = [Kind::Refblock, Kind::RefTable, Kind::Header, Kind::L2, Kind::L1];
 
 /// Metadata that is not yet in the file.
 #[derive(Debug)]
 pub(crate) struct Metadata {
     cluster_size: u64,
     refcount_order: u32,
-    l1: Range<u64>,
     /// Changed clusters by their offset.
     dirty: BTreeMap<u64, Vec<u8>>,
-    /// Clusters in `dirty` whose step has been done, and that are there for the refcounts that decrease.
-    increased: HashSet<u64>,
-    /// The refcount table and its blocks, as imago sees them.
-    reftable: Range<u64>,
-    refblocks: HashSet<u64>,
-    /// The refcount table in the file, and the blocks that have been entered into it.
-    file_reftable: Range<u64>,
-    file_refblocks: HashSet<u64>,
+    /// The tables as imago sees them.
+    tables: Tables,
+    /// The tables in the file.
+    file_tables: Tables,
     /// L2 tables that the L1 table in the file leads to.
     file_l2: HashSet<u64>,
     /// The file refers to clusters that imago may take for free.
     released: bool,
+    /// Whether the format has a mark for dirty images, and the file has it.
+    can_mark: bool,
+    marked: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Tables {
+    l1: Range<u64>,
+    reftable: Range<u64>,
+    refblocks: HashSet<u64>,
 }
 
 impl Metadata {
     pub(crate) fn new(file: &File, header: &Header) -> Result<Self, Fault> {
-        let l1 = header.l1_offset..header.l1_offset.saturating_add(u64::from(header.l1_size) * 8);
-        let reftable = header.reftable_offset..header.reftable_offset.saturating_add(header.reftable_bytes());
-        let refblocks: HashSet<_> = targets(&read(file, &reftable)?).collect();
-        Ok(Metadata {
+        let mut metadata = Metadata {
             cluster_size: header.cluster_size(),
             refcount_order: header.refcount_order,
             dirty: BTreeMap::new(),
-            increased: HashSet::new(),
-            file_reftable: reftable.clone(),
-            reftable,
-            file_refblocks: refblocks.clone(),
-            refblocks,
-            file_l2: targets(&read(file, &l1)?).collect(),
-            l1,
+            tables: Tables { l1: 0..0, reftable: 0..0, refblocks: HashSet::new() },
+            file_tables: Tables { l1: 0..0, reftable: 0..0, refblocks: HashSet::new() },
+            file_l2: HashSet::new(),
             released: false,
-        })
+            can_mark: header.version >= 3,
+            marked: false,
+        };
+        metadata.find_tables(file)?;
+        metadata.file_tables.clone_from(&metadata.tables);
+        metadata.find_file_l2(file)?;
+        Ok(metadata)
     }
 
     /// Memory that is held, in bytes.
@@ -124,26 +152,24 @@ impl Metadata {
             let cluster = self.cluster_of(offset);
             let within = (offset - cluster) as usize;
             let (piece, rest) = bytes.split_at(bytes.len().min(self.cluster_size as usize - within));
-            let content = match self.dirty.entry(cluster) {
-                std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-                std::collections::btree_map::Entry::Vacant(entry) => {
-                    let mut content = vec![0; self.cluster_size as usize];
-                    if piece.len() < content.len() {
-                        read_zero_padded(file, &mut content, cluster)?;
-                    }
-                    entry.insert(content)
+            if !self.dirty.contains_key(&cluster) {
+                let mut content = vec![0; self.cluster_size as usize];
+                if piece.len() < content.len() {
+                    read_zero_padded(file, &mut content, cluster)?;
                 }
-            };
-            content[within..within + piece.len()].copy_from_slice(piece);
-            self.increased.remove(&cluster);
+                self.dirty.insert(cluster, content);
+            }
+            if let Some(content) = self.dirty.get_mut(&cluster) {
+                content[within..within + piece.len()].copy_from_slice(piece);
+            }
             match self.kind(cluster) {
                 Kind::Header => {
                     self.released = true;
-                    self.find_reftable(file)?;
+                    self.find_tables(file)?;
                 }
-                Kind::RefTable => self.refblocks.extend(targets(piece)),
+                Kind::RefTable => self.tables.refblocks.extend(targets(piece)),
                 Kind::L2 => self.released = true,
-                Kind::Refblock | Kind::L1 | Kind::New => {}
+                Kind::Refblock | Kind::L1 | Kind::New | Kind::NewL2 => {}
             }
             offset += piece.len() as u64;
             bytes = rest;
@@ -158,97 +184,143 @@ impl Metadata {
             self.dirty.range(self.cluster_of(offset)..end).map(|(&cluster, _)| cluster).collect();
         for cluster in used {
             self.dirty.remove(&cluster);
-            self.increased.remove(&cluster);
         }
     }
 
-    /// Steps 1 to 3: makes sure that the file refers to no cluster that imago takes for free, but for those
-    /// that its L1 table leads to.
+    /// Makes sure that the file refers to no cluster that imago takes for free, but for those that only its
+    /// L1 table leads to.
     pub(crate) fn release(&mut self, file: &File, sink: &dyn Sink) -> io::Result<()> {
-        let moved = self.reftable != self.file_reftable;
-        // 1
-        for (&cluster, content) in &self.dirty {
-            match self.kind(cluster) {
-                Kind::Refblock if self.increased.contains(&cluster) => {}
-                Kind::Refblock if self.file_refblocks.contains(&cluster) => {
-                    let mut old = vec![0; content.len()];
-                    read_zero_padded(file, &mut old, cluster)?;
-                    sink.write(cluster, &larger_refcounts(&old, content, self.refcount_order))?;
-                }
-                Kind::Refblock => sink.write(cluster, content)?,
-                Kind::RefTable if moved => sink.write(cluster, content)?,
-                _ => {}
-            }
-        }
-        // 2
-        self.step(sink, |kind| kind == Kind::Header || kind == Kind::RefTable && !moved)?;
-        // 3
-        self.step(sink, |kind| kind == Kind::L2)?;
-        sink.sync()?;
-
-        let (refblocks, rest): (Vec<_>, Vec<_>) =
-            self.dirty.keys().copied().partition(|&cluster| self.kind(cluster) == Kind::Refblock);
-        self.increased.extend(refblocks);
-        for cluster in rest {
-            if matches!(self.kind(cluster), Kind::Header | Kind::RefTable | Kind::L2) {
-                self.dirty.remove(&cluster);
-            }
-        }
-        self.file_reftable = self.reftable.clone();
-        self.file_refblocks.clone_from(&self.refblocks);
+        // A new L1 table comes with the header, so it needs all that it leads to.
+        let moved = self.tables.l1 != self.file_tables.l1;
+        self.bring(file, sink, |kind| moved || !matches!(kind, Kind::NewL2 | Kind::L1))?;
         self.released = false;
+        if moved { self.find_file_l2(file) } else { Ok(()) }
+    }
+
+    /// Brings everything into the file. What imago has in its caches must have come here before, and no
+    /// access may have been under way when it did.
+    pub(crate) fn commit(&mut self, file: &File, sink: &dyn Sink) -> io::Result<()> {
+        let l1_changed = self.tables.l1 != self.file_tables.l1
+            || self.dirty.keys().any(|&cluster| self.kind(cluster) == Kind::L1);
+        self.bring(file, sink, |_| true)?;
+        self.released = false;
+        if l1_changed { self.find_file_l2(file) } else { Ok(()) }
+    }
+
+    /// Takes the mark away from an image all of whose metadata has been committed.
+    pub(crate) fn close(&mut self, file: &File, sink: &dyn Sink) -> io::Result<()> {
+        if self.marked && self.dirty.is_empty() {
+            set_mark(file, sink, false)?;
+            sink.sync()?;
+            self.marked = false;
+        }
         Ok(())
     }
 
-    /// All steps. What imago has in its caches must have come here before, and no access may be under way
-    /// when they did.
-    pub(crate) fn commit(&mut self, file: &File, sink: &dyn Sink) -> io::Result<()> {
-        self.release(file, sink)?;
-        // 4
-        self.step(sink, |kind| kind == Kind::New)?;
-        self.step(sink, |kind| kind == Kind::L1)?;
-        sink.sync()?;
-
-        let mut entered = Vec::new();
-        for (&cluster, content) in &self.dirty {
-            if self.kind(cluster) == Kind::L1 {
-                entered.extend(targets(self.part_of_l1(cluster, content)));
+    /// Does both steps for some kinds.
+    fn bring(&mut self, file: &File, sink: &dyn Sink, which: impl Fn(Kind) -> bool) -> io::Result<()> {
+        let is_new = |kind| matches!(kind, Kind::New | Kind::NewL2);
+        for &cluster in self.dirty.keys() {
+            let kind = self.kind(cluster);
+            if is_new(kind) && which(kind) && self.is_used_in_file(file, cluster)? {
+                self.write_both(file, sink, |kind| kind == Kind::L2)?;
+                break;
             }
         }
-        self.file_l2.extend(entered);
-        self.dirty.retain(|cluster, _| self.increased.contains(cluster));
-        // 5
-        let mut old = vec![0; self.cluster_size as usize];
-        for (&cluster, content) in &self.dirty {
-            read_zero_padded(file, &mut old, cluster)?;
-            if old != *content {
+        self.write_both(file, sink, &which)?;
+        let done: Vec<_> = self.dirty.keys().copied().filter(|&cluster| which(self.kind(cluster))).collect();
+        for cluster in done {
+            self.dirty.remove(&cluster);
+        }
+        self.file_tables.clone_from(&self.tables);
+        Ok(())
+    }
+
+    /// Writes the clusters of some kinds in both steps.
+    fn write_both(&mut self, file: &File, sink: &dyn Sink, which: impl Fn(Kind) -> bool) -> io::Result<()> {
+        // Step 1.
+        for kind in [Kind::New, Kind::NewL2].into_iter().filter(|kind| which(*kind)) {
+            self.of_kind(kind).try_for_each(|(cluster, content)| sink.write(cluster, content))?;
+        }
+        let kinds = REFERRING.into_iter().filter(|kind| which(*kind));
+        let referring: Vec<_> = kinds.flat_map(|kind| self.of_kind(kind)).collect();
+        let mark = self.can_mark && !self.marked && !referring.is_empty();
+        if mark {
+            set_mark(file, sink, true)?;
+        }
+        if !referring.is_empty() {
+            sink.sync()?;
+        }
+        // Step 2.
+        for (cluster, content) in referring {
+            if cluster == 0 && self.can_mark {
+                let mut content = content.to_owned();
+                content[MARK_AT] |= MARK;
+                sink.write(cluster, &content)?;
+            } else {
                 sink.write(cluster, content)?;
             }
         }
-        self.dirty.clear();
-        self.increased.clear();
+        sink.sync()?;
+        self.marked |= mark;
         Ok(())
     }
 
-    /// Writes all clusters of some kinds, after everything before is durable.
-    fn step(&self, sink: &dyn Sink, which: impl Fn(Kind) -> bool) -> io::Result<()> {
-        let clusters = || self.dirty.iter().filter(|(cluster, _)| which(self.kind(**cluster)));
-        if clusters().next().is_some() {
-            sink.sync()?;
+    /// Whether the refcounts in the file say that a cluster is in use.
+    fn is_used_in_file(&self, file: &File, cluster: u64) -> io::Result<bool> {
+        let index = cluster / self.cluster_size;
+        let per_block = (self.cluster_size * 8) >> self.refcount_order;
+        let reftable = &self.file_tables.reftable;
+        let at = reftable.start.saturating_add(index / per_block * 8);
+        if at >= reftable.end {
+            return Ok(false);
         }
-        clusters().try_for_each(|(&cluster, content)| sink.write(cluster, content))
+        let mut entry = [0; 8];
+        read_zero_padded(file, &mut entry, at)?;
+        let block = be64(&entry, 0) & tables::OFFSET_MASK;
+        if block == 0 {
+            return Ok(false);
+        }
+        let mut refcounts = vec![0; self.cluster_size as usize];
+        read_zero_padded(file, &mut refcounts, block)?;
+        Ok(tables::refcount_at(&refcounts, self.refcount_order, index % per_block) != 0)
+    }
+
+    /// The clusters of a kind that wait.
+    fn of_kind(&self, wanted: Kind) -> impl Iterator<Item = (u64, &[u8])> {
+        let clusters = self.dirty.iter().map(|(&cluster, content)| (cluster, &content[..]));
+        clusters.filter(move |(cluster, _)| self.kind(*cluster) == wanted)
     }
 
     fn kind(&self, cluster: u64) -> Kind {
         let end = cluster + self.cluster_size;
         let is_in = |range: &Range<u64>| cluster < range.end && end > range.start;
+        let (now, file) = (&self.tables, &self.file_tables);
         match () {
             () if cluster == 0 => Kind::Header,
-            () if is_in(&self.l1) => Kind::L1,
-            () if is_in(&self.reftable) => Kind::RefTable,
-            () if self.refblocks.contains(&cluster) => Kind::Refblock,
+            () if is_in(&now.l1) => {
+                if now.l1 == file.l1 {
+                    Kind::L1
+                } else {
+                    Kind::New
+                }
+            }
+            () if is_in(&now.reftable) => {
+                if now.reftable == file.reftable {
+                    Kind::RefTable
+                } else {
+                    Kind::New
+                }
+            }
+            () if now.refblocks.contains(&cluster) => {
+                if file.refblocks.contains(&cluster) {
+                    Kind::Refblock
+                } else {
+                    Kind::New
+                }
+            }
             () if self.file_l2.contains(&cluster) => Kind::L2,
-            () => Kind::New,
+            () => Kind::NewL2,
         }
     }
 
@@ -256,76 +328,41 @@ impl Metadata {
         offset & !(self.cluster_size - 1)
     }
 
-    /// The part of a cluster that belongs to the L1 table.
-    fn part_of_l1<'a>(&self, cluster: u64, content: &'a [u8]) -> &'a [u8] {
-        let end = self.l1.end.saturating_sub(cluster).min(self.cluster_size) as usize;
-        content.get(..end).unwrap_or(content)
+    /// Finds the tables that the header leads to.
+    fn find_tables(&mut self, file: &File) -> io::Result<()> {
+        let mut header = [0; 60];
+        self.read(file, 0, &mut header)?;
+        let range = |start: u64, len: u64| start..start.saturating_add(len);
+        self.tables.l1 = range(be64(&header, 40), u64::from(be32(&header, 36)) * 8);
+        let reftable =
+            range(be64(&header, 48), u64::from(be32(&header, 56)).saturating_mul(self.cluster_size));
+        if reftable != self.tables.reftable {
+            let mut table =
+                vec![0; usize::try_from(reftable.end - reftable.start).map_err(io::Error::other)?];
+            self.read(file, reftable.start, &mut table)?;
+            self.tables.refblocks = targets(&table).collect();
+            self.tables.reftable = reftable;
+        }
+        Ok(())
     }
 
-    /// Follows the refcount table if the header says that it has moved.
-    fn find_reftable(&mut self, file: &File) -> io::Result<()> {
-        let mut fields = [0; 12];
-        self.read(file, 48, &mut fields)?;
-        let start = be64(&fields, 0);
-        let len = u64::from(be32(&fields, 8)).saturating_mul(self.cluster_size);
-        let reftable = start..start.saturating_add(len);
-        if reftable != self.reftable {
-            let mut table = vec![0; usize::try_from(len).map_err(io::Error::other)?];
-            self.read(file, start, &mut table)?;
-            self.refblocks = targets(&table).collect();
-            self.reftable = reftable;
-        }
+    fn find_file_l2(&mut self, file: &File) -> io::Result<()> {
+        let l1 = &self.file_tables.l1;
+        let mut table = vec![0; usize::try_from(l1.end - l1.start).map_err(io::Error::other)?];
+        read_zero_padded(file, &mut table, l1.start)?;
+        self.file_l2 = targets(&table).collect();
         Ok(())
     }
 }
 
-fn read(file: &File, range: &Range<u64>) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; usize::try_from(range.end - range.start).map_err(io::Error::other)?];
-    read_zero_padded(file, &mut bytes, range.start)?;
-    Ok(bytes)
+/// Sets or clears the mark in the header of a version 3 image.
+pub(crate) fn set_mark(file: &File, sink: &dyn Sink, set: bool) -> io::Result<()> {
+    let mut byte = [0];
+    read_zero_padded(file, &mut byte, MARK_AT as u64)?;
+    sink.write(MARK_AT as u64, &[if set { byte[0] | MARK } else { byte[0] & !MARK }])
 }
 
 /// What the entries of an L1 or refcount table lead to.
 fn targets(table: &[u8]) -> impl Iterator<Item = u64> {
     table.chunks_exact(8).map(|entry| be64(entry, 0) & tables::OFFSET_MASK).filter(|&offset| offset != 0)
-}
-
-/// A refcount block with the larger of each two refcounts.
-fn larger_refcounts(one: &[u8], other: &[u8], order: u32) -> Vec<u8> {
-    if order >= 3 {
-        // Big-endian numbers compare like strings.
-        let width = 1 << (order - 3);
-        let pairs = one.chunks(width).zip(other.chunks(width));
-        return pairs.flat_map(|(one, other)| one.max(other)).copied().collect();
-    }
-    let width = 1 << order;
-    let larger = |one: u8, other: u8| {
-        (0..8 / width).fold(0, |byte, n| {
-            let mask = ((1u16 << width) - 1) as u8;
-            let field = |value: u8| value >> (n * width) & mask;
-            byte | field(one).max(field(other)) << (n * width)
-        })
-    };
-    one.iter().zip(other).map(|(&one, &other)| larger(one, other)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn larger_of_refcounts_of_all_widths() {
-        let (one, other) = ([0x12, 0xf0, 0x00, 0x80], [0x21, 0x0f, 0x01, 0x7f]);
-        for (order, expected) in [
-            (0, [0x33, 0xff, 0x01, 0xff]),
-            (1, [0x22, 0xff, 0x01, 0xbf]),
-            (2, [0x22, 0xff, 0x01, 0x8f]),
-            (3, [0x21, 0xf0, 0x01, 0x80]),
-            (4, [0x21, 0x0f, 0x01, 0x7f]),
-            (5, [0x21, 0x0f, 0x01, 0x7f]),
-        ] {
-            assert_eq!(larger_refcounts(&one, &other, order), expected, "2^{order} bits");
-            assert_eq!(larger_refcounts(&other, &one, order), expected, "2^{order} bits");
-        }
-    }
 }

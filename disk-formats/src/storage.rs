@@ -6,7 +6,8 @@
 #![allow(unsafe_code, reason = "imago declares the raw accesses of its Storage trait as unsafe")]
 
 use crate::error::Fault;
-use crate::metadata::{Metadata, Sink};
+use crate::file::read_zero_padded;
+use crate::metadata::{MARK, MARK_AT, Metadata, Sink};
 use crate::qcow2::header::Header;
 use imago::file::File as InnerFile;
 use imago::io_buffers::{IoVector, IoVectorMut};
@@ -43,7 +44,9 @@ pub(crate) struct Shared {
     helper: CommonStorageHelper,
     /// Metadata on its way into the file, if it is kept in order.
     metadata: Option<Mutex<Metadata>>,
-    /// Metadata is held that a write of data has to look at.
+    /// imago would refuse an image with the mark for dirty ones, even for reading.
+    hide_mark: bool,
+    /// Length of the metadata that waits, at which a write of data has to look.
     held: AtomicU64,
     /// Number of writes to the file, and how many of them are known to be durable.
     writes: AtomicU64,
@@ -55,24 +58,38 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Wraps a file that was opened, and stays locked, for an image. With the header of a QCOW2 image, its
-    /// metadata is kept in order and is in the file only after [`Shared::commit`].
-    pub(crate) fn new(
+    /// Wraps a file that was opened, and stays locked, for an image.
+    pub(crate) fn new(file: File, path: &Path, writable: bool) -> Result<Arc<Self>, Fault> {
+        Self::with(file, path, writable, None, false)
+    }
+
+    /// The same for a QCOW2 image with this header. If `ordered`, its metadata is kept in order and is in the
+    /// file only after [`Shared::commit`].
+    pub(crate) fn new_qcow2(
         file: File,
         path: &Path,
         writable: bool,
-        ordered: Option<&Header>,
+        header: &Header,
+        ordered: bool,
+    ) -> Result<Arc<Self>, Fault> {
+        let metadata = if ordered { Some(Mutex::new(Metadata::new(&file, header)?)) } else { None };
+        Self::with(file, path, writable, metadata, header.version >= 3)
+    }
+
+    fn with(
+        file: File,
+        path: &Path,
+        writable: bool,
+        metadata: Option<Mutex<Metadata>>,
+        hide_mark: bool,
     ) -> Result<Arc<Self>, Fault> {
         let options = StorageOpenOptions::new().filename(path).write(writable);
-        let metadata = match ordered {
-            Some(header) => Some(Mutex::new(Metadata::new(&file, header)?)),
-            None => None,
-        };
         Ok(Arc::new(Shared {
             inner: InnerFile::from_open_file(file.try_clone()?, options)?,
             file,
             helper: CommonStorageHelper::default(),
             metadata,
+            hide_mark,
             held: AtomicU64::new(0),
             writes: AtomicU64::new(0),
             durable: AtomicU64::new(0),
@@ -114,6 +131,14 @@ impl Shared {
         let result = metadata.commit(&self.file, self);
         self.held.store(metadata.held(), Ordering::Release);
         result
+    }
+
+    /// Takes the mark for dirty images away, if everything has been committed.
+    pub(crate) fn close(&self) -> io::Result<()> {
+        match &self.metadata {
+            Some(metadata) => metadata.lock().close(&self.file, self),
+            None => Ok(()),
+        }
     }
 
     /// Runs a change of data in the file.
@@ -208,11 +233,18 @@ impl Storage for ImageFile {
     }
 
     unsafe fn pure_readv(&self, mut bufv: IoVectorMut<'_>, offset: u64) -> io::Result<()> {
-        let Some(metadata) = self.shared.kept(self.role) else {
+        let header = self.shared.hide_mark && offset <= MARK_AT as u64;
+        if self.role == Role::Data || self.shared.metadata.is_none() && !header {
             return self.shared.inner.readv(bufv, offset);
-        };
+        }
         let mut bytes = vec![0; usize::try_from(bufv.len()).map_err(io::Error::other)?];
-        metadata.lock().read(&self.shared.file, offset, &mut bytes)?;
+        match &self.shared.metadata {
+            Some(metadata) => metadata.lock().read(&self.shared.file, offset, &mut bytes)?,
+            None => read_zero_padded(&self.shared.file, &mut bytes, offset)?,
+        }
+        if header && let Some(byte) = bytes.get_mut(MARK_AT - offset as usize) {
+            *byte &= !MARK;
+        }
         bufv.copy_from_slice(&bytes);
         Ok(())
     }
@@ -274,6 +306,10 @@ impl Storage for ImageFile {
     }
 
     fn resize(&self, new_size: u64, mode: PreallocateMode) -> io::Result<()> {
+        if self.shared.metadata.is_some() {
+            // imago wants its data file to be as long as the disk; here it is the image itself.
+            return Ok(());
+        }
         self.shared.inner.resize(new_size, mode)
     }
 }

@@ -170,16 +170,85 @@ fn unsupported_features_say_what_to_do() {
         assert!(error.to_string().contains("qemu-img convert"), "{error}");
         assert!(info(&image, None).unwrap().to_string().contains(name));
     }
-    for (bit, kind) in [(1, ErrorKind::Dirty), (2, ErrorKind::MarkedCorrupt)] {
-        let image = dir.image(&format!("marked{bit}"), Format::Qcow2, 1 << 20);
-        fs::File::options().write(true).open(&image).unwrap().write_all_at(&[bit], 79).unwrap();
-        let error = refused(&DiskOptions::new(&image));
-        assert_eq!(error.kind(), &kind);
-        assert!(error.to_string().contains("qemu-img check -r all"), "{error}");
-        assert_eq!(check(&image, None).unwrap().errors, 1);
-        let info = info(&image, None).unwrap();
-        assert_eq!((info.dirty, info.corrupt), (bit == 1, bit == 2));
+    let image = dir.image("marked", Format::Qcow2, 1 << 20);
+    set_byte(&image, 79, 2);
+    let error = refused(&DiskOptions::new(&image));
+    assert_eq!(error.kind(), &ErrorKind::MarkedCorrupt);
+    assert!(error.to_string().contains("qemu-img check -r all"), "{error}");
+    assert_eq!(check(&image, None).unwrap().errors, 1);
+    assert!(info(&image, None).unwrap().corrupt);
+}
+
+fn set_byte(image: &Path, at: u64, value: u8) {
+    fs::File::options().write(true).open(image).unwrap().write_all_at(&[value], at).unwrap();
+}
+
+/// An image that was not closed is read as it is, and gets its refcounts put right to be written to.
+#[test]
+fn dirty_images_are_repaired() {
+    for options in ["refcount_bits=16", "refcount_bits=1", "refcount_bits=64", "compat=0.10"] {
+        let dir = Dir::new();
+        let image = dir.at("image");
+        qemu_img(&["create", "-f", "qcow2", "-o", "cluster_size=4k", "-o", options, path(&image), "64M"]);
+        let content = Rng(8).bytes(9 << 20);
+        open(&DiskOptions::new(&image)).unwrap().write_at(100, &content).unwrap();
+        if options == "refcount_bits=16" {
+            qemu_img(&["snapshot", "-c", "one", path(&image)]);
+        }
+        common::assert_clean(&image);
+
+        let mut bytes = fs::read(&image).unwrap();
+        let be = |at: usize| u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap()) as usize;
+        let (reftable, l1) = (be(48), be(40));
+        let (refblock, second, l2) = (be(reftable), be(reftable + 8), be(l1) & 0x00ff_ffff_ffff_fe00);
+        // Refcounts lost, one block of them altogether, and flags.
+        bytes[refblock..refblock + 300].fill(0);
+        bytes[refblock + 400..refblock + 410].fill(0xff);
+        if second != 0 {
+            bytes[reftable + 8..reftable + 16].fill(0);
+        }
+        bytes[l1] ^= 0x80;
+        bytes[l2 + 80] ^= 0x80;
+        if options != "compat=0.10" {
+            bytes[79] |= 1;
+        }
+        fs::write(&image, &bytes).unwrap();
+        assert!(!check(&image, None).unwrap().is_clean());
+        assert_eq!(info(&image, None).unwrap().dirty, options != "compat=0.10");
+
+        let mut found = vec![0; content.len()];
+        let reader = open(&DiskOptions::new_read_only(&image)).unwrap();
+        reader.read_at(100, &mut found).unwrap();
+        assert!(found == content && fs::read(&image).unwrap() == bytes, "reading changes nothing");
+        drop(reader);
+
+        let writer = open(&DiskOptions::new(&image)).unwrap();
+        writer.read_at(100, &mut found).unwrap();
+        assert!(found == content);
+        common::assert_clean_though_in_use(&image);
+        writer.write_at(32 << 20, &[1; 100]).unwrap();
+        writer.flush().unwrap();
+        assert!(
+            info(&image, None).unwrap().dirty || options == "compat=0.10",
+            "marked while it is written to"
+        );
+        drop(writer);
+        assert!(!info(&image, None).unwrap().dirty);
+        common::assert_clean(&image);
     }
+    // What is not about refcounts is not touched.
+    let dir = Dir::new();
+    let image = dir.image("image", Format::Qcow2, 1 << 30);
+    open(&DiskOptions::new(&image)).unwrap().write_at(0, &[1; 1 << 20]).unwrap();
+    let mut bytes = fs::read(&image).unwrap();
+    let be = |at: usize| u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap()) as usize;
+    let l2 = be(be(40)) & 0x00ff_ffff_ffff_fe00;
+    bytes[l2 + 8 + 3] = 0xff; // far beyond the end of the file
+    bytes[79] |= 1;
+    fs::write(&image, &bytes).unwrap();
+    let error = refused(&DiskOptions::new(&image));
+    assert!(matches!(error.kind(), ErrorKind::Corrupt(_)), "{error}");
+    assert!(fs::read(&image).unwrap() == bytes);
 }
 
 #[test]
@@ -286,7 +355,10 @@ fn backing_chains_end() {
     };
     make(&longer, &last);
     assert_eq!(refused(&DiskOptions::new(&longer)).kind(), &ErrorKind::BackingTooDeep(MAX_CHAIN));
-    make(&longer, &longer);
+    // An image that is its own backing file, by way of another name.
+    let alias = dir.at("alias");
+    symlink(&longer, &alias).unwrap();
+    make(&longer, &alias);
     assert_eq!(refused(&DiskOptions::new(&longer)).kind(), &ErrorKind::BackingTooDeep(MAX_CHAIN));
 }
 

@@ -1,1 +1,21 @@
-//! IR to host code.
+//! Compilers from the intermediate representation to host code. They know no instruction set.
+//!
+//! [`Jit`] is an engine like the interpreter: it runs a vCPU. What it runs is made by tier 1, the [`template`] compiler, at
+//! the first execution of each block, and kept in code memory that all vCPUs of a machine share ([`JitShared`]).
+//!
+//! Translated code comes back to Rust only for what is rare. It goes from block to block by jumps that are patched when they
+//! are first taken, where both blocks are in one page of memory; by each vCPU's cache of jump targets elsewhere. Every
+//! cycle of jumps looks at the vCPU's attention flags.
+
+mod cache;
+mod engine;
+mod frame;
+mod helpers;
+mod shared;
+mod stats;
+mod stubs;
+mod template;
+
+pub use engine::Jit;
+pub use shared::{JitConfig, JitShared};
+pub use stats::JitStats;

@@ -26,7 +26,10 @@ pub struct Rom {
     pub harts: &'static [usize],
     /// The kernel command line that it should get on our machine, with the CPU model that has everything.
     pub append: &'static str,
-    /// How long one run may take on an interpreter on a busy host, before it counts as hung.
+    /// The same for a run that takes minutes, where there is more to do: `smp` then does the ten million operations on
+    /// its LR/SC stack that the product promises.
+    pub thorough: Option<&'static str>,
+    /// How long one run with [`Rom::append`] may take on an interpreter on a busy host, before it counts as hung.
     pub timeout: Duration,
 }
 
@@ -34,15 +37,18 @@ pub struct Rom {
 pub const RAM_SIZE: u64 = 128 << 20;
 
 macro_rules! rom {
-    ($name:literal, harts: $harts:expr, append: $append:literal, seconds: $seconds:literal) => {
+    ($name:literal, harts: $harts:expr, append: $append:literal, $(thorough: $thorough:literal,)? seconds: $seconds:literal) => {
         Rom {
             name: $name,
             elf: include_bytes!(concat!("../elf/riscv64/", $name, ".elf")),
             harts: &$harts,
             append: $append,
+            thorough: rom!(@option $($thorough)?),
             timeout: Duration::from_secs($seconds),
         }
     };
+    (@option) => { None };
+    (@option $value:literal) => { Some($value) };
 }
 
 /// Every ROM for riscv64, in the order in which a new machine gets them right.
@@ -55,7 +61,7 @@ pub fn all() -> &'static [Rom] {
         rom!("smepmp", harts: [1, 4], append: "", seconds: 60),
         rom!("paging", harts: [1, 4], append: "", seconds: 60),
         rom!("interrupts", harts: [1, 4], append: "", seconds: 60),
-        rom!("smp", harts: [1, 2, 4], append: "", seconds: 120),
+        rom!("smp", harts: [1, 2, 4], append: "", thorough: "ops=10000000", seconds: 120),
         rom!("memory", harts: [1, 4], append: "", seconds: 60),
         rom!("fp", harts: [1, 4], append: "", seconds: 60),
         rom!("counters", harts: [1, 4], append: "", seconds: 60),

@@ -17,6 +17,7 @@ use serde::Serialize;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::fs::File;
+use std::ops::Range;
 use std::rc::Rc;
 
 /// Most problems that are described in words; all are counted.
@@ -52,6 +53,8 @@ pub struct CheckReport {
     pub compressed_clusters: u64,
     /// Clusters of the guest's disk.
     pub total_clusters: u64,
+    /// The image was not closed cleanly. Its refcounts are put right when it is opened for writing.
+    pub dirty: bool,
     /// The first problems in words.
     pub problems: Vec<String>,
 }
@@ -94,6 +97,12 @@ impl fmt::Display for CheckReport {
             writeln!(f, "{} errors, {} leaked clusters", self.errors, self.leaks)?;
             writeln!(f, "repair with `qemu-img check -r all` (errors) or `-r leaks`, on a copy if in doubt")?;
         }
+        if self.dirty {
+            writeln!(
+                f,
+                "the image was not closed cleanly; the next opening for writing puts refcounts right"
+            )?;
+        }
         write!(
             f,
             "{} of {} clusters allocated, {} of them compressed",
@@ -105,40 +114,26 @@ impl fmt::Display for CheckReport {
 /// Checks the image in `file`, which has `len` bytes.
 pub(crate) fn check(file: &File, len: u64) -> Result<CheckReport, Fault> {
     let mut header = Header::read(file)?;
-    let mut report = CheckReport::default();
-    if header.incompatible & incompatible::CORRUPT != 0 {
-        report.error(|| "the image is marked as corrupt".into());
+    let corrupt = header.incompatible & incompatible::CORRUPT != 0;
+    header.incompatible &= !incompatible::CORRUPT;
+    let mut checker = Checker::new(file, len, header)?;
+    if corrupt {
+        checker.report.error(|| "the image is marked as corrupt".into());
     }
-    if header.incompatible & incompatible::DIRTY != 0 {
-        report.error(|| "the image was not closed cleanly, its refcounts may be outdated".into());
-    }
-    header.incompatible &= !(incompatible::CORRUPT | incompatible::DIRTY);
-    header.check_features()?;
-    header.check_layout(len)?;
-    report.total_clusters = header.size.div_ceil(header.cluster_size());
-
-    let mut checker = Checker {
-        file,
-        len,
-        clusters: len.div_ceil(header.cluster_size()),
-        reftable: read_table(file, header.reftable_offset, header.reftable_bytes() / 8)?,
-        header,
-        report,
-        expected: Counts::default(),
-        refblocks: HashMap::new(),
-    };
-    checker.run()?;
+    checker.count()?;
+    checker.compare()?;
+    checker.check_flags()?;
     Ok(checker.report)
 }
 
 /// References to each cluster, in pages that are made when they are needed.
 #[derive(Default)]
-struct Counts {
+pub(super) struct Counts {
     pages: BTreeMap<u64, Box<[u32]>>,
 }
 
 impl Counts {
-    fn add(&mut self, cluster: u64, count: u32) -> Result<(), Fault> {
+    pub(super) fn add(&mut self, cluster: u64, count: u32) -> Result<(), Fault> {
         let room = self.pages.len() < MAX_PAGES;
         let page = self.pages.entry(cluster / PAGE as u64);
         if !room && matches!(page, std::collections::btree_map::Entry::Vacant(_)) {
@@ -150,43 +145,76 @@ impl Counts {
         Ok(())
     }
 
-    fn get(&self, cluster: u64) -> u64 {
+    pub(super) fn get(&self, cluster: u64) -> u64 {
         let page = self.pages.get(&(cluster / PAGE as u64));
         page.map_or(0, |page| page[(cluster % PAGE as u64) as usize].into())
     }
 
     /// All clusters with references, in order.
-    fn iter(&self) -> impl Iterator<Item = (u64, u64)> {
-        self.pages.iter().flat_map(|(page, counts)| {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.range(0..u64::MAX)
+    }
+
+    /// The clusters of a range that have references, in order.
+    pub(super) fn range(&self, clusters: Range<u64>) -> impl Iterator<Item = (u64, u64)> {
+        let pages = clusters.start / PAGE as u64..=clusters.end / PAGE as u64;
+        let counts = self.pages.range(pages).flat_map(|(page, counts)| {
             let first = page * PAGE as u64;
-            (first..).zip(counts.iter().map(|&count| count.into())).filter(|&(_, count)| count > 0)
-        })
+            (first..).zip(counts.iter().map(|&count| count.into()))
+        });
+        counts.filter(move |(cluster, count)| *count > 0 && clusters.contains(cluster))
     }
 }
 
-/// How the tables of an image refer to one L2 table.
-#[derive(Default)]
+/// How the L1 tables of an image refer to one L2 table.
+#[derive(Clone, Copy, Default)]
 struct L2Use {
     references: u32,
-    /// The L1 entry of the active table, if it is one of them.
-    active: Option<u64>,
+    /// The image's own L1 table does, not only those of snapshots.
+    active: bool,
 }
 
-struct Checker<'a> {
+/// A check in progress.
+pub(super) struct Checker<'a> {
     file: &'a File,
     /// Length of the file in bytes, and in clusters.
     len: u64,
-    clusters: u64,
-    header: Header,
-    reftable: Vec<u64>,
-    report: CheckReport,
-    expected: Counts,
+    pub(super) clusters: u64,
+    pub(super) header: Header,
+    pub(super) reftable: Vec<u64>,
+    pub(super) report: CheckReport,
+    /// References to each cluster.
+    pub(super) expected: Counts,
+    /// The L2 tables that are in the file, by their offset.
+    l2_tables: BTreeMap<u64, L2Use>,
     /// Refcount blocks that were needed lately, by their number; `None` is one that is all zero.
     refblocks: HashMap<u64, Option<Rc<[u8]>>>,
 }
 
-impl Checker<'_> {
-    fn run(&mut self) -> Result<(), Fault> {
+impl<'a> Checker<'a> {
+    pub(super) fn new(file: &'a File, len: u64, header: Header) -> Result<Self, Fault> {
+        header.check_features()?;
+        header.check_layout(len)?;
+        let report = CheckReport {
+            total_clusters: header.size.div_ceil(header.cluster_size()),
+            dirty: header.incompatible & incompatible::DIRTY != 0,
+            ..CheckReport::default()
+        };
+        Ok(Checker {
+            file,
+            len,
+            clusters: len.div_ceil(header.cluster_size()),
+            reftable: read_table(file, header.reftable_offset, header.reftable_bytes() / 8)?,
+            header,
+            report,
+            expected: Counts::default(),
+            l2_tables: BTreeMap::new(),
+            refblocks: HashMap::new(),
+        })
+    }
+
+    /// Counts all references.
+    pub(super) fn count(&mut self) -> Result<(), Fault> {
         self.refer("header", 0, 1, 1)?;
         self.refer("refcount table", self.header.reftable_offset, self.header.reftable_bytes(), 1)?;
         for entry in self.reftable.clone() {
@@ -198,12 +226,12 @@ impl Checker<'_> {
                 self.refer("refcount block", offset, self.header.cluster_size(), 1)?;
             }
         }
-        let l2_tables = self.l1_tables()?;
+        self.l1_tables()?;
+        let l2_tables: Vec<_> = self.l2_tables.iter().map(|(&offset, usage)| (offset, *usage)).collect();
         for (offset, usage) in l2_tables {
-            self.l2_table(offset, &usage)?;
+            self.l2_table(offset, usage)?;
         }
-        self.bitmaps()?;
-        self.compare()
+        self.bitmaps()
     }
 
     /// Counts `count` references to a range that has to start at a cluster. Says whether it is in the file.
@@ -231,8 +259,7 @@ impl Checker<'_> {
     }
 
     /// Reads all L1 tables, of the image and of its snapshots.
-    fn l1_tables(&mut self) -> Result<BTreeMap<u64, L2Use>, Fault> {
-        let mut l2_tables = BTreeMap::<u64, L2Use>::new();
+    fn l1_tables(&mut self) -> Result<(), Fault> {
         let snapshots = self.snapshots()?;
         let mut total = 0u64;
         let active = std::iter::once((self.header.l1_offset, self.header.l1_size, true));
@@ -259,14 +286,14 @@ impl Checker<'_> {
                 if l2 == 0 || !self.refer("L2 table", l2, self.header.cluster_size(), 1)? {
                     continue;
                 }
-                let usage = l2_tables.entry(l2).or_default();
+                let usage = self.l2_tables.entry(l2).or_default();
                 usage.references = usage.references.saturating_add(1);
                 if active {
-                    usage.active = Some(entry);
+                    usage.active = true;
                 }
             }
         }
-        Ok(l2_tables)
+        Ok(())
     }
 
     /// Reads the table of internal snapshots: offset and entries of each one's L1 table.
@@ -291,19 +318,18 @@ impl Checker<'_> {
         Ok(list)
     }
 
-    /// Counts what an L2 table refers to. The table is known to be in the file.
-    fn l2_table(&mut self, offset: u64, usage: &L2Use) -> Result<(), Fault> {
-        if let Some(entry) = usage.active {
-            self.check_copied("L1 entry", entry, offset)?;
-        }
-        let cluster_size = self.header.cluster_size();
-        let hole =
-            next_data(self.file, offset, self.len)?.is_none_or(|data| data.start >= offset + cluster_size);
-        if hole {
+    /// Whether a range of the file has nothing but zeroes because the host keeps nothing there.
+    pub(super) fn is_hole(&self, offset: u64, len: u64) -> Result<bool, Fault> {
+        let data = next_data(self.file, offset, self.len)?;
+        Ok(data.is_none_or(|data| data.start >= offset.saturating_add(len)))
+    }
+
+    /// Counts what an L2 table refers to.
+    fn l2_table(&mut self, offset: u64, usage: L2Use) -> Result<(), Fault> {
+        if self.is_hole(offset, self.header.cluster_size())? {
             return Ok(());
         }
         for entry in read_table(self.file, offset, self.header.l2_entries())? {
-            let active = usage.active.is_some();
             if entry & L2_COMPRESSED != 0 {
                 self.compressed(entry, usage)?;
                 continue;
@@ -314,29 +340,21 @@ impl Checker<'_> {
             if entry & reserved != 0 {
                 self.report.error(|| format!("the L2 entry {entry:#x} has reserved bits"));
             }
-            if active && (data != 0 || zero) {
-                self.report.allocated_clusters += u64::from(!zero);
-            }
-            if data == 0 {
-                continue;
-            }
-            let counted = self.refer("data cluster", data, cluster_size, usage.references)?;
-            if counted && active {
-                self.check_copied("L2 entry", entry, data)?;
+            if data != 0 {
+                self.report.allocated_clusters += u64::from(usage.active && !zero);
+                self.refer("data cluster", data, self.header.cluster_size(), usage.references)?;
             }
         }
         Ok(())
     }
 
-    fn compressed(&mut self, entry: u64, usage: &L2Use) -> Result<(), Fault> {
+    fn compressed(&mut self, entry: u64, usage: L2Use) -> Result<(), Fault> {
         // The entry is split between offset and number of further 512-byte sectors by the cluster size.
         let shift = 62 - (self.header.cluster_bits - 8);
         let offset = entry & ((1 << shift) - 1);
         let sectors = ((entry & (L2_COMPRESSED - 1)) >> shift) + 1;
-        if usage.active.is_some() {
-            self.report.allocated_clusters += 1;
-            self.report.compressed_clusters += 1;
-        }
+        self.report.allocated_clusters += u64::from(usage.active);
+        self.report.compressed_clusters += u64::from(usage.active);
         if entry & COPIED != 0 {
             self.report.error(|| format!("the compressed L2 entry {entry:#x} has the copied flag"));
         }
@@ -346,12 +364,37 @@ impl Checker<'_> {
         Ok(())
     }
 
-    /// The flag says that a cluster has one reference only, so that it can be written to in place.
-    fn check_copied(&mut self, what: &str, entry: u64, offset: u64) -> Result<(), Fault> {
-        let refcount = self.refcount(offset >> self.header.cluster_bits)?;
-        if (entry & COPIED != 0) != (refcount == 1) {
-            self.report
-                .error(|| format!("the copied flag of {what} {entry:#x} contradicts refcount {refcount}"));
+    /// The tables whose entries say whether a cluster has one reference only and can be written to in place:
+    /// a name for their entries, their offset and how many they are.
+    pub(super) fn flagged_tables(&self) -> Vec<(&'static str, u64, u64)> {
+        let l2 = self.l2_tables.iter().filter(|(_, usage)| usage.active);
+        let l2 = l2.map(|(&offset, _)| ("L2 entry", offset, self.header.l2_entries()));
+        std::iter::once(("L1 entry", self.header.l1_offset, self.header.l1_size.into())).chain(l2).collect()
+    }
+
+    /// The cluster that such an entry leads to, if it leads to one.
+    pub(super) fn flagged_cluster(&self, entry: u64) -> Option<u64> {
+        let offset = entry & OFFSET_MASK;
+        let usable = entry & L2_COMPRESSED == 0 && offset != 0;
+        let cluster = offset >> self.header.cluster_bits;
+        (usable && offset.is_multiple_of(self.header.cluster_size()) && cluster < self.clusters)
+            .then_some(cluster)
+    }
+
+    fn check_flags(&mut self) -> Result<(), Fault> {
+        for (what, offset, entries) in self.flagged_tables() {
+            if self.is_hole(offset, entries * 8)? {
+                continue;
+            }
+            for entry in read_table(self.file, offset, entries)? {
+                let Some(cluster) = self.flagged_cluster(entry) else { continue };
+                let refcount = self.refcount(cluster)?;
+                if (entry & COPIED != 0) != (refcount == 1) {
+                    let problem =
+                        || format!("the copied flag of {what} {entry:#x} contradicts refcount {refcount}");
+                    self.report.error(problem);
+                }
+            }
         }
         Ok(())
     }
@@ -418,14 +461,10 @@ impl Checker<'_> {
         let entry = usize::try_from(number).ok().and_then(|number| self.reftable.get(number));
         let offset = entry.map_or(0, |entry| entry & OFFSET_MASK);
         let mut block = None;
-        if offset != 0 && offset % cluster_size == 0 {
-            let hole = next_data(self.file, offset, self.len)?
-                .is_none_or(|data| data.start >= offset.saturating_add(cluster_size));
-            if !hole {
-                let mut bytes = vec![0; cluster_size as usize];
-                read_some(self.file, &mut bytes, offset)?;
-                block = Some(bytes.into());
-            }
+        if offset != 0 && offset.is_multiple_of(cluster_size) && !self.is_hole(offset, cluster_size)? {
+            let mut bytes = vec![0; cluster_size as usize];
+            read_some(self.file, &mut bytes, offset)?;
+            block = Some(bytes.into());
         }
         if self.refblocks.len() >= CACHED_REFBLOCKS {
             self.refblocks.clear();

@@ -208,6 +208,11 @@ impl Header {
         u64::from(self.reftable_clusters) << self.cluster_bits
     }
 
+    /// Whether the image was not closed cleanly.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.incompatible & incompatible::DIRTY != 0
+    }
+
     /// Name of the encryption, if the image is encrypted.
     pub(crate) fn encryption(&self) -> Option<&'static str> {
         match self.crypt_method {
@@ -219,7 +224,7 @@ impl Header {
     }
 
     /// Refuses what we cannot serve: imago does not look at encryption at all, and its messages for the
-    /// rest do not say what to do.
+    /// rest do not say what to do. That an image is dirty is no reason.
     pub(crate) fn check_features(&self) -> Result<(), ErrorKind> {
         use incompatible::{COMPRESSION, CORRUPT, DIRTY, EXTENDED_L2, EXTERNAL_DATA};
         let has = |bit| self.incompatible & bit != 0;
@@ -229,9 +234,6 @@ impl Header {
         }
         if has(CORRUPT) {
             return Err(ErrorKind::MarkedCorrupt);
-        }
-        if has(DIRTY) {
-            return Err(ErrorKind::Dirty);
         }
         if has(EXTERNAL_DATA) {
             return unsupported("an external data file");
@@ -355,8 +357,8 @@ mod tests {
         let feature = |at, value: &[u8]| with(at, value).unwrap().check_features().unwrap_err();
         assert_eq!(feature(32, &1u32.to_be_bytes()), ErrorKind::Encrypted("AES"));
         assert_eq!(feature(32, &2u32.to_be_bytes()), ErrorKind::Encrypted("LUKS"));
-        assert_eq!(feature(79, &[1]), ErrorKind::Dirty);
-        assert_eq!(feature(79, &[3]), ErrorKind::MarkedCorrupt);
+        assert_eq!(with(79, &[1]).unwrap().check_features(), Ok(()));
+        assert_eq!(feature(79, &[2]), ErrorKind::MarkedCorrupt);
         for bits in [4, 8, 16, 32] {
             assert!(matches!(feature(79, &[bits]), ErrorKind::UnsupportedFeature(_)));
         }

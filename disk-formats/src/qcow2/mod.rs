@@ -6,6 +6,7 @@
 
 pub(crate) mod check;
 pub(crate) mod header;
+pub(crate) mod repair;
 pub(crate) mod tables;
 
 /// Reads a big-endian `u32`; beyond the end of `bytes` there are zeroes.

@@ -21,9 +21,9 @@ pub(crate) fn read_table(file: &File, offset: u64, entries: u64) -> Result<Vec<u
     Ok(bytes.chunks_exact(8).map(|entry| be64(entry, 0)).collect())
 }
 
-/// Checks the L1 and refcount tables of an image with `header` and a length of `file_len` bytes. For
-/// writing, each cluster that they take must have a refcount: imago would use those that have none.
-pub(crate) fn check(file: &File, header: &Header, file_len: u64, writable: bool) -> Result<(), Fault> {
+/// Checks the L1 and refcount tables of an image with `header` and a length of `file_len` bytes: where they
+/// lead to is in the file, and not twice to the same place. Returns the clusters that the tables take.
+pub(crate) fn check(file: &File, header: &Header, file_len: u64) -> Result<Vec<u64>, Fault> {
     let cluster = header.cluster_size();
     let mut used = vec![0];
     let mut claim = |offset: u64, len: u64| {
@@ -45,14 +45,18 @@ pub(crate) fn check(file: &File, header: &Header, file_len: u64, writable: bool)
         }
     }
     used.sort_unstable();
-    if let Some(pair) = used.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(Fault::corrupt(format!("two tables are in one place, {:#x}", pair[0])));
+    match used.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(Fault::corrupt(format!("two tables are in one place, {:#x}", pair[0]))),
+        None => Ok(used),
     }
-    if !writable {
-        return Ok(());
-    }
+}
+
+/// Checks that each of the clusters has a refcount: imago would use those that have none.
+pub(crate) fn check_refcounts(file: &File, header: &Header, used: &[u64]) -> Result<(), Fault> {
+    let cluster = header.cluster_size();
+    let reftable = read_table(file, header.reftable_offset, header.reftable_bytes() / 8)?;
     let mut block = (u64::MAX, Vec::new());
-    for offset in used {
+    for &offset in used {
         let number = (offset >> header.cluster_bits) / header.refblock_entries();
         let index = (offset >> header.cluster_bits) % header.refblock_entries();
         if block.0 != number {
@@ -85,6 +89,29 @@ pub(crate) fn refcount_at(block: &[u8], order: u32, index: u64) -> u64 {
     }
 }
 
+/// Sets a refcount in a block; false if it has no room for the value.
+pub(crate) fn set_refcount(block: &mut [u8], order: u32, index: u64, value: u64) -> bool {
+    let bits = 1u32 << order;
+    if bits < 64 && value >> bits != 0 {
+        return false;
+    }
+    let index = index as usize;
+    if order < 3 {
+        let per_byte = 8 / bits as usize;
+        let shift = (index % per_byte) as u32 * bits;
+        let mask = ((1u16 << bits) - 1) as u8;
+        let Some(byte) = block.get_mut(index / per_byte) else { return false };
+        *byte = *byte & !(mask << shift) | (value as u8) << shift;
+        return true;
+    }
+    let bytes = bits as usize / 8;
+    let Some(field) = block.get_mut(index * bytes..).and_then(|rest| rest.get_mut(..bytes)) else {
+        return false;
+    };
+    field.copy_from_slice(&value.to_be_bytes()[8 - bytes..]);
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,5 +127,22 @@ mod tests {
         assert_eq!(all(4, 2), [0x9612, 0x3456]);
         assert_eq!(all(5, 2), [0x9612_3456, 0x789a_bcde]);
         assert_eq!(all(6, 2), [0x9612_3456_789a_bcde, 0]);
+    }
+
+    #[test]
+    fn refcounts_are_set() {
+        for order in 0..=6 {
+            let bits = 1u32 << order;
+            let max = if bits == 64 { u64::MAX } else { (1 << bits) - 1 };
+            let mut block = [0x5a; 32];
+            let before = block;
+            for (n, value) in [(0, max), (2, 0), (3, 1)] {
+                assert!(set_refcount(&mut block, order, n, value));
+                assert_eq!(refcount_at(&block, order, n), value);
+            }
+            assert_eq!(refcount_at(&block, order, 1), refcount_at(&before, order, 1));
+            assert!(max == u64::MAX || !set_refcount(&mut block, order, 0, max + 1));
+            assert!(!set_refcount(&mut block, order, 1000, 0));
+        }
     }
 }

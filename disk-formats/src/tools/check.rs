@@ -10,7 +10,8 @@ use std::path::Path;
 /// Checks the structure of the QCOW2 image at `path` without changing it.
 ///
 /// Backing files are not looked at; check them by themselves. Dirty images and images that are marked as
-/// corrupt are checked too. Nothing is repaired: `qemu-img check -r all` does that.
+/// corrupt are checked too. Nothing is repaired: `qemu-img check -r all` does that, and the next opening for
+/// writing if nothing but the refcounts of a dirty image is wrong.
 ///
 /// # Errors
 /// The image is in use for writing, cannot be read, has no structure to check (raw), uses features that

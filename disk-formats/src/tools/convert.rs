@@ -109,7 +109,7 @@ pub fn convert(
 
 fn open_raw(file: std::fs::File, path: &Path, size: u64) -> Result<(Image, Arc<Shared>), Fault> {
     file.set_len(size)?;
-    let shared = Shared::new(file, path, true, None)?;
+    let shared = Shared::new(file, path, true)?;
     let raw = Raw::builder(shared.data()).write(true).open(DenyImplicitOpenGate::default())?;
     Ok((FormatAccess::new(raw), shared))
 }

@@ -119,7 +119,7 @@ pub(crate) fn format_qcow2(
     cluster_size: u64,
     backing: Option<(String, Format)>,
 ) -> Result<(Image, Arc<Shared>), Fault> {
-    let shared = Shared::new(file, path, true, None)?;
+    let shared = Shared::new(file, path, true)?;
     let cluster_size = usize::try_from(cluster_size).map_err(io::Error::other)?;
     let mut builder =
         Qcow2::<ImageFile>::create_builder(shared.metadata()).size(size).cluster_size(cluster_size);

@@ -92,7 +92,7 @@ pub fn info(path: &Path, format: Option<Format>) -> Result<ImageInfo> {
     info.refcount_bits = Some(header.refcount_bits());
     info.snapshots = header.snapshots;
     info.encryption = header.encryption();
-    info.dirty = header.incompatible & incompatible::DIRTY != 0;
+    info.dirty = header.is_dirty();
     info.corrupt = header.incompatible & incompatible::CORRUPT != 0;
     info.features = features(&header);
     info.backing = header.backing_file.map(|reference| BackingInfo {

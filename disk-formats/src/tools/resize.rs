@@ -24,7 +24,7 @@ pub struct ResizeOptions {
 /// The image cannot be opened for writing, the size is too large for it, or it would shrink and either
 /// that was not allowed or it has internal snapshots.
 pub fn resize(image: &DiskOptions, options: ResizeOptions) -> Result<()> {
-    let mut layer = Layer::open(image, Purpose::Edit, Op::Resize)?;
+    let mut layer = Layer::open(image, Purpose::Write, Op::Resize)?;
     let invalid = |text: &str| Err(Error::new(&image.path, Op::Resize, ErrorKind::Invalid(text.to_owned())));
     let old = layer.image.size();
     let check = || match &layer.header {
@@ -51,6 +51,7 @@ pub fn resize(image: &DiskOptions, options: ResizeOptions) -> Result<()> {
     result
         .and_then(|()| layer.image.flush())
         .and_then(|()| layer.shared.commit(()))
+        .and_then(|()| layer.shared.close())
         .map_err(|source| Error::io(&image.path, Op::Resize, source))
 }
 

@@ -45,12 +45,21 @@ struct Inner {
     pages: HashMap<usize, Vec<BlockKey>>,
 }
 
+/// A compiler's translations of one machine's code, which are dropped together with the blocks that they come from.
+pub trait Translations: Send + Sync {
+    /// Drops everything that was translated from the pages at these RAM offsets.
+    fn drop_pages(&self, pages: &[usize]);
+    /// Drops everything.
+    fn clear(&self);
+}
+
 /// All blocks of one machine. vCPUs share them.
 #[derive(Default)]
 pub struct BlockMap {
     inner: RwLock<Inner>,
     /// Counts the times that blocks have been dropped.
     epoch: AtomicU64,
+    translations: OnceLock<Arc<dyn Translations>>,
 }
 
 impl BlockMap {
@@ -71,8 +80,20 @@ impl BlockMap {
         self.inner.read().blocks.get(key).cloned()
     }
 
-    fn epoch(&self) -> u64 {
+    /// Counts the times that blocks have been dropped. What was made from code read in an earlier epoch may be out of date;
+    /// it is incremented before anything is dropped.
+    pub fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::SeqCst)
+    }
+
+    /// Begins a new epoch: a compiler has dropped translations of blocks that have not changed.
+    pub fn advance_epoch(&self) {
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Makes a compiler's translations follow the blocks. Only the first call has an effect.
+    pub fn attach(&self, translations: Arc<dyn Translations>) {
+        let _ = self.translations.set(translations);
     }
 
     /// Adds a block that was lifted in `epoch`, unless blocks have been dropped since: its code may have changed.
@@ -101,19 +122,25 @@ impl BlockMap {
         if stale.is_empty() {
             return;
         }
-        for page in stale {
-            for key in inner.pages.remove(&page).unwrap_or_default() {
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+        for page in &stale {
+            for key in inner.pages.remove(page).unwrap_or_default() {
                 inner.blocks.remove(&key);
             }
         }
-        self.epoch.fetch_add(1, Ordering::SeqCst);
+        if let Some(translations) = self.translations.get() {
+            translations.drop_pages(&stale);
+        }
     }
 
     /// Drops everything: the machine has been reset or its memory replaced.
     pub fn clear(&self) {
         let mut inner = self.inner.write();
-        *inner = Inner::default();
         self.epoch.fetch_add(1, Ordering::SeqCst);
+        *inner = Inner::default();
+        if let Some(translations) = self.translations.get() {
+            translations.clear();
+        }
     }
 }
 
@@ -164,6 +191,20 @@ impl<I: Isa> Vcpu<I> {
         }
         let next = self.fetch_place((self.state.pc | (PAGE_SIZE - 1)).wrapping_add(1))?;
         Ok(cached.next_page == Some(next))
+    }
+
+    /// What identifies the block at the program counter.
+    pub fn block_key(&mut self) -> Result<BlockKey, Exception> {
+        let offset = self.fetch_place(self.state.pc)?;
+        Ok(BlockKey { pa: offset as u64, ctx: self.mode.ctx })
+    }
+
+    /// Lifts the block with this key, which is that of the program counter, for a compiler: the block, and the RAM offset of
+    /// the page that its last instruction reaches into, if it straddles. What is made of it is out of date if
+    /// [`BlockMap::epoch`] has moved since before this call.
+    pub fn lift_block(&mut self, key: BlockKey) -> Result<(Block, Option<usize>), Exception> {
+        let cached = self.lift(key, usize::MAX)?;
+        Ok((cached.block, cached.next_page))
     }
 
     /// Lifts one block without keeping it: for single steps, where no block but this has this length.
@@ -227,7 +268,11 @@ impl<I: Isa> Vcpu<I> {
     /// Makes code written before visible to instructions fetched after: `fence.i`, `IC` with its barriers.
     pub fn sync_code(&mut self) {
         self.blocks.drop_stale(self.bus.ram());
-        self.epoch = self.blocks.epoch();
+        let epoch = self.blocks.epoch();
+        if self.epoch != epoch {
+            self.epoch = epoch;
+            self.mmu.clear_jumps();
+        }
     }
 }
 

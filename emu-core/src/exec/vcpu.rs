@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::blocks::BlockMap;
 use super::isa::{Isa, Mode};
+use super::probe::Probe;
 use crate::ir::BlockBuilder;
-use crate::mem::{Bus, Mmu};
+use crate::mem::{Bus, Mmu, Tables};
 use crate::sync::{Group, Port};
 use crate::time::Clock;
 
@@ -27,6 +28,8 @@ pub struct CpuState {
     pub vectors: Vec<u8>,
     /// Accrued floating-point exception flags, in the layout of [`crate::fp::Flags`].
     pub fp_flags: u64,
+    /// Where the current mode's cached translations are; [`Vcpu::mode_changed`] keeps it up to date.
+    pub tables: Tables,
 }
 
 /// What a vCPU is connected to.
@@ -55,6 +58,8 @@ pub struct Vcpu<I: Isa> {
     pub bus: Arc<Bus>,
     /// The machine's clock.
     pub clock: Clock,
+    /// What sees it run, if anything does.
+    pub probe: Option<Box<dyn Probe<I>>>,
     pub(super) index: usize,
     pub(super) group: Arc<Group>,
     pub(super) port: Arc<Port>,
@@ -80,11 +85,18 @@ impl<I: Isa> Vcpu<I> {
     pub fn new(isa: I, parts: VcpuParts) -> Self {
         let VcpuParts { index, bus, group, blocks, clock } = parts;
         let mode = isa.mode();
-        let mut mmu = Mmu::new();
+        let mut mmu = Mmu::new(bus.ram().host_base());
         mmu.switch(&mode);
         let port = Arc::clone(group.port(index));
-        let state =
-            CpuState { slots: [0; SLOTS], pc: 0, page_base: 0, retired: 0, vectors: Vec::new(), fp_flags: 0 };
+        let state = CpuState {
+            slots: [0; SLOTS],
+            pc: 0,
+            page_base: 0,
+            retired: 0,
+            vectors: Vec::new(),
+            fp_flags: 0,
+            tables: mmu.tables(),
+        };
         let builder = BlockBuilder::new();
         Self {
             state,
@@ -92,6 +104,7 @@ impl<I: Isa> Vcpu<I> {
             mmu,
             bus,
             clock,
+            probe: None,
             index,
             group,
             port,
@@ -128,6 +141,7 @@ impl<I: Isa> Vcpu<I> {
     pub fn mode_changed(&mut self) {
         self.mode = self.isa.mode();
         self.mmu.switch(&self.mode);
+        self.state.tables = self.mmu.tables();
     }
 
     /// What blocks and translations depend on now.

@@ -7,11 +7,13 @@ mod jumps;
 mod vec;
 
 pub(crate) use fast::Code;
+pub use vec::vlen;
 
 use std::sync::atomic::{Ordering, fence};
 
 use self::jumps::JumpCache;
 use crate::exec::{CpuState, Engine, Exception, Exit, Isa, Limits, SLOTS, Stop, Vcpu};
+use crate::fp::Flags;
 use crate::ir::{AmoOp, Block, Cc, Hint, Inst, MemAttr, Op, Terminal, Ty, Val, ValKind};
 
 /// Rows of words for temporaries.
@@ -59,13 +61,18 @@ impl<I: Isa> Engine<I> for Interpreter {
             }
             vcpu.limit_exclusive();
             if limits.single_step() {
-                if end.is_some_and(|end| vcpu.state.retired >= end) {
+                // A step does not end between a load-reserve and its store-conditional: that could never succeed.
+                let may_end = vcpu.is_alone() || !vcpu.is_exclusive();
+                if may_end && end.is_some_and(|end| vcpu.state.retired >= end) {
                     break Exit::Stepped;
                 }
                 if !first && limits.breakpoints.contains(&vcpu.state.pc) {
                     break Exit::Breakpoint;
                 }
                 first = false;
+                if limits.observed {
+                    vcpu.observe(|probe, vcpu| probe.instruction(vcpu));
+                }
             }
             let ran = if limits.single_step() { self.step(vcpu) } else { self.run_next(vcpu) };
             if let Err(stop) = ran {
@@ -86,13 +93,13 @@ impl<I: Isa> Engine<I> for Interpreter {
 impl Interpreter {
     /// Runs the block at the program counter.
     #[inline]
-    fn run_next<I: Isa>(&mut self, vcpu: &mut Vcpu<I>) -> Result<(), Stop> {
+    pub fn run_next<I: Isa>(&mut self, vcpu: &mut Vcpu<I>) -> Result<(), Stop> {
         let (cached, code) = self.jumps.find(vcpu)?;
         execute(&mut self.frame, vcpu, cached.block(), |vcpu, run| code.run(vcpu, run))
     }
 
     /// Runs one instruction.
-    fn step<I: Isa>(&mut self, vcpu: &mut Vcpu<I>) -> Result<(), Stop> {
+    pub fn step<I: Isa>(&mut self, vcpu: &mut Vcpu<I>) -> Result<(), Stop> {
         let block = vcpu.lift_one()?;
         self.execute(vcpu, &block)
     }
@@ -312,7 +319,7 @@ impl Run<'_> {
                 let value = vcpu.state.page_base.wrapping_add_signed(inst.imm.into());
                 self.set(&mut vcpu.state, inst.dst, value);
             }
-            Op::Vlen => self.vlen(vcpu, inst),
+            Op::Vlen => self.vlen(&mut vcpu.state, inst),
             op if (op as u8) < Op::Fmov as u8 => {
                 let state = &mut vcpu.state;
                 let src = [inst.a, inst.b, inst.c].map(|val| self.get(state, val));
@@ -323,6 +330,17 @@ impl Run<'_> {
             _ => self.vector(&mut vcpu.state, inst),
         }
         Ok(None)
+    }
+}
+
+/// The result of an operation that reads and writes nothing but its operands and floating-point flags, on the values of its
+/// operands: integers and floating-point values are in the low 64 bits.
+pub fn evaluate(inst: &Inst, src: [u128; 3], flags: &mut Flags) -> u128 {
+    let low = src.map(|value| value as u64);
+    match inst.op {
+        op if (op as u8) < Op::Fmov as u8 => int::evaluate(inst, low).into(),
+        op if (op as u8) < Op::Vmov as u8 => fp::evaluate(inst, low, flags).into(),
+        _ => vec::evaluate(inst, src),
     }
 }
 

@@ -6,11 +6,12 @@
 //! owner serves (see [`crate::sync`]).
 
 use super::PAGE_SIZE;
+use super::jumps::Jumps;
 use crate::exec::{Access, Mode, SpaceId};
 use crate::ir::View;
 
-/// Entries in a bank.
-const ENTRIES: usize = 1024;
+/// Entries in a bank: a page is cached in the entry that its number selects, modulo this power of two.
+pub const TLB_ENTRIES: usize = 1024;
 /// Banks of one mode that are kept per address space.
 const SPACES_PER_MODE: usize = 8;
 /// No page has this tag.
@@ -25,10 +26,21 @@ pub struct TlbEntry {
     pub read: u64,
     /// The page's virtual address if it may be written without further ado, else [`u64::MAX`].
     pub write: u64,
-    /// What to add to a virtual address to get the offset into the RAM mapping.
+    /// What to add to a virtual address to get the host address.
     pub addend: u64,
-    /// Bit 0: valid in every address space.
+    /// Bit 0: valid in every address space. Bits 15 to 8: log2 of the mapping's size.
     pub flags: u64,
+}
+
+/// Where translated code finds the caches of the current mode, as host addresses. [`Mmu::switch`] changes them; whatever
+/// they point to stays where it is as long as the [`Mmu`] lives.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Tables {
+    /// The [`TLB_ENTRIES`] entries of each view.
+    pub data: [u64; View::ALL.len()],
+    /// The [`super::JUMP_ENTRIES`] entries of the jump cache.
+    pub jumps: u64,
 }
 
 impl TlbEntry {
@@ -40,20 +52,43 @@ impl TlbEntry {
     }
 }
 
-/// A mapping larger than 4 KiB of which a bank holds pages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Large {
-    base: u64,
-    bits: u8,
+/// The mappings larger than 4 KiB of which a cache holds pages.
+#[derive(Default)]
+pub(super) struct LargePages {
+    /// Base and log2 of the size.
+    pages: Vec<(u64, u8)>,
+}
+
+impl LargePages {
+    /// Mappings that are kept track of; beyond that every address may lie in one.
+    const MAX: usize = 64;
+
+    /// Notes that a page of a mapping of that size is cached.
+    pub(super) fn add(&mut self, va: u64, bits: u8) {
+        let page = (va & range_mask(bits), bits);
+        if bits > 12 && self.pages.len() < Self::MAX && !self.pages.contains(&page) {
+            self.pages.push(page);
+        }
+    }
+
+    /// Whether any of them may overlap this range of addresses.
+    pub(super) fn overlap(&self, first: u64, last: u64) -> bool {
+        let overlaps = |&(base, bits): &(u64, u8)| base <= last && first <= base | !range_mask(bits);
+        self.pages.len() >= Self::MAX || self.pages.iter().any(overlaps)
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.pages.clear();
+    }
 }
 
 /// The translations of one space, for data or for fetches.
 struct Bank {
     space: SpaceId,
     fetch: bool,
-    entries: Box<[TlbEntry; ENTRIES]>,
+    entries: Box<[TlbEntry; TLB_ENTRIES]>,
     /// Larger mappings that entries come from.
-    large: Vec<Large>,
+    large: LargePages,
     /// Entries that are not global, in banks that several address spaces share; see [`Bank::MAX_LOCAL`].
     local: Vec<u16>,
     used: u64,
@@ -80,6 +115,9 @@ pub struct Mmu {
     fetch: usize,
     current: Option<Mode>,
     clock: u64,
+    /// The host address of RAM offset zero.
+    host_base: u64,
+    jumps: Jumps,
     /// Translations filled in, for statistics.
     pub fills: u64,
     /// Flushes done, for statistics.
@@ -104,10 +142,19 @@ pub struct Fill {
 }
 
 impl Mmu {
-    /// No translations. [`Mmu::switch`] comes first.
-    #[allow(clippy::new_without_default, reason = "an MMU that was never switched to a mode is of no use")]
-    pub fn new() -> Self {
-        Self { banks: Vec::new(), data: [0; _], fetch: 0, current: None, clock: 0, fills: 0, flushes: 0 }
+    /// No translations, for memory that is mapped at `host_base`. [`Mmu::switch`] comes first.
+    pub fn new(host_base: *const u8) -> Self {
+        Self {
+            banks: Vec::new(),
+            data: [0; _],
+            fetch: 0,
+            current: None,
+            clock: 0,
+            host_base: host_base.addr() as u64,
+            jumps: Jumps::default(),
+            fills: 0,
+            flushes: 0,
+        }
     }
 
     /// Makes the banks of `mode` the current ones.
@@ -122,6 +169,30 @@ impl Mmu {
                 self.data[view] = self.bank_for(*space, false);
             }
         }
+        if previous.is_none_or(|p| p.fetch != mode.fetch || p.ctx != mode.ctx) {
+            self.jumps.switch(mode.fetch, mode.ctx);
+        }
+    }
+
+    /// Where translated code finds the current banks.
+    pub fn tables(&self) -> Tables {
+        let address = |&bank: &usize| self.banks[bank].entries.as_ptr().addr() as u64;
+        Tables { data: self.data.each_ref().map(address), jumps: self.jumps.address() }
+    }
+
+    /// Lets jumps to `pc` in the current mode go to the translated code at host address `code`, until the translation of its
+    /// page or the next one changes or [`Mmu::clear_jumps`]. Does nothing unless the fetch translation of `pc` is cached.
+    pub fn cache_jump(&mut self, pc: u64, code: u64) {
+        let entry = self.banks[self.fetch].entries[index(pc)];
+        if entry.read == pc & PAGE_MASK {
+            let global = entry.flags & TlbEntry::GLOBAL != 0;
+            self.jumps.insert(pc, code, global, (entry.flags >> 8) as u8);
+        }
+    }
+
+    /// Forgets all jumps: translated code has been dropped.
+    pub fn clear_jumps(&mut self) {
+        self.jumps.clear();
     }
 
     fn bank_for(&mut self, space: SpaceId, fetch: bool) -> usize {
@@ -164,14 +235,15 @@ impl Mmu {
         let entry = &self.banks[bank].entries[index(va)];
         let tag = if access == Access::Write { entry.write } else { entry.read };
         let fits = (va & !PAGE_MASK) + bytes as u64 <= PAGE_SIZE;
-        (tag == va & PAGE_MASK && fits).then(|| va.wrapping_add(entry.addend) as usize)
+        (tag == va & PAGE_MASK && fits)
+            .then(|| va.wrapping_add(entry.addend).wrapping_sub(self.host_base) as usize)
     }
 
     /// Caches a translation for the data accesses of `view`, or for fetches.
     pub fn fill(&mut self, view: View, fetch: bool, fill: Fill) {
         self.fills += 1;
         let bank = if fetch { self.fetch } else { self.data[view as usize] };
-        self.banks[bank].fill(fill);
+        self.banks[bank].fill(fill, self.host_base);
     }
 
     /// Drops translations.
@@ -180,11 +252,12 @@ impl Mmu {
         for bank in &mut self.banks {
             bank.flush(flush);
         }
+        self.jumps.flush(flush);
     }
 
     /// Makes the next write to the 4 KiB of memory at `offset` take the slow path.
     pub fn protect(&mut self, offset: usize) {
-        let page = offset as u64 & PAGE_MASK;
+        let page = self.host_base.wrapping_add(offset as u64 & PAGE_MASK);
         for bank in self.banks.iter_mut().filter(|bank| !bank.fetch) {
             for entry in bank.entries.iter_mut() {
                 if entry.write != INVALID && entry.write.wrapping_add(entry.addend) == page {
@@ -197,18 +270,16 @@ impl Mmu {
 
 #[inline]
 fn index(va: u64) -> usize {
-    (va / PAGE_SIZE) as usize % ENTRIES
+    (va / PAGE_SIZE) as usize % TLB_ENTRIES
 }
 
 impl Bank {
     /// Entries that are not global and that a shared bank keeps track of; beyond that it is emptied whole.
     const MAX_LOCAL: usize = 128;
-    /// Large mappings that a bank keeps track of; beyond that an address flush empties it.
-    const MAX_LARGE: usize = 64;
 
     fn new(space: SpaceId, fetch: bool) -> Self {
-        let entries = Box::new([TlbEntry::EMPTY; ENTRIES]);
-        Self { space, fetch, entries, large: Vec::new(), local: Vec::new(), used: 0 }
+        let entries = Box::new([TlbEntry::EMPTY; TLB_ENTRIES]);
+        Self { space, fetch, entries, large: LargePages::default(), local: Vec::new(), used: 0 }
     }
 
     fn clear(&mut self) {
@@ -232,27 +303,22 @@ impl Bank {
         }
     }
 
-    fn fill(&mut self, fill: Fill) {
+    fn fill(&mut self, fill: Fill, host_base: u64) {
         let page = fill.va & PAGE_MASK;
         let index = index(fill.va);
         let old = self.entries[index];
-        let addend = (fill.offset as u64 & PAGE_MASK).wrapping_sub(page);
+        let addend = host_base.wrapping_add(fill.offset as u64 & PAGE_MASK).wrapping_sub(page);
         let same = old.page() == page && old.addend == addend;
         self.entries[index] = TlbEntry {
             read: if fill.read || (same && old.read == page) { page } else { INVALID },
             write: if fill.write || (same && old.write == page) { page } else { INVALID },
             addend,
-            flags: if fill.global { TlbEntry::GLOBAL } else { 0 },
+            flags: u64::from(fill.global) * TlbEntry::GLOBAL | u64::from(fill.page_bits) << 8,
         };
         if !fill.global && !self.space.per_asid && self.local.len() < Self::MAX_LOCAL {
-            self.local.push(index as u16); // below ENTRIES
+            self.local.push(index as u16); // below TLB_ENTRIES
         }
-        if fill.page_bits > 12 && self.large.len() < Self::MAX_LARGE {
-            let large = Large { base: page & range_mask(fill.page_bits), bits: fill.page_bits };
-            if !self.large.contains(&large) {
-                self.large.push(large);
-            }
-        }
+        self.large.add(page, fill.page_bits);
     }
 
     fn flush(&mut self, flush: Flush) {
@@ -263,12 +329,11 @@ impl Bank {
         let Some((first, last)) = flush.range else {
             return if local_only { self.drop_local() } else { self.clear() };
         };
-        let overlaps = |large: &Large| large.base <= last && first <= large.base | !range_mask(large.bits);
-        if self.large.len() >= Self::MAX_LARGE || self.large.iter().any(overlaps) {
+        if self.large.overlap(first, last) {
             return self.clear();
         }
         let (first, last) = (first & PAGE_MASK, last & PAGE_MASK);
-        if (last.wrapping_sub(first) / PAGE_SIZE) < ENTRIES as u64 {
+        if (last.wrapping_sub(first) / PAGE_SIZE) < TLB_ENTRIES as u64 {
             let mut page = first;
             loop {
                 let entry = &mut self.entries[index(page)];
@@ -311,7 +376,7 @@ mod tests {
 
     #[test]
     fn address_spaces_keep_their_translations() {
-        let mut mmu = Mmu::new();
+        let mut mmu = Mmu::new(std::ptr::null());
         mmu.switch(&mode(false, 1));
         mmu.fill(View::Current, false, fill(0x1234, 0x5234, false, 12));
         assert_eq!(read(&mmu, 0x1000), Some(0x5000));
@@ -329,7 +394,7 @@ mod tests {
 
     #[test]
     fn kernel_translations_survive_unless_local() {
-        let mut mmu = Mmu::new();
+        let mut mmu = Mmu::new(std::ptr::null());
         mmu.switch(&mode(true, 1));
         mmu.fill(View::Current, false, fill(0x1000, 0x5000, true, 12));
         mmu.fill(View::Current, false, fill(0x2000, 0x6000, false, 12));
@@ -339,7 +404,7 @@ mod tests {
 
     #[test]
     fn flushes_are_selective() {
-        let mut mmu = Mmu::new();
+        let mut mmu = Mmu::new(std::ptr::null());
         mmu.switch(&mode(false, 1));
         let refill = |mmu: &mut Mmu| {
             mmu.fill(View::Current, false, fill(0x1000, 0x5000, true, 12));
@@ -367,7 +432,7 @@ mod tests {
 
     #[test]
     fn protection_is_by_physical_page() {
-        let mut mmu = Mmu::new();
+        let mut mmu = Mmu::new(std::ptr::null());
         mmu.switch(&mode(false, 1));
         mmu.fill(View::Current, false, fill(0x1000, 0x5000, true, 12));
         mmu.fill(View::Current, false, fill(0x2000, 0x6000, true, 12));

@@ -2,12 +2,14 @@
 
 mod bus;
 mod code_pages;
+mod jumps;
 mod mmu;
 mod ram;
 
 pub use bus::{Bus, BusBuilder, MapError};
 pub use code_pages::CodePages;
-pub use mmu::{Fill, Flush, Mmu, TlbEntry};
+pub use jumps::{JUMP_ENTRIES, JumpEntry, jump_index};
+pub use mmu::{Fill, Flush, Mmu, TLB_ENTRIES, Tables, TlbEntry};
 pub use ram::{DmaTracker, GuestMemory, Ram, RamBuilder, RamError, RamRegion, Scalar};
 
 /// The granule of code tracking and of the smallest translation: 4 KiB.

@@ -10,6 +10,9 @@ use super::{SLOTS, call, lift, mmu, trap};
 impl Isa for Riscv {
     const SLOTS: &'static [SlotInfo] = SLOTS;
 
+    /// `a5` and `a4` first, which compilers use for most of what is short-lived; then arguments, saved registers, `sp`.
+    const HOT_SLOTS: &'static [u16] = &[15, 14, 10, 11, 12, 13, 8, 9, 2, 1, 16, 17, 18, 6];
+
     fn lift(
         &self,
         builder: &mut BlockBuilder,

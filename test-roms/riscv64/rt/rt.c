@@ -311,6 +311,7 @@ u64 run_insn(u64 mode, u32 insn, u64 a0, u64 a1)
 static const char *bootargs = "";
 static const char *extensions;
 static u64 extensions_len;
+static const char *mmu = "";
 
 static u32 be32(const u8 *p) { return (u32)p[0] << 24 | (u32)p[1] << 16 | (u32)p[2] << 8 | p[3]; }
 
@@ -354,6 +355,8 @@ static void read_device_tree(const u8 *fdt)
             const char *value = (const char *)p + 8;
             if (same(name, "bootargs"))
                 bootargs = value;
+            if (same(name, "mmu-type"))
+                mmu = value;
             if (same(name, "riscv,isa-extensions")) {
                 extensions = value;
                 extensions_len = len;
@@ -375,6 +378,11 @@ bool has(const char *ext)
             e++;
     }
     return false;
+}
+
+u64 page_table_levels(void)
+{
+    return same(mmu, "riscv,sv57") ? 5 : same(mmu, "riscv,sv48") ? 4 : same(mmu, "riscv,sv39") ? 3 : 0;
 }
 
 /* The text after NAME= in the bootargs. */

@@ -73,6 +73,8 @@ void rom_main(void);
 extern u64 n_harts;
 /* True if `riscv,isa-extensions` names `ext`. Optional features must work if named, and be absent if not. */
 bool has(const char *ext);
+/* Of the largest translation mode, from `mmu-type`: 3 for Sv39 to 5 for Sv57. */
+u64 page_table_levels(void);
 /* The number given as NAME=N in /chosen/bootargs, or `otherwise`. */
 u64 param(const char *name, u64 otherwise);
 /* The bootargs contain `peer=qemu`: checks that QEMU is known to fail are left out. */

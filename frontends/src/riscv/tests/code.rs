@@ -141,3 +141,17 @@ fn code_of_each_context_is_its_own() {
     run(&mut hart, at, None);
     assert_eq!(trap(&hart), [2, 0x7053, at]);
 }
+
+#[test]
+fn returns_count_in_the_mode_that_they_leave() {
+    let mut hart = trapping();
+    enter(&mut hart, M);
+    let (at, user) = (RAM + 0x2000, RAM + 0x3000);
+    place(&hart, at, &[NOP, NOP, 0x3020_0073]); // mret to U
+    place(&hart, user, &[NOP, NOP, NOP, EBREAK]);
+    set(&mut hart, 0x341, user);
+    set(&mut hart, 0x323, 2 | 1 << 62); // not in M
+    set(&mut hart, 0x324, 2 | 1 << 60); // not in U
+    run(&mut hart, at, None);
+    assert_eq!([get(&hart, 0xb03), get(&hart, 0xb04)], [3, 4], "with the WFI of the trap");
+}

@@ -1,0 +1,350 @@
+//! The engine: the dispatcher around translated code.
+#![allow(unsafe_code, reason = "enters translated code with the vCPU's address; one block, argued there")]
+
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use emu_core::exec::{Access, Engine, Exit, Isa, Limits, Stop, Vcpu};
+use emu_core::interp::Interpreter;
+use emu_core::ir::{Block, BlockKey, View};
+use emu_core::mem::PAGE_SIZE;
+
+use crate::frame::Entry;
+use crate::helpers::{self, Context, Table};
+use crate::shared::{Chunk, Found, JitShared};
+use crate::stats::JitStats;
+use crate::stubs::Left;
+use crate::template::{Compiler, Features};
+
+/// Runs one vCPU on translated code. Each vCPU thread has its own; they share a [`JitShared`].
+pub struct Jit<I: Isa> {
+    shared: Arc<JitShared>,
+    context: Box<Context>,
+    helpers: Box<Table>,
+    compiler: Compiler,
+    chunk: Chunk,
+    interpreter: Interpreter,
+    /// The exit that has just been taken and can be linked.
+    unlinked: Option<[u32; 2]>,
+    isa: std::marker::PhantomData<fn(I)>,
+}
+
+/// Finds translated blocks for one vCPU.
+pub(crate) struct Finder {
+    shared: Arc<JitShared>,
+    /// Direct-mapped, by key.
+    cache: Vec<Option<(BlockKey, Found)>>,
+    /// The epoch in which everything in the cache was found.
+    epoch: u64,
+    /// Finds nothing while a block runs alone.
+    alone: bool,
+}
+
+impl Finder {
+    const ENTRIES: usize = 1 << 12;
+
+    fn new(shared: Arc<JitShared>) -> Self {
+        Self { shared, cache: vec![None; Self::ENTRIES], epoch: 0, alone: false }
+    }
+
+    /// The code at the program counter, if that takes no translation, and no check that can fail. From then on it is in
+    /// the jump cache.
+    pub(crate) fn find<I: Isa>(&mut self, vcpu: &mut Vcpu<I>) -> Option<usize> {
+        if self.alone || vcpu.blocks().epoch() != self.epoch {
+            return None;
+        }
+        let pc = vcpu.state.pc;
+        let pa = vcpu.mmu.lookup(View::Current, pc, 2, Access::Fetch)? as u64;
+        let key = BlockKey { pa, ctx: vcpu.mode().ctx };
+        let hash = key.pa >> 1 ^ key.pa >> 13 ^ u64::from(key.ctx) << 7;
+        let slot = &mut self.cache[hash as usize % Self::ENTRIES];
+        let found = match slot {
+            Some((cached, found)) if *cached == key => *found,
+            _ => {
+                let found = self.shared.find(key)?;
+                *slot = Some((key, found));
+                found
+            }
+        };
+        if let Some(next) = found.next_page {
+            let mapped = vcpu.mmu.lookup(View::Current, next_page(pc), 2, Access::Fetch)?;
+            if mapped != next {
+                return None;
+            }
+        }
+        if found.code == 0 {
+            return None;
+        }
+        vcpu.state.page_base = pc & !(PAGE_SIZE - 1);
+        vcpu.mmu.cache_jump(pc, found.code as u64);
+        Some(found.code)
+    }
+
+    /// Takes over that blocks have been dropped.
+    fn sync<I: Isa>(&mut self, vcpu: &mut Vcpu<I>) {
+        while vcpu.blocks().epoch() != self.epoch {
+            self.epoch = vcpu.blocks().epoch();
+            self.cache.fill(None);
+            vcpu.sync_code();
+        }
+    }
+}
+
+fn next_page(pc: u64) -> u64 {
+    (pc | (PAGE_SIZE - 1)).wrapping_add(1)
+}
+
+/// What became of the wish to have a block translated.
+enum Prepared {
+    /// It is, or is to be tried again.
+    Ready,
+    /// The interpreter must run it.
+    Block,
+    /// The interpreter must run one instruction.
+    Instruction,
+}
+
+impl<I: Isa> Jit<I> {
+    /// An engine for one vCPU.
+    pub fn new(shared: Arc<JitShared>) -> Self {
+        let context = Context {
+            link: [0; 2],
+            stop: None,
+            panic: None,
+            finder: Finder::new(Arc::clone(&shared)),
+            misses: 0,
+            calls: 0,
+        };
+        Self {
+            context: Box::new(context),
+            helpers: Box::new(helpers::table::<I>()),
+            compiler: Compiler::new(shared.hot, Features::of_host(), shared.stubs),
+            chunk: Chunk::default(),
+            interpreter: Interpreter::new(),
+            unlinked: None,
+            isa: std::marker::PhantomData,
+            shared,
+        }
+    }
+
+    /// What the engines of this machine have done so far.
+    pub fn stats(&self) -> JitStats {
+        self.shared.counters.read()
+    }
+
+    /// Translates `block`, which lies at the program counter, and runs it alone.
+    ///
+    /// # Panics
+    /// If it cannot be translated, or there is no room.
+    pub fn execute(&mut self, vcpu: &mut Vcpu<I>, block: &Block) -> Result<(), Stop> {
+        let code = loop {
+            let base = self.shared.place(&self.chunk);
+            let code = self.compiler.compile(block, 0, base);
+            let code = code.unwrap_or_else(|error| panic!("{error}"));
+            if code.bytes.len() <= self.chunk.room() {
+                let mut bytes = code.bytes;
+                for exit in &code.exits {
+                    let cold = exit.cold.wrapping_sub(exit.site + 4).to_le_bytes();
+                    bytes[exit.site as usize..][..4].copy_from_slice(&cold);
+                }
+                break self.shared.write(&mut self.chunk, &bytes);
+            }
+            let chunk = self.shared.chunk(vcpu.index(), code.bytes.len());
+            self.chunk = chunk.unwrap_or_else(|| panic!("no room for {} bytes of code", code.bytes.len()));
+        };
+        self.context.finder.alone = true;
+        vcpu.state.page_base = vcpu.state.pc & !(PAGE_SIZE - 1);
+        self.enter(vcpu, code);
+        self.context.finder.alone = false;
+        self.context.stop.take().map_or(Ok(()), Err)
+    }
+
+    /// Runs translated code until it comes back.
+    fn enter(&mut self, vcpu: &mut Vcpu<I>, code: usize) -> Left {
+        let vcpu: *mut Vcpu<I> = vcpu;
+        // SAFETY: the pointer was a reference just now. `code` is a published block of this memory; it was found after
+        // this vCPU had counted its entry, or belongs to this engine's own chunk, so that it is not reused. The helpers
+        // are those for `I`; the context begins with the link. No reference to vCPU or context is used until `enter`
+        // returns.
+        let left = unsafe {
+            let attention = std::ptr::from_ref((*vcpu).port().attention_flags());
+            let entry = Entry {
+                vcpu: vcpu as u64,
+                context: (&raw mut *self.context) as u64,
+                attention: attention as u64,
+                helpers: (&raw const *self.helpers) as u64,
+            };
+            self.shared.stubs.enter(code, &raw mut (*vcpu).state, &entry)
+        };
+        if let Some(panic) = self.context.panic.take() {
+            resume_unwind(panic);
+        }
+        left
+    }
+
+    /// Runs from the program counter until translated code comes back.
+    fn run_code(&mut self, vcpu: &mut Vcpu<I>) -> Result<(), Stop> {
+        let Some(left) = self.find_and_enter(vcpu) else {
+            match self.prepare(vcpu)? {
+                Prepared::Ready => {}
+                Prepared::Block => {
+                    self.count_interpreted();
+                    return self.interpreter.run_next(vcpu);
+                }
+                Prepared::Instruction => {
+                    self.count_interpreted();
+                    return self.interpreter.step(vcpu);
+                }
+            }
+            if let Some(exit) = self.unlinked.take() {
+                self.shared.link(exit);
+            }
+            return match self.find_and_enter(vcpu) {
+                Some(left) => self.left(left),
+                // Progress is certain only so.
+                None => {
+                    self.count_interpreted();
+                    self.interpreter.run_next(vcpu)
+                }
+            };
+        };
+        self.left(left)
+    }
+
+    fn count_interpreted(&self) {
+        self.shared.counters.interpreted.fetch_add(1, Relaxed);
+    }
+
+    fn find_and_enter(&mut self, vcpu: &mut Vcpu<I>) -> Option<Left> {
+        let index = vcpu.index();
+        self.shared.pass(index);
+        self.context.finder.sync(vcpu);
+        let left = match self.context.finder.find(vcpu) {
+            Some(code) => {
+                if let Some(exit) = self.unlinked.take() {
+                    self.shared.link(exit);
+                }
+                Some(self.enter(vcpu, code))
+            }
+            None => None,
+        };
+        self.shared.pass(index);
+        left
+    }
+
+    /// Takes over how translated code came back.
+    fn left(&mut self, left: Left) -> Result<(), Stop> {
+        let counters = &self.shared.counters;
+        let counter = match left {
+            Left::Stopped => &counters.stops,
+            Left::Link => {
+                self.unlinked = Some(self.context.link);
+                &counters.unlinked
+            }
+            Left::Lookup => &counters.lookups,
+            Left::Attention => &counters.attentions,
+        };
+        counter.fetch_add(1, Relaxed);
+        match self.context.stop.take() {
+            Some(stop) => Err(stop),
+            None => Ok(()),
+        }
+    }
+
+    /// Sees to it that the block at the program counter can be found.
+    fn prepare(&mut self, vcpu: &mut Vcpu<I>) -> Result<Prepared, Stop> {
+        let key = vcpu.block_key()?;
+        let pc = vcpu.state.pc;
+        if vcpu.mmu.lookup(View::Current, pc, 2, Access::Fetch).is_none() {
+            // Protection is finer than a page here: every instruction must be checked by itself.
+            return Ok(Prepared::Instruction);
+        }
+        if let Some(found) = self.shared.find(key) {
+            let Some(next) = found.next_page else {
+                return Ok(if found.code == 0 { Prepared::Block } else { Prepared::Ready });
+            };
+            vcpu.probe(View::Current, next_page(pc), Access::Fetch)?;
+            match vcpu.mmu.lookup(View::Current, next_page(pc), 2, Access::Fetch) {
+                None => return Ok(Prepared::Instruction),
+                Some(mapped) if mapped == next => {
+                    return Ok(if found.code == 0 { Prepared::Block } else { Prepared::Ready });
+                }
+                Some(_) => {}
+            }
+        }
+        self.translate(vcpu, key)
+    }
+
+    #[cold]
+    fn translate(&mut self, vcpu: &mut Vcpu<I>, key: BlockKey) -> Result<Prepared, Stop> {
+        let begun = Instant::now();
+        let epoch = vcpu.blocks().epoch();
+        let (block, next_page) = vcpu.lift_block(key)?;
+        let id = self.shared.new_id();
+        let counters = &self.shared.counters;
+        let code = loop {
+            let base = self.shared.place(&self.chunk);
+            let Ok(code) = self.compiler.compile(&block, id, base) else {
+                counters.refused.fetch_add(1, Relaxed);
+                break None;
+            };
+            if code.bytes.len() <= self.chunk.room() {
+                break Some(code);
+            }
+            match self.shared.chunk(vcpu.index(), code.bytes.len()) {
+                Some(chunk) => self.chunk = chunk,
+                None => return Ok(Prepared::Block),
+            }
+        };
+        let len = code.as_ref().map_or(0, |code| code.bytes.len());
+        let published = self.shared.publish(&block, next_page, epoch, id, &mut self.chunk, code);
+        if published {
+            counters.blocks.fetch_add(1, Relaxed);
+            counters.instructions.fetch_add(block.len() as u64, Relaxed);
+            counters.code_bytes.fetch_add(len as u64, Relaxed);
+        } else {
+            // The chunk may have been taken away.
+            self.chunk = Chunk::default();
+        }
+        counters.translate_ns.fetch_add(begun.elapsed().as_nanos() as u64, Relaxed);
+        Ok(Prepared::Ready)
+    }
+
+    fn run_guest(&mut self, vcpu: &mut Vcpu<I>) -> Exit {
+        loop {
+            if vcpu.port().wants_attention()
+                && let Some(exit) = vcpu.attend()
+            {
+                return exit;
+            }
+            vcpu.limit_exclusive();
+            let ran = if vcpu.is_exclusive() && !vcpu.is_alone() {
+                self.interpreter.run_next(vcpu)
+            } else {
+                self.run_code(vcpu)
+            };
+            if let Err(stop) = ran
+                && let Some(exit) = vcpu.stopped_by(stop)
+            {
+                return exit;
+            }
+        }
+    }
+}
+
+impl<I: Isa> Engine<I> for Jit<I> {
+    fn run(&mut self, vcpu: &mut Vcpu<I>, limits: Limits<'_>) -> Exit {
+        if limits.single_step() {
+            return self.interpreter.run(vcpu, limits);
+        }
+        vcpu.enter_guest();
+        let exit = self.run_guest(vcpu);
+        vcpu.leave_guest();
+        let counters = &self.shared.counters;
+        counters.misses.fetch_add(std::mem::take(&mut self.context.misses), Relaxed);
+        counters.calls.fetch_add(std::mem::take(&mut self.context.calls), Relaxed);
+        exit
+    }
+}

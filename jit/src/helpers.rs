@@ -1,0 +1,189 @@
+//! What translated code calls: everything that is rare, or is the front end's.
+#![allow(
+    unsafe_code,
+    reason = "the one module that translated code calls into, with raw pointers to its vCPU"
+)]
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU32, Ordering, fence};
+
+use emu_core::exec::{Exception, Isa, Stop, Vcpu};
+use emu_core::fp::Flags;
+use emu_core::interp;
+use emu_core::ir::{AmoOp, Inst, MemAttr, Op, Ty, Val};
+
+use crate::engine::Finder;
+use crate::frame::{Entry, Frame};
+
+/// The helpers, by their place in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Helper {
+    /// Performs one operation of the IR.
+    Operation = 0,
+    /// Runs a helper of the front end.
+    Call = 1,
+    /// Finds the code at the program counter.
+    Find = 2,
+}
+
+type Function = unsafe extern "sysv64" fn(*mut Frame) -> u64;
+
+/// The helpers for vCPUs of one instruction set.
+pub(crate) type Table = [Function; 3];
+
+/// The helpers for vCPUs of instruction set `I`.
+pub(crate) const fn table<I: Isa>() -> Table {
+    [operation::<I>, call::<I>, find::<I>]
+}
+
+/// What one vCPU's translated code and its helpers share with the engine.
+#[repr(C)]
+pub(crate) struct Context {
+    /// The exit that was taken last, if it can be linked: block and number. First, for the stub that writes it.
+    pub link: [u32; 2],
+    /// How a helper has stopped the code.
+    pub stop: Option<Stop>,
+    /// The panic that has stopped it, to go on in the engine: it cannot unwind through translated code.
+    pub panic: Option<Box<dyn Any + Send>>,
+    /// Finds blocks.
+    pub finder: Finder,
+    /// Accesses that missed the inline path.
+    pub misses: u64,
+    /// Helpers of the front end that have been called.
+    pub calls: u64,
+}
+
+/// Attention flags that are always raised: code that sees these leaves at its next poll.
+static LEAVE: AtomicU32 = AtomicU32::new(1);
+
+/// Runs a helper's body. Its result goes to translated code: zero, or one if it must stop.
+///
+/// # Safety
+/// `frame` must be that of translated code running on behalf of a `Vcpu<I>` and a [`Context`], which nothing else uses.
+unsafe fn run<I: Isa>(
+    frame: *mut Frame,
+    body: impl FnOnce(&mut Frame, &mut Vcpu<I>, &mut Context) -> Result<(), Stop>,
+) -> u64 {
+    // SAFETY: the caller's promise; the frame lies on the stack below us, the others are named by whoever entered the
+    // code, who keeps no reference in use until it returns.
+    let (frame, vcpu, context) = unsafe {
+        let frame = &mut *frame;
+        let Entry { vcpu, context, .. } = frame.entry;
+        (frame, &mut *(vcpu as *mut Vcpu<I>), &mut *(context as *mut Context))
+    };
+    let outcome = catch_unwind(AssertUnwindSafe(|| body(frame, vcpu, context)));
+    match outcome {
+        Ok(Ok(())) => 0,
+        Ok(Err(stop)) => {
+            let (offset, retired) = match stop {
+                Stop::Exception(_) => (i64::from(frame.offset), frame.number()),
+                Stop::Host(_) => (i64::from(frame.offset) + i64::from(frame.len), frame.number() + 1),
+            };
+            vcpu.state.pc = vcpu.state.page_base.wrapping_add_signed(offset);
+            vcpu.state.retired += retired;
+            context.stop = Some(stop);
+            1
+        }
+        Err(panic) => {
+            context.panic = Some(panic);
+            1
+        }
+    }
+}
+
+/// # Safety
+/// As [`run`].
+unsafe extern "sysv64" fn call<I: Isa>(frame: *mut Frame) -> u64 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        run::<I>(frame, |frame, vcpu, context| {
+            context.calls += 1;
+            vcpu.state.pc = vcpu.state.page_base.wrapping_add_signed(frame.offset.into());
+            let value = I::call(vcpu, frame.imm as u16, frame.args.map(|arg| arg as u64))?;
+            frame.result = value.into();
+            if vcpu.is_exclusive() && !vcpu.is_alone() {
+                // The interpreter runs what follows: it ends the exclusive stretch in time.
+                frame.entry.attention = (&raw const LEAVE) as u64;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// # Safety
+/// As [`run`].
+unsafe extern "sysv64" fn find<I: Isa>(frame: *mut Frame) -> u64 {
+    let mut code = 0;
+    // SAFETY: the caller's promise.
+    unsafe {
+        run::<I>(frame, |_, vcpu, context| {
+            code = context.finder.find(vcpu).unwrap_or(0);
+            Ok(())
+        });
+    }
+    code as u64
+}
+
+/// # Safety
+/// As [`run`].
+unsafe extern "sysv64" fn operation<I: Isa>(frame: *mut Frame) -> u64 {
+    // SAFETY: the caller's promise.
+    unsafe { run::<I>(frame, perform) }
+}
+
+fn perform<I: Isa>(frame: &mut Frame, vcpu: &mut Vcpu<I>, context: &mut Context) -> Result<(), Stop> {
+    let site = frame.site();
+    let (ty, attr) = (site.ty(), MemAttr::from_bits(site.attr() & 0xff));
+    let va = frame.args[0] as u64;
+    let [_, b, c] = frame.args;
+    match site.op() {
+        Op::Load => {
+            context.misses += 1;
+            frame.result = match ty {
+                Ty::V128 => vcpu.load_128(attr.view, va)?,
+                _ => vcpu.load(ty, attr, va)?.into(),
+            };
+        }
+        Op::Store => {
+            context.misses += 1;
+            match ty {
+                Ty::V128 => {
+                    vcpu.store_128(attr.view, va, b)?;
+                    if attr.release {
+                        fence(Ordering::SeqCst);
+                    }
+                }
+                _ => vcpu.store(ty, attr, va, b as u64)?,
+            }
+        }
+        Op::Amo => {
+            let op = AmoOp::from_bits(site.attr() >> 8);
+            frame.result = vcpu.amo(ty, attr, op, va, b as u64)?.into();
+        }
+        Op::Cas => frame.result = vcpu.cas(ty, attr, va, b as u64, c as u64)?.into(),
+        Op::Cas128 => frame.result = vcpu.cas_128(attr.view, va, b, c)?,
+        // The terminal that raises an exception.
+        Op::ExitIf => return Err(Exception::new(frame.imm & u64::from(u32::MAX), va).into()),
+        op => {
+            let inst = Inst {
+                op,
+                ty,
+                attr: site.attr(),
+                dst: Val::NONE,
+                a: Val::NONE,
+                b: Val::NONE,
+                c: Val::NONE,
+                imm: frame.imm as i32,
+            };
+            if op == Op::Vlen {
+                interp::vlen(&mut vcpu.state.vectors, &inst, va, b as u64);
+                return Ok(());
+            }
+            let mut flags = Flags::NONE;
+            frame.result = interp::evaluate(&inst, frame.args, &mut flags);
+            vcpu.state.fp_flags |= u64::from(flags.bits());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,414 @@
+//! What the vCPUs of one machine share: the code memory, and which block is where in it.
+//!
+//! # Publication and reuse
+//!
+//! All changes are made under one lock, whose holder never waits for anything: code is written and put into the map, jumps
+//! are linked and unlinked, blocks are dropped. Running code takes no lock; it reaches a block by a linked jump, by its vCPU's
+//! jump cache, or through [`JitShared::find`].
+//!
+//! A dropped block is unlinked and found no more, but its memory stays as it is: a vCPU may be in the middle of it, and may
+//! find it in its jump cache until it has seen that the epoch has moved ([`emu_core::exec::BlockMap::epoch`]), which it does
+//! at the next barrier. Memory is reused by regions, the oldest first. The blocks of a region are dropped, the epoch is moved,
+//! and the region is written again only when every vCPU has been out of translated code since then: each counts its
+//! entries and exits, and checks the epoch after it has counted an entry. Nobody waits for that: until it is so, new
+//! blocks are interpreted.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+use emu_core::exec::{BlockMap, Isa, Translations};
+use emu_core::ir::{Block, BlockKey};
+use emu_core::mem::PAGE_SIZE;
+use emu_core::sync::Group;
+use parking_lot::Mutex;
+
+use crate::cache::CodeMemory;
+use crate::stats::Counters;
+use crate::stubs::Stubs;
+use crate::template::{Code, Exit};
+
+/// Regions that the code memory is divided into.
+const REGIONS: usize = 8;
+/// What a vCPU takes from a region at a time.
+const CHUNK: usize = 64 << 10;
+/// Room for the stubs, at the start of the memory.
+const STUBS: usize = 4096;
+
+/// How a machine's JIT is set up.
+#[derive(Clone, Copy, Debug)]
+pub struct JitConfig {
+    /// Bytes of code memory: 256 KiB to 1 GiB; what lies outside is taken as the nearer of these.
+    pub code_bytes: usize,
+}
+
+impl Default for JitConfig {
+    fn default() -> Self {
+        Self { code_bytes: 64 << 20 }
+    }
+}
+
+/// The multiplicative hash of small keys.
+#[derive(Default)]
+pub(crate) struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn finish(&self) -> u64 {
+        self.0 ^ self.0 >> 32
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_u64(byte.into()));
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = (self.0.rotate_left(5) ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn write_u32(&mut self, value: u32) {
+        self.write_u64(value.into());
+    }
+
+    fn write_usize(&mut self, value: usize) {
+        self.write_u64(value as u64);
+    }
+}
+
+type Map<K, V> = HashMap<K, V, BuildHasherDefault<KeyHasher>>;
+
+/// A block that has been found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Host address of its code; zero if the interpreter must run it.
+    pub code: usize,
+    /// RAM offset of the page that it reaches into, which must be where it was.
+    pub next_page: Option<usize>,
+}
+
+/// A piece of the code memory that one vCPU fills.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Chunk {
+    start: usize,
+    end: usize,
+    region: usize,
+    serial: u64,
+}
+
+impl Chunk {
+    pub(crate) fn room(&self) -> usize {
+        self.end - self.start
+    }
+}
+
+struct Published {
+    key: BlockKey,
+    found: Found,
+    /// Offset of the code.
+    start: usize,
+    exits: Vec<Exit>,
+    /// The exits that are linked to it, by block and number. Their blocks may be gone.
+    incoming: Vec<(u32, u32)>,
+}
+
+struct Region {
+    start: usize,
+    next: usize,
+    end: usize,
+    /// Counts how often it has been emptied.
+    serial: u64,
+    blocks: Vec<u32>,
+}
+
+/// A region that has been emptied, but that some vCPUs may still be in.
+struct Draining {
+    region: usize,
+    /// The count of each vCPU at that time.
+    counts: Vec<u64>,
+}
+
+#[derive(Default)]
+struct Inner {
+    blocks: Map<u32, Published>,
+    by_key: Map<BlockKey, u32>,
+    /// The blocks that depend on a page, by RAM offset. They may be gone.
+    by_page: Map<usize, Vec<u32>>,
+    regions: Vec<Region>,
+    current: usize,
+    draining: Option<Draining>,
+    last_id: u32,
+}
+
+/// The translated code of one machine.
+pub struct JitShared {
+    memory: CodeMemory,
+    pub(crate) stubs: Stubs,
+    pub(crate) hot: &'static [u16],
+    pub(crate) counters: Counters,
+    group: Arc<Group>,
+    blocks: Arc<BlockMap>,
+    inner: Mutex<Inner>,
+    /// For each vCPU how often it has entered and left translated code: odd while it is in it.
+    passages: Box<[AtomicU64]>,
+}
+
+impl JitShared {
+    /// Code memory for a machine of instruction set `I` with these vCPUs, whose blocks it follows.
+    pub fn new<I: Isa>(
+        config: JitConfig,
+        group: Arc<Group>,
+        blocks: &Arc<BlockMap>,
+    ) -> io::Result<Arc<Self>> {
+        let region = config.code_bytes.clamp(256 << 10, 1 << 30) / REGIONS & !(PAGE_SIZE as usize - 1);
+        let memory = CodeMemory::new(region * REGIONS)?;
+        let (stubs, code) = Stubs::build(I::HOT_SLOTS, memory.address(0));
+        assert!(code.len() <= STUBS, "the stubs do not fit their place");
+        memory.write(0, &code);
+        let regions = (0..REGIONS).map(|i| {
+            let start = if i == 0 { STUBS } else { i * region };
+            Region { start, next: start, end: (i + 1) * region, serial: 0, blocks: Vec::new() }
+        });
+        let inner = Inner { regions: regions.collect(), ..Inner::default() };
+        let passages = (0..group.len()).map(|_| AtomicU64::new(0)).collect();
+        let shared = Arc::new(Self {
+            memory,
+            stubs,
+            hot: I::HOT_SLOTS,
+            counters: Counters::default(),
+            group,
+            blocks: Arc::clone(blocks),
+            inner: Mutex::new(inner),
+            passages,
+        });
+        blocks.attach(Arc::clone(&shared) as Arc<dyn Translations>);
+        Ok(shared)
+    }
+
+    /// vCPU `index` enters or leaves translated code. It looks at the epoch after it has entered.
+    pub(crate) fn pass(&self, index: usize) {
+        self.passages[index].fetch_add(1, SeqCst);
+    }
+
+    /// The published block with this key.
+    pub(crate) fn find(&self, key: BlockKey) -> Option<Found> {
+        let inner = self.inner.lock();
+        let id = inner.by_key.get(&key)?;
+        Some(inner.blocks.get(id)?.found)
+    }
+
+    /// A piece of code memory with room for `bytes` bytes, unless there is none now.
+    pub(crate) fn chunk(&self, me: usize, bytes: usize) -> Option<Chunk> {
+        let mut inner = self.inner.lock();
+        let size = bytes.max(CHUNK).next_multiple_of(64);
+        let next = match &inner.draining {
+            // The current region is full.
+            Some(draining) => draining.region,
+            None => {
+                let region = &inner.regions[inner.current];
+                if region.end - region.next >= size {
+                    return Some(inner.take(size));
+                }
+                let next = (inner.current + 1) % REGIONS;
+                if size > inner.regions[next].end - inner.regions[next].start {
+                    return None;
+                }
+                self.empty(&mut inner, next);
+                next
+            }
+        };
+        let out = |(i, count): (usize, &u64)| {
+            i == me || count.is_multiple_of(2) || self.passages[i].load(SeqCst) != *count
+        };
+        let drained = inner.draining.as_ref().is_some_and(|d| d.counts.iter().enumerate().all(out));
+        if !drained {
+            return None;
+        }
+        inner.draining = None;
+        inner.current = next;
+        let region = &mut inner.regions[next];
+        region.next = region.start;
+        (region.end - region.start >= size).then(|| inner.take(size))
+    }
+
+    /// Drops all blocks of a region, so that it can be reused.
+    fn empty(&self, inner: &mut Inner, index: usize) {
+        let region = &mut inner.regions[index];
+        region.serial += 1;
+        let ids = std::mem::take(&mut region.blocks);
+        let evicts = !ids.is_empty();
+        if evicts {
+            self.counters.evictions.fetch_add(1, SeqCst);
+            for id in ids {
+                self.drop_block(inner, id);
+            }
+            self.blocks.advance_epoch();
+        }
+        let counts = self.passages.iter().map(|count| if evicts { count.load(SeqCst) } else { 0 });
+        inner.draining = Some(Draining { region: index, counts: counts.collect() });
+        if evicts {
+            // Makes those who run leave; there is nothing else for them to do.
+            self.group.ports().iter().for_each(|port| port.interrupt());
+        }
+    }
+
+    /// A number for a block that is about to be compiled.
+    pub(crate) fn new_id(&self) -> u32 {
+        let mut inner = self.inner.lock();
+        // After four billion blocks old numbers come again; zero is nobody's.
+        inner.last_id = inner.last_id.checked_add(1).unwrap_or(1);
+        inner.last_id
+    }
+
+    /// Host address of the next block in `chunk`.
+    pub(crate) fn place(&self, chunk: &Chunk) -> usize {
+        self.memory.address(chunk.start)
+    }
+
+    /// Writes code at the start of `chunk`, without letting anyone know.
+    pub(crate) fn write(&self, chunk: &mut Chunk, code: &[u8]) -> usize {
+        let start = chunk.start;
+        self.memory.write(start, code);
+        chunk.start = (start + code.len()).next_multiple_of(16).min(chunk.end);
+        self.memory.address(start)
+    }
+
+    /// Writes code at the start of `chunk` and publishes it as that of `block`, which was lifted in `epoch`. False if it is
+    /// out of date, or the chunk is.
+    pub(crate) fn publish(
+        &self,
+        block: &Block,
+        next_page: Option<usize>,
+        epoch: u64,
+        id: u32,
+        chunk: &mut Chunk,
+        code: Option<Code>,
+    ) -> bool {
+        let mut inner = self.inner.lock();
+        if self.blocks.epoch() != epoch {
+            return false;
+        }
+        let mut published = Published {
+            key: block.key,
+            found: Found { code: 0, next_page },
+            start: chunk.start,
+            exits: Vec::new(),
+            incoming: Vec::new(),
+        };
+        if let Some(code) = code {
+            let region = &mut inner.regions[chunk.region];
+            if region.serial != chunk.serial || chunk.room() < code.bytes.len() {
+                return false;
+            }
+            region.blocks.push(id);
+            published.found.code = self.write(chunk, &code.bytes);
+            published.exits = code.exits;
+            for exit in &published.exits {
+                let cold = exit.cold.wrapping_sub(exit.site + 4) as i32;
+                self.memory.patch(published.start + exit.site as usize, cold);
+            }
+        }
+        if let Some(&old) = inner.by_key.get(&block.key) {
+            self.drop_block(&mut inner, old);
+        }
+        let page = block.key.pa as usize & !(PAGE_SIZE as usize - 1);
+        for page in [Some(page), next_page].into_iter().flatten() {
+            inner.by_page.entry(page).or_default().push(id);
+        }
+        inner.by_key.insert(block.key, id);
+        inner.blocks.insert(id, published);
+        true
+    }
+
+    /// Links exit `number` of block `id` to its target, if both are there.
+    pub(crate) fn link(&self, [id, number]: [u32; 2]) {
+        let mut inner = self.inner.lock();
+        let Some(block) = inner.blocks.get(&id) else { return };
+        let Some(exit) = block.exits.get(number as usize) else { return };
+        let page = block.key.pa & !(PAGE_SIZE - 1);
+        let key = BlockKey { pa: page.wrapping_add_signed(exit.target.into()), ctx: block.key.ctx };
+        let site = block.start + exit.site as usize;
+        let Some(&target_id) = inner.by_key.get(&key) else { return };
+        let Some(target) = inner.blocks.get(&target_id) else { return };
+        // A block that reaches into another page is only found through the jump cache, which knows where that page is.
+        if target.found.next_page.is_some() || target.found.code == 0 {
+            return;
+        }
+        self.memory.patch(site, (target.start as i64 - (site as i64 + 4)) as i32);
+        self.counters.links.fetch_add(1, SeqCst);
+        let Inner { blocks, .. } = &mut *inner;
+        let crowded = blocks.get(&target_id).is_some_and(|target| target.incoming.len() >= 64);
+        let alive: Vec<(u32, u32)> = match crowded {
+            true => blocks[&target_id]
+                .incoming
+                .iter()
+                .copied()
+                .filter(|(id, _)| blocks.contains_key(id))
+                .collect(),
+            false => Vec::new(),
+        };
+        if let Some(target) = blocks.get_mut(&target_id) {
+            if crowded {
+                target.incoming = alive;
+            }
+            if !target.incoming.contains(&(id, number)) {
+                target.incoming.push((id, number));
+            }
+        }
+    }
+
+    /// Makes a block unreachable, but for jump caches. Its memory stays.
+    fn drop_block(&self, inner: &mut Inner, id: u32) {
+        let Some(block) = inner.blocks.remove(&id) else { return };
+        if inner.by_key.get(&block.key) == Some(&id) {
+            inner.by_key.remove(&block.key);
+        }
+        for (source, number) in block.incoming {
+            let Some(source) = inner.blocks.get(&source) else { continue };
+            let Some(exit) = source.exits.get(number as usize) else { continue };
+            let cold = exit.cold.wrapping_sub(exit.site + 4) as i32;
+            self.memory.patch(source.start + exit.site as usize, cold);
+        }
+    }
+
+    /// How many blocks there are.
+    pub fn len(&self) -> usize {
+        self.inner.lock().blocks.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Inner {
+    /// Takes `size` bytes of the current region, which has them.
+    fn take(&mut self, size: usize) -> Chunk {
+        let index = self.current;
+        let region = &mut self.regions[index];
+        let start = region.next;
+        region.next += size;
+        Chunk { start, end: region.next, region: index, serial: region.serial }
+    }
+}
+
+impl Translations for JitShared {
+    fn drop_pages(&self, pages: &[usize]) {
+        let mut inner = self.inner.lock();
+        for page in pages {
+            for id in inner.by_page.remove(page).unwrap_or_default() {
+                self.drop_block(&mut inner, id);
+            }
+        }
+    }
+
+    fn clear(&self) {
+        let mut inner = self.inner.lock();
+        inner.by_page.clear();
+        let ids: Vec<u32> = inner.blocks.keys().copied().collect();
+        for id in ids {
+            self.drop_block(&mut inner, id);
+        }
+    }
+}

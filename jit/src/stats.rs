@@ -1,0 +1,60 @@
+//! What the engine has done, for `--stats`.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])+ $name:ident,)*) => {
+        /// Counters that all vCPUs add to.
+        #[derive(Debug, Default)]
+        pub(crate) struct Counters { $(pub $name: AtomicU64,)* }
+
+        /// What the JIT of one machine has done so far.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct JitStats { $($(#[doc = $doc])+ pub $name: u64,)* }
+
+        impl Counters {
+            pub(crate) fn read(&self) -> JitStats {
+                JitStats { $($name: self.$name.load(Relaxed),)* }
+            }
+        }
+
+        impl fmt::Display for JitStats {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                $(writeln!(f, "{:<16} {}", stringify!($name), self.$name)?;)*
+                Ok(())
+            }
+        }
+    };
+}
+
+counters! {
+    /// Blocks translated.
+    blocks,
+    /// Guest instructions in them.
+    instructions,
+    /// Bytes of host code made of them.
+    code_bytes,
+    /// Time that took, lifting included, in nanoseconds.
+    translate_ns,
+    /// Blocks that could not be translated, and are interpreted.
+    refused,
+    /// Blocks and single instructions interpreted for other reasons.
+    interpreted,
+    /// Memory accesses that missed the inline path.
+    misses,
+    /// Front-end helpers called.
+    calls,
+    /// Exits to the dispatcher because a helper stopped the code: exceptions, requests to the host.
+    stops,
+    /// Exits of blocks whose jump was not linked.
+    unlinked,
+    /// Exits because the next block was in no cache of the vCPU.
+    lookups,
+    /// Exits because something wanted attention.
+    attentions,
+    /// Jumps linked.
+    links,
+    /// Regions of code memory emptied for reuse.
+    evictions,
+}

@@ -1,0 +1,163 @@
+//! The fixed pieces of host code around translated blocks: the way in, the ways out, and the calls of helpers.
+#![allow(unsafe_code, reason = "the one module that calls generated code")]
+
+use std::mem::offset_of;
+
+use dynasmrt::{DynasmApi, DynasmLabelApi, dynasm};
+use emu_core::exec::CpuState;
+
+use crate::frame::{self, Entry, Frame, PINNED, PRESERVED};
+use crate::helpers::Helper;
+use crate::template::asm::{Asm, Mem, RAX, RBP, Reg, x64};
+use crate::template::{Compiler, Features};
+
+/// The addresses of the stubs.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Stubs {
+    /// The way in.
+    pub enter: usize,
+    /// Called: performs the operation that the site describes.
+    pub operation: usize,
+    /// Called: runs a helper of the front end.
+    pub call: usize,
+    /// Jumped to: goes on at the virtual address in `rax`, polling.
+    pub go: usize,
+    /// Jumped to: as `go`, when the jump cache has missed. `page_base` is set.
+    pub miss: usize,
+    /// Called: leaves to go on at the offset that follows the call.
+    pub leave_at: usize,
+    /// Jumped to: leaves to go on at `rax`.
+    pub leave_at_rax: usize,
+    /// Called: leaves to go on at the offset that follows the call, by an exit that can be linked: its block and
+    /// number come next.
+    pub link: usize,
+}
+
+/// Why translated code came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// A helper has stopped it; the context says how.
+    Stopped = 0,
+    /// By an exit that can be linked; the frame, copied to the context, says which.
+    Link = 1,
+    /// Its next block could not be found quickly.
+    Lookup = 2,
+    /// Something wants attention.
+    Attention = 3,
+}
+
+/// Bytes below the saved registers: the frame, and what keeps it aligned.
+const FRAME: i32 = size_of::<Frame>() as i32 + 8;
+const _: () = assert!(size_of::<Frame>().is_multiple_of(16) && offset_of!(Frame, entry) == 0);
+const _: () = assert!(size_of::<Entry>() == 32);
+
+/// Scratch registers in the order in which they are saved.
+const SAVED: [Reg; 5] = [Reg(0), Reg(1), Reg(2), Reg(6), Reg(7)];
+
+/// A place in the frame, seen from inside a stub that was called.
+const fn in_call(mem: Mem) -> Mem {
+    Mem { base: mem.base, disp: mem.disp + 8 }
+}
+
+impl Stubs {
+    /// The stubs for guests whose hottest slots are `hot`, to be placed at `base`.
+    pub(crate) fn build(hot: &[u16], base: usize) -> (Self, Vec<u8>) {
+        let mut asm = Asm::new();
+        asm.restart(base);
+        let pinned: Vec<(Reg, Mem)> =
+            PINNED.into_iter().zip(hot).map(|(reg, &slot)| (reg, frame::slot(slot))).collect();
+        let lost = pinned.get(PRESERVED..).unwrap_or_default();
+        let spill = |asm: &mut Asm, regs: &[(Reg, Mem)]| regs.iter().for_each(|&(r, m)| asm.store(m, r));
+        let fill = |asm: &mut Asm, regs: &[(Reg, Mem)]| regs.iter().for_each(|&(r, m)| asm.load(r, m));
+        let here = |asm: &mut Asm| {
+            while !asm.offset().is_multiple_of(16) {
+                asm.ops_push(&[0xcc]);
+            }
+            base + asm.offset()
+        };
+        let helpers = frame::frame(offset_of!(Frame, entry) + offset_of!(Entry, helpers));
+        let saved = |n: usize| in_call(frame::frame(offset_of!(Frame, saved) + 8 * n));
+        let mut stubs = Self { enter: here(&mut asm), ..Self::default() };
+        // enter(code, state, entry) -> Left
+        x64!(asm, push rbx; push rbp; push r12; push r13; push r14; push r15; sub rsp, FRAME
+            ; movups xmm0, [rdx]; movups xmm1, [rdx + 16]; movups [rsp], xmm0; movups [rsp + 16], xmm1
+            ; mov rbp, rsi);
+        fill(&mut asm, &pinned);
+        x64!(asm, jmp rdi);
+        // The way out; `eax` says why.
+        let leave = here(&mut asm);
+        spill(&mut asm, &pinned);
+        x64!(asm, mov rcx, [rsp + offset_of!(Entry, context) as i32]
+            ; mov rdx, [rsp + offset_of!(Frame, link) as i32]
+            ; mov [rcx], rdx
+            ; add rsp, FRAME; pop r15; pop r14; pop r13; pop r12; pop rbp; pop rbx; ret);
+
+        stubs.leave_at = here(&mut asm);
+        x64!(asm, pop rcx; movsxd rax, DWORD [rcx]; add rax, [rbp + frame::PAGE_BASE.disp]);
+        stubs.leave_at_rax = base + asm.offset();
+        asm.store(frame::PC, RAX);
+        x64!(asm, mov eax, Left::Attention as i32);
+        asm.jmp_out(leave);
+
+        stubs.link = here(&mut asm);
+        x64!(asm, pop rcx; movsxd rax, DWORD [rcx]; add rax, [rbp + frame::PAGE_BASE.disp]);
+        asm.store(frame::PC, RAX);
+        x64!(asm, mov rax, [rcx + 4]; mov [rsp + offset_of!(Frame, link) as i32], rax
+            ; mov eax, Left::Link as i32);
+        asm.jmp_out(leave);
+
+        stubs.miss = here(&mut asm);
+        asm.store(frame::PC, RAX);
+        spill(&mut asm, lost);
+        x64!(asm, mov rdi, rsp; mov rax, [rsp + helpers.disp]; call QWORD [rax + 8 * Helper::Find as i32]);
+        fill(&mut asm, lost);
+        x64!(asm, test rax, rax; jz >none; jmp rax; none: ; mov eax, Left::Lookup as i32);
+        asm.jmp_out(leave);
+
+        for (place, helper) in [(&mut stubs.operation, Helper::Operation), (&mut stubs.call, Helper::Call)] {
+            *place = here(&mut asm);
+            // A helper of the front end may look at all slots; the others change none.
+            let exposed = if helper == Helper::Call { pinned.as_slice() } else { lost };
+            for (n, reg) in SAVED.into_iter().enumerate() {
+                asm.store(saved(n), reg);
+            }
+            spill(&mut asm, exposed);
+            x64!(asm, lea rdi, [rsp + 8]; mov rax, [rsp + helpers.disp + 8]
+                ; sub rsp, 8; call QWORD [rax + 8 * helper as i32]; add rsp, 8; test eax, eax);
+            fill(&mut asm, exposed);
+            x64!(asm, jnz > stopped);
+            for (n, reg) in SAVED.into_iter().enumerate() {
+                asm.load(reg, saved(n));
+            }
+            x64!(asm, ret; stopped: ; add rsp, 8; mov eax, Left::Stopped as i32);
+            asm.jmp_out(leave);
+        }
+
+        let go = here(&mut asm);
+        let mut code = asm.finish().unwrap_or_default();
+        let mut compiler = Compiler::new(hot, Features::of_host(), stubs);
+        code.extend(compiler.go_stub(go));
+        stubs.go = go;
+        debug_assert_eq!(RBP, frame::PC.base);
+        (stubs, code)
+    }
+
+    /// Runs translated code.
+    ///
+    /// # Safety
+    /// `code` must be the address of a block in the code memory that these stubs belong to, which no other thread reuses
+    /// while it runs; `state` the state of the vCPU that `entry` names, its helpers made for its type; nothing else may
+    /// use that vCPU or the context meanwhile. The context begins with 8 bytes that receive the link.
+    pub(crate) unsafe fn enter(&self, code: usize, state: *mut CpuState, entry: &Entry) -> Left {
+        type Enter = unsafe extern "sysv64" fn(usize, *mut CpuState, *const Entry) -> u32;
+        // SAFETY: `enter` is the address of the code that `build` made for this signature, mapped executable.
+        let enter = unsafe { std::mem::transmute::<usize, Enter>(self.enter) };
+        // SAFETY: the caller's promise.
+        match unsafe { enter(code, state, entry) } {
+            0 => Left::Stopped,
+            1 => Left::Link,
+            2 => Left::Lookup,
+            _ => Left::Attention,
+        }
+    }
+}

@@ -1,0 +1,501 @@
+//! The instruction forms that templates are made of: a thin layer of names over the assembler.
+
+use dynasmrt::x64::X64Relocation;
+use dynasmrt::{DynamicLabel, DynasmApi, DynasmError, DynasmLabelApi, VecAssembler, dynasm};
+
+/// A general register of the host, by its number in the encoding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reg(pub u8);
+
+pub(crate) const RAX: Reg = Reg(0);
+pub(crate) const RCX: Reg = Reg(1);
+pub(crate) const RDX: Reg = Reg(2);
+pub(crate) const RSP: Reg = Reg(4);
+pub(crate) const RBP: Reg = Reg(5);
+pub(crate) const RSI: Reg = Reg(6);
+pub(crate) const RDI: Reg = Reg(7);
+
+/// A memory operand: base and displacement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mem {
+    pub base: Reg,
+    pub disp: i32,
+}
+
+/// The second operand of most instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operand {
+    Reg(Reg),
+    Mem(Mem),
+    Imm(i32),
+}
+
+/// Two-operand arithmetic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Alu {
+    Add,
+    Or,
+    And,
+    Sub,
+    Xor,
+    Cmp,
+    Test,
+}
+
+/// Shifts and rotations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shift {
+    Shl,
+    Shr,
+    Sar,
+    Rol,
+    Ror,
+}
+
+/// Operations of one source that read it once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unary {
+    Lzcnt,
+    Tzcnt,
+    Popcnt,
+    Movsx8,
+    Movsx16,
+}
+
+/// A condition, by its number in the encoding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cond(pub u8);
+
+impl Cond {
+    pub(crate) const EQ: Self = Self(4);
+    pub(crate) const NE: Self = Self(5);
+
+    /// The condition that holds exactly when this one does not.
+    pub(crate) const fn inverted(self) -> Self {
+        Self(self.0 ^ 1)
+    }
+}
+
+/// The assembler of one block.
+pub(crate) struct Asm {
+    pub ops: VecAssembler<X64Relocation>,
+    /// Host address that the first byte will have.
+    pub base: usize,
+}
+
+macro_rules! x64 {
+    ($asm:expr, $($code:tt)*) => { dynasm!($asm.ops ; .arch x64 ; $($code)*) };
+}
+pub(crate) use x64;
+
+/// An instruction in its 32-bit or 64-bit form, with a memory or register source.
+macro_rules! by_size {
+    ($asm:expr, $wide:expr, $op:ident, $dst:expr, $src:expr) => {
+        match ($src, $wide) {
+            (Operand::Reg(s), true) => x64!($asm, $op Rq($dst.0), Rq(s.0)),
+            (Operand::Reg(s), false) => x64!($asm, $op Rd($dst.0), Rd(s.0)),
+            (Operand::Mem(m), true) => x64!($asm, $op Rq($dst.0), QWORD [Rq(m.base.0) + m.disp]),
+            (Operand::Mem(m), false) => x64!($asm, $op Rd($dst.0), DWORD [Rq(m.base.0) + m.disp]),
+            // Forms with an immediate are not made here.
+            (Operand::Imm(_), _) => {}
+        }
+    };
+}
+
+macro_rules! shift_form {
+    ($asm:expr, $wide:expr, $op:ident, $dst:expr, $($amount:tt)*) => {
+        if $wide { x64!($asm, $op Rq($dst.0), $($amount)*) } else { x64!($asm, $op Rd($dst.0), $($amount)*) }
+    };
+}
+
+impl Asm {
+    pub(crate) fn new() -> Self {
+        Self { ops: VecAssembler::new_with_capacity(0, 4096, 0, 0, 64, 0, 64), base: 0 }
+    }
+
+    /// Makes it ready for a block at host address `base`.
+    pub(crate) fn restart(&mut self, base: usize) {
+        let _ = self.ops.take();
+        self.base = base;
+    }
+
+    /// The finished code.
+    pub(crate) fn finish(&mut self) -> Result<Vec<u8>, DynasmError> {
+        self.ops.take()
+    }
+
+    /// Bytes as they are.
+    pub(crate) fn ops_push(&mut self, bytes: &[u8]) {
+        self.ops.extend(bytes);
+    }
+
+    pub(crate) fn offset(&self) -> usize {
+        self.ops.offset().0
+    }
+
+    pub(crate) fn label(&mut self) -> DynamicLabel {
+        self.ops.new_dynamic_label()
+    }
+
+    pub(crate) fn bind(&mut self, label: DynamicLabel) {
+        self.ops.dynamic_label(label);
+    }
+
+    pub(crate) fn jmp(&mut self, label: DynamicLabel) {
+        x64!(self, jmp =>label);
+    }
+
+    /// Pads so that the byte `ahead` bytes from here is aligned to 4.
+    pub(crate) fn align_ahead(&mut self, ahead: usize) {
+        match (self.offset() + ahead) % 4 {
+            1 => self.ops.extend([0x0f, 0x1f, 0x00]),
+            2 => self.ops.extend([0x66, 0x90]),
+            3 => self.ops.push(0x90),
+            _ => {}
+        }
+    }
+
+    /// A call of, or jump to, code outside the block.
+    pub(crate) fn call_out(&mut self, target: usize) {
+        self.ops.push(0xe8);
+        self.rel32(target);
+    }
+
+    pub(crate) fn jmp_out(&mut self, target: usize) {
+        self.ops.push(0xe9);
+        self.rel32(target);
+    }
+
+    pub(crate) fn jcc_out(&mut self, cond: Cond, target: usize) {
+        self.ops.extend([0x0f, 0x80 | cond.0]);
+        self.rel32(target);
+    }
+
+    /// All code lies in one region of less than 2 GiB, so the difference fits.
+    fn rel32(&mut self, target: usize) {
+        let next = self.base + self.offset() + 4;
+        self.ops.push_i32(target.wrapping_sub(next) as i32);
+    }
+
+    pub(crate) fn jcc(&mut self, cond: Cond, label: DynamicLabel) {
+        match cond.0 {
+            0x2 => x64!(self, jb =>label),
+            0x3 => x64!(self, jae =>label),
+            0x4 => x64!(self, je =>label),
+            0x5 => x64!(self, jne =>label),
+            0x6 => x64!(self, jbe =>label),
+            0x7 => x64!(self, ja =>label),
+            0xa => x64!(self, jp =>label),
+            0xb => x64!(self, jnp =>label),
+            0xc => x64!(self, jl =>label),
+            0xd => x64!(self, jge =>label),
+            0xe => x64!(self, jle =>label),
+            _ => x64!(self, jg =>label),
+        }
+    }
+
+    pub(crate) fn setcc(&mut self, cond: Cond, dst: Reg) {
+        // REX makes every register's low byte addressable.
+        let rex = 0x40 | dst.0 >> 3;
+        self.ops.extend([rex, 0x0f, 0x90 | cond.0, 0xc0 | dst.0 & 7]);
+    }
+
+    pub(crate) fn cmov(&mut self, cond: Cond, wide: bool, dst: Reg, src: Reg) {
+        let rex = 0x40 | u8::from(wide) << 3 | (dst.0 >> 3) << 2 | src.0 >> 3;
+        self.ops.extend([rex, 0x0f, 0x40 | cond.0, 0xc0 | (dst.0 & 7) << 3 | src.0 & 7]);
+    }
+
+    pub(crate) fn mov(&mut self, dst: Reg, src: Reg) {
+        if dst != src {
+            x64!(self, mov Rq(dst.0), Rq(src.0));
+        }
+    }
+
+    /// Low half, zero-extended.
+    pub(crate) fn mov32(&mut self, dst: Reg, src: Reg) {
+        x64!(self, mov Rd(dst.0), Rd(src.0));
+    }
+
+    pub(crate) fn mov_imm(&mut self, dst: Reg, value: u64) {
+        if value == 0 {
+            x64!(self, xor Rd(dst.0), Rd(dst.0));
+        } else if let Ok(value) = u32::try_from(value) {
+            x64!(self, mov Rd(dst.0), DWORD value as i32);
+        } else if let Ok(value) = i32::try_from(value as i64) {
+            x64!(self, mov Rq(dst.0), DWORD value);
+        } else {
+            x64!(self, mov Rq(dst.0), QWORD value as i64);
+        }
+    }
+
+    /// As [`Asm::mov_imm`], leaving the host's flags alone.
+    pub(crate) fn mov_imm_keep_flags(&mut self, dst: Reg, value: u64) {
+        if value == 0 {
+            x64!(self, mov Rd(dst.0), DWORD 0);
+        } else {
+            self.mov_imm(dst, value);
+        }
+    }
+
+    /// Reads 64 bits.
+    pub(crate) fn load(&mut self, dst: Reg, at: Mem) {
+        self.with_mem(true, 0x8b, dst.0, at);
+    }
+
+    /// Reads 32 bits, zero-extended.
+    pub(crate) fn load32(&mut self, dst: Reg, at: Mem) {
+        self.with_mem(false, 0x8b, dst.0, at);
+    }
+
+    /// Compares 32 bits in memory with a small number.
+    pub(crate) fn cmp_mem32(&mut self, at: Mem, value: i8) {
+        self.with_mem(false, 0x83, 7, at);
+        self.ops.push(value as u8);
+    }
+
+    /// Jumps to the address in memory.
+    pub(crate) fn jmp_mem(&mut self, at: Mem) {
+        self.with_mem(false, 0xff, 4, at);
+    }
+
+    /// Writes 64 bits.
+    pub(crate) fn store(&mut self, at: Mem, src: Reg) {
+        self.with_mem(true, 0x89, src.0, at);
+    }
+
+    /// Writes 64 bits, sign-extended from 32.
+    pub(crate) fn store_imm(&mut self, at: Mem, value: i32) {
+        self.with_mem(true, 0xc7, 0, at);
+        self.ops.push_i32(value);
+    }
+
+    /// Writes 32 bits.
+    pub(crate) fn store_imm32(&mut self, at: Mem, value: i32) {
+        self.with_mem(false, 0xc7, 0, at);
+        self.ops.push_i32(value);
+    }
+
+    pub(crate) fn lea(&mut self, wide: bool, dst: Reg, base: Reg, disp: i32) {
+        if wide {
+            x64!(self, lea Rq(dst.0), [Rq(base.0) + disp]);
+        } else {
+            x64!(self, lea Rd(dst.0), [Rq(base.0) + disp]);
+        }
+    }
+
+    pub(crate) fn lea_sum(&mut self, wide: bool, dst: Reg, a: Reg, b: Reg) {
+        if wide {
+            x64!(self, lea Rq(dst.0), [Rq(a.0) + Rq(b.0)]);
+        } else {
+            x64!(self, lea Rd(dst.0), [Rq(a.0) + Rq(b.0)]);
+        }
+    }
+
+    pub(crate) fn alu(&mut self, op: Alu, wide: bool, dst: Reg, src: Operand) {
+        if let Operand::Imm(imm) = src {
+            return match op {
+                Alu::Add => self.group1(0, wide, dst, imm),
+                Alu::Or => self.group1(1, wide, dst, imm),
+                Alu::And => self.group1(4, wide, dst, imm),
+                Alu::Sub => self.group1(5, wide, dst, imm),
+                Alu::Xor => self.group1(6, wide, dst, imm),
+                Alu::Cmp => self.group1(7, wide, dst, imm),
+                Alu::Test if wide => x64!(self, test Rq(dst.0), DWORD imm),
+                Alu::Test => x64!(self, test Rd(dst.0), DWORD imm),
+            };
+        }
+        match op {
+            Alu::Add => by_size!(self, wide, add, dst, src),
+            Alu::Or => by_size!(self, wide, or, dst, src),
+            Alu::And => by_size!(self, wide, and, dst, src),
+            Alu::Sub => by_size!(self, wide, sub, dst, src),
+            Alu::Xor => by_size!(self, wide, xor, dst, src),
+            Alu::Cmp => by_size!(self, wide, cmp, dst, src),
+            Alu::Test => match (src, wide) {
+                (Operand::Reg(s), true) => x64!(self, test Rq(dst.0), Rq(s.0)),
+                (Operand::Reg(s), false) => x64!(self, test Rd(dst.0), Rd(s.0)),
+                (Operand::Mem(m), true) => x64!(self, test QWORD [Rq(m.base.0) + m.disp], Rq(dst.0)),
+                (Operand::Mem(m), false) => x64!(self, test DWORD [Rq(m.base.0) + m.disp], Rd(dst.0)),
+                (Operand::Imm(_), _) => {}
+            },
+        }
+    }
+
+    /// Arithmetic with an immediate: the instructions of opcode group 1.
+    fn group1(&mut self, number: u8, wide: bool, dst: Reg, imm: i32) {
+        let rex = 0x40 | u8::from(wide) << 3 | dst.0 >> 3;
+        let modrm = 0xc0 | number << 3 | dst.0 & 7;
+        if rex != 0x40 {
+            self.ops.push(rex);
+        }
+        match i8::try_from(imm) {
+            Ok(imm) => self.ops.extend([0x83, modrm, imm as u8]),
+            Err(_) => {
+                self.ops.extend([0x81, modrm]);
+                self.ops.push_i32(imm);
+            }
+        }
+    }
+
+    /// An instruction with a memory operand, in its shortest encoding; `reg` is the other operand or part of the opcode.
+    fn with_mem(&mut self, wide: bool, opcode: u8, reg: u8, mem: Mem) {
+        let rex = 0x40 | u8::from(wide) << 3 | (reg >> 3) << 2 | mem.base.0 >> 3;
+        if rex != 0x40 {
+            self.ops.push(rex);
+        }
+        let (short, base) = (i8::try_from(mem.disp), mem.base.0 & 7);
+        self.ops.extend([opcode, if short.is_ok() { 0x40 } else { 0x80 } | (reg & 7) << 3 | base]);
+        if base == RSP.0 {
+            self.ops.push(0x24);
+        }
+        match short {
+            Ok(disp) => self.ops.push(disp as u8),
+            Err(_) => self.ops.push_i32(mem.disp),
+        }
+    }
+
+    /// Adds to 64 bits in memory.
+    pub(crate) fn add_mem(&mut self, at: Mem, value: i32) {
+        match i8::try_from(value) {
+            Ok(value) => {
+                self.with_mem(true, 0x83, 0, at);
+                self.ops.push(value as u8);
+            }
+            Err(_) => {
+                self.with_mem(true, 0x81, 0, at);
+                self.ops.push_i32(value);
+            }
+        }
+    }
+
+    /// `dst = dst · src`
+    pub(crate) fn imul(&mut self, wide: bool, dst: Reg, src: Operand) {
+        match (src, wide) {
+            (Operand::Imm(imm), true) => x64!(self, imul Rq(dst.0), Rq(dst.0), DWORD imm),
+            (Operand::Imm(imm), false) => x64!(self, imul Rd(dst.0), Rd(dst.0), DWORD imm),
+            _ => by_size!(self, wide, imul, dst, src),
+        }
+    }
+
+    /// `rdx:rax = rax · src`
+    pub(crate) fn mul(&mut self, signed: bool, src: Reg) {
+        if signed {
+            x64!(self, imul Rq(src.0));
+        } else {
+            x64!(self, mul Rq(src.0));
+        }
+    }
+
+    /// `rax, rdx = rdx:rax / src`, after extending `rax`.
+    pub(crate) fn div(&mut self, signed: bool, wide: bool, src: Reg) {
+        match (signed, wide) {
+            (true, true) => x64!(self, cqo; idiv Rq(src.0)),
+            (true, false) => x64!(self, cdq; idiv Rd(src.0)),
+            (false, true) => x64!(self, xor edx, edx; div Rq(src.0)),
+            (false, false) => x64!(self, xor edx, edx; div Rd(src.0)),
+        }
+    }
+
+    pub(crate) fn not(&mut self, wide: bool, dst: Reg) {
+        if wide { x64!(self, not Rq(dst.0)) } else { x64!(self, not Rd(dst.0)) }
+    }
+
+    pub(crate) fn neg(&mut self, wide: bool, dst: Reg) {
+        if wide { x64!(self, neg Rq(dst.0)) } else { x64!(self, neg Rd(dst.0)) }
+    }
+
+    pub(crate) fn bswap(&mut self, wide: bool, dst: Reg) {
+        if wide { x64!(self, bswap Rq(dst.0)) } else { x64!(self, bswap Rd(dst.0)) }
+    }
+
+    pub(crate) fn shift_imm(&mut self, op: Shift, wide: bool, dst: Reg, by: u8) {
+        let by = by as i8;
+        match op {
+            Shift::Shl => shift_form!(self, wide, shl, dst, BYTE by),
+            Shift::Shr => shift_form!(self, wide, shr, dst, BYTE by),
+            Shift::Sar => shift_form!(self, wide, sar, dst, BYTE by),
+            Shift::Rol => shift_form!(self, wide, rol, dst, BYTE by),
+            Shift::Ror => shift_form!(self, wide, ror, dst, BYTE by),
+        }
+    }
+
+    /// By `cl`.
+    pub(crate) fn shift_cl(&mut self, op: Shift, wide: bool, dst: Reg) {
+        match op {
+            Shift::Shl => shift_form!(self, wide, shl, dst, cl),
+            Shift::Shr => shift_form!(self, wide, shr, dst, cl),
+            Shift::Sar => shift_form!(self, wide, sar, dst, cl),
+            Shift::Rol => shift_form!(self, wide, rol, dst, cl),
+            Shift::Ror => shift_form!(self, wide, ror, dst, cl),
+        }
+    }
+
+    /// `dst = src` shifted by a register (BMI2; not for rotations).
+    pub(crate) fn shift_reg(&mut self, op: Shift, wide: bool, dst: Reg, src: Reg, by: Reg) {
+        match (op, wide) {
+            (Shift::Shl, true) => x64!(self, shlx Rq(dst.0), Rq(src.0), Rq(by.0)),
+            (Shift::Shl, false) => x64!(self, shlx Rd(dst.0), Rd(src.0), Rd(by.0)),
+            (Shift::Shr, true) => x64!(self, shrx Rq(dst.0), Rq(src.0), Rq(by.0)),
+            (Shift::Shr, false) => x64!(self, shrx Rd(dst.0), Rd(src.0), Rd(by.0)),
+            (_, true) => x64!(self, sarx Rq(dst.0), Rq(src.0), Rq(by.0)),
+            (_, false) => x64!(self, sarx Rd(dst.0), Rd(src.0), Rd(by.0)),
+        }
+    }
+
+    pub(crate) fn unary(&mut self, op: Unary, wide: bool, dst: Reg, src: Reg) {
+        let reg = Operand::Reg(src);
+        match op {
+            Unary::Lzcnt => by_size!(self, wide, lzcnt, dst, reg),
+            Unary::Tzcnt => by_size!(self, wide, tzcnt, dst, reg),
+            Unary::Popcnt => by_size!(self, wide, popcnt, dst, reg),
+            Unary::Movsx8 if wide => x64!(self, movsx Rq(dst.0), Rb(src.0)),
+            Unary::Movsx8 => x64!(self, movsx Rd(dst.0), Rb(src.0)),
+            Unary::Movsx16 if wide => x64!(self, movsx Rq(dst.0), Rw(src.0)),
+            Unary::Movsx16 => x64!(self, movsx Rd(dst.0), Rw(src.0)),
+        }
+    }
+
+    pub(crate) fn movsxd(&mut self, dst: Reg, src: Reg) {
+        x64!(self, movsxd Rq(dst.0), Rd(src.0));
+    }
+
+    pub(crate) fn movzx(&mut self, bytes: usize, dst: Reg, src: Reg) {
+        if bytes == 1 {
+            x64!(self, movzx Rd(dst.0), Rb(src.0));
+        } else {
+            x64!(self, movzx Rd(dst.0), Rw(src.0));
+        }
+    }
+
+    /// Reads a unit of guest memory at `a + b`, extended to 64 bits.
+    pub(crate) fn load_unit(&mut self, bytes: usize, signed: bool, dst: Reg, a: Reg, b: Reg) {
+        match (bytes, signed) {
+            (1, false) => x64!(self, movzx Rd(dst.0), BYTE [Rq(a.0) + Rq(b.0)]),
+            (1, true) => x64!(self, movsx Rq(dst.0), BYTE [Rq(a.0) + Rq(b.0)]),
+            (2, false) => x64!(self, movzx Rd(dst.0), WORD [Rq(a.0) + Rq(b.0)]),
+            (2, true) => x64!(self, movsx Rq(dst.0), WORD [Rq(a.0) + Rq(b.0)]),
+            (4, false) => x64!(self, mov Rd(dst.0), [Rq(a.0) + Rq(b.0)]),
+            (4, true) => x64!(self, movsxd Rq(dst.0), DWORD [Rq(a.0) + Rq(b.0)]),
+            _ => x64!(self, mov Rq(dst.0), [Rq(a.0) + Rq(b.0)]),
+        }
+    }
+
+    /// Writes a unit of guest memory at `a + b`.
+    pub(crate) fn store_unit(&mut self, bytes: usize, a: Reg, b: Reg, src: Operand) {
+        match (bytes, src) {
+            (1, Operand::Reg(s)) => x64!(self, mov[Rq(a.0) + Rq(b.0)], Rb(s.0)),
+            (2, Operand::Reg(s)) => x64!(self, mov[Rq(a.0) + Rq(b.0)], Rw(s.0)),
+            (4, Operand::Reg(s)) => x64!(self, mov[Rq(a.0) + Rq(b.0)], Rd(s.0)),
+            (_, Operand::Reg(s)) => x64!(self, mov[Rq(a.0) + Rq(b.0)], Rq(s.0)),
+            (1, Operand::Imm(imm)) => x64!(self, mov BYTE [Rq(a.0) + Rq(b.0)], BYTE imm as i8),
+            (2, Operand::Imm(imm)) => x64!(self, mov WORD [Rq(a.0) + Rq(b.0)], WORD imm as i16),
+            (4, Operand::Imm(imm)) => x64!(self, mov DWORD [Rq(a.0) + Rq(b.0)], DWORD imm),
+            (_, Operand::Imm(imm)) => x64!(self, mov QWORD [Rq(a.0) + Rq(b.0)], DWORD imm),
+            (_, Operand::Mem(_)) => {}
+        }
+    }
+
+    pub(crate) fn mfence(&mut self) {
+        x64!(self, mfence);
+    }
+}

@@ -1,0 +1,352 @@
+//! Tier 1: blocks to x86-64 in one pass, operation by operation.
+//!
+//! Between blocks, everything is in a known place: the hot slots in their host registers, the others in
+//! [`emu_core::exec::CpuState`], `rbp` pointing to that, `rsp` to the [`crate::frame::Frame`], `page_base` exact, `pc` not.
+//! Within a block, each operation has taken full effect on the slots before the next one begins, so that an exception needs
+//! nothing but the number and the offset of its instruction, which the site carries.
+
+pub(crate) mod asm;
+mod flow;
+mod int;
+mod mem;
+mod regs;
+
+use std::mem::offset_of;
+
+use dynasmrt::{DynamicLabel, DynasmError};
+use emu_core::ir::op::Kind;
+use emu_core::ir::{Block, Class, Inst, Op, Ty, Val, ValKind};
+use thiserror::Error;
+
+use self::asm::{Asm, Mem, Operand, Reg};
+use self::regs::{Regs, SCRATCH, TooManyTemps};
+use crate::frame::{self, Frame, Site};
+use crate::stubs::Stubs;
+
+/// Why a block cannot be translated; the interpreter runs it then.
+#[derive(Debug, Error)]
+pub(crate) enum CompileError {
+    /// It has more temporaries alive at once than the frame has cells for.
+    #[error("the block needs too many temporaries at once")]
+    Temps,
+    /// The assembler refused.
+    #[error("the assembler failed: {0}")]
+    Assembler(#[from] DynasmError),
+}
+
+impl From<TooManyTemps> for CompileError {
+    fn from(_: TooManyTemps) -> Self {
+        Self::Temps
+    }
+}
+
+type Done = Result<(), CompileError>;
+
+/// What the host can do beyond the baseline (x86-64-v2).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Features {
+    pub bmi1: bool,
+    pub bmi2: bool,
+    pub lzcnt: bool,
+}
+
+impl Features {
+    pub(crate) fn of_host() -> Self {
+        Self {
+            bmi1: std::arch::is_x86_feature_detected!("bmi1"),
+            bmi2: std::arch::is_x86_feature_detected!("bmi2"),
+            lzcnt: std::arch::is_x86_feature_detected!("lzcnt"),
+        }
+    }
+}
+
+/// A jump to another block of the same page, which can be patched to go there at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Exit {
+    /// Offset of its 32-bit displacement from the start of the code.
+    pub site: u32,
+    /// Offset of where it goes while it is not linked.
+    pub cold: u32,
+    /// Offset of the guest target from the start of the page.
+    pub target: i32,
+}
+
+/// The code of a block.
+pub(crate) struct Code {
+    pub bytes: Vec<u8>,
+    pub exits: Vec<Exit>,
+}
+
+/// The parts of a block that stand after its body.
+enum Cold {
+    /// The slow path of a memory access.
+    Access {
+        entry: DynamicLabel,
+        back: DynamicLabel,
+        site: Site,
+        offset: i32,
+        va: Reg,
+        source: Option<Operand>,
+        dst: Option<Reg>,
+    },
+    /// Leaves for the dispatcher, to go on at an offset.
+    Leave { entry: DynamicLabel, target: i32 },
+    /// The taken side of an [`Op::ExitIf`].
+    SideExit { entry: DynamicLabel, target: i32, retired: usize },
+}
+
+/// Translates blocks; each vCPU thread has its own, so that its buffers are reused.
+pub(crate) struct Compiler {
+    asm: Asm,
+    regs: Regs,
+    features: Features,
+    stubs: Stubs,
+    cold: Vec<Cold>,
+    exits: Vec<Exit>,
+    /// Number that the block's exits name it by.
+    id: u32,
+    /// Offset of the block's first instruction from the page.
+    start: i32,
+}
+
+impl Compiler {
+    pub(crate) fn new(hot: &[u16], features: Features, stubs: Stubs) -> Self {
+        Self {
+            asm: Asm::new(),
+            regs: Regs::new(hot),
+            features,
+            stubs,
+            cold: Vec::new(),
+            exits: Vec::new(),
+            id: 0,
+            start: 0,
+        }
+    }
+
+    /// The code of `block`, to be put at host address `base`; its exits name it as `id`.
+    pub(crate) fn compile(&mut self, block: &Block, id: u32, base: usize) -> Result<Code, CompileError> {
+        self.asm.restart(base);
+        self.regs.begin(block);
+        self.cold.clear();
+        self.exits.clear();
+        self.id = id;
+        self.start = block.marks.first().map_or(0, |mark| mark.offset);
+        let mut number = 0;
+        for (at, inst) in block.insts.iter().enumerate() {
+            while block.marks.get(number + 1).is_some_and(|mark| usize::from(mark.inst) <= at) {
+                number += 1;
+            }
+            self.regs.advance(at);
+            self.inst(block, inst, number)?;
+        }
+        self.regs.advance(block.insts.len());
+        self.terminal(block)?;
+        self.cold_parts()?;
+        Ok(Code { bytes: self.asm.finish()?, exits: std::mem::take(&mut self.exits) })
+    }
+
+    fn inst(&mut self, block: &Block, inst: &Inst, number: usize) -> Done {
+        match inst.op {
+            Op::Load | Op::Store | Op::Amo | Op::Cas | Op::Cas128 => self.access(block, inst, number),
+            Op::Fence => {
+                self.asm.mfence();
+                Ok(())
+            }
+            Op::Call => self.call(block, inst, number),
+            Op::ExitIf => self.exit_if(block, inst, number),
+            // Value moves between containers of 64 bits are all the same.
+            Op::Fmov | Op::Fbits | Op::Ffrom => self.mov(block, inst, true),
+            op if (op as u8) < Op::Load as u8 => self.int(block, inst),
+            _ => self.evaluate(block, inst),
+        }
+    }
+
+    /// An operation that a helper performs.
+    fn evaluate(&mut self, block: &Block, inst: &Inst) -> Done {
+        let kinds = inst.op.info().src;
+        for (n, (kind, val)) in kinds.into_iter().zip([inst.a, inst.b, inst.c]).enumerate() {
+            if let Some(class) = kind.class(inst.ty) {
+                self.pass(block, n, class, val)?;
+            }
+        }
+        self.site(Site::new(inst.op, inst.ty, inst.attr, 0), inst.imm, 0);
+        self.asm.call_out(self.stubs.operation);
+        let class = inst.op.info().dst.class(inst.ty);
+        self.take_result(class, inst.dst)
+    }
+
+    /// Puts a value into argument cell `n`.
+    fn pass(&mut self, block: &Block, n: usize, class: Class, val: Val) -> Done {
+        let cell = frame::arg(n);
+        if class == Class::Vec {
+            return self.copy_vec(cell, val);
+        }
+        match block.constant(val).map(|value| i32::try_from(value as i64)) {
+            Some(Ok(value)) => self.asm.store_imm(cell, value),
+            _ => {
+                let reg = self.read(block, val)?;
+                self.asm.store(cell, reg);
+                self.regs.unlock(reg);
+            }
+        }
+        Ok(())
+    }
+
+    fn copy_vec(&mut self, to: Mem, val: Val) -> Done {
+        if let Some(from) = self.regs.memory(val) {
+            self.copy_128(to, from)?;
+        }
+        Ok(())
+    }
+
+    fn copy_128(&mut self, to: Mem, from: Mem) -> Done {
+        let reg = self.regs.scratch(&mut self.asm)?;
+        self.asm.load(reg, from);
+        self.asm.store(to, reg);
+        self.asm.load(reg, frame::upper(from));
+        self.asm.store(frame::upper(to), reg);
+        self.regs.unlock(reg);
+        Ok(())
+    }
+
+    /// Writes down what a helper needs to know.
+    fn site(&mut self, site: Site, imm: i32, offset: i32) {
+        let at = frame::frame(offset_of!(Frame, site));
+        self.asm.store_imm32(at, site.0 as i32);
+        self.asm.store_imm32(Mem { disp: at.disp + 4, ..at }, (site.0 >> 32) as i32);
+        self.asm.store_imm(frame::frame(offset_of!(Frame, imm)), imm);
+        self.asm.store_imm32(frame::frame(offset_of!(Frame, offset)), offset);
+    }
+
+    /// Moves what a helper has returned to `dst`.
+    fn take_result(&mut self, class: Option<Class>, dst: Val) -> Done {
+        match class {
+            None => Ok(()),
+            Some(_) if dst.is_none() => Ok(()),
+            Some(Class::Vec) => {
+                let to = self.vec_target(dst)?;
+                self.copy_128(to, frame::RESULT)
+            }
+            Some(_) => {
+                let reg = self.target(dst, &[])?;
+                self.asm.load(reg, frame::RESULT);
+                self.finish(dst, reg)
+            }
+        }
+    }
+
+    /// The memory that a vector result goes to.
+    fn vec_target(&mut self, dst: Val) -> Result<Mem, CompileError> {
+        match dst.kind() {
+            ValKind::Temp(n) => Ok(self.regs.cell(n)?),
+            _ => Ok(self.regs.memory(dst).unwrap_or(frame::RESULT)),
+        }
+    }
+
+    fn call(&mut self, block: &Block, inst: &Inst, number: usize) -> Done {
+        for (n, val) in [inst.a, inst.b, inst.c].into_iter().enumerate() {
+            self.pass(block, n, Class::Int, val)?;
+        }
+        let mark = &block.marks[number];
+        self.site(Site::new(inst.op, inst.ty, inst.attr, number), inst.imm, mark.offset);
+        self.asm.store_imm32(frame::frame(offset_of!(Frame, len)), mark.len.into());
+        self.asm.call_out(self.stubs.call);
+        // The front end may have written any slot.
+        self.regs.forget_slots();
+        self.take_result(Some(Class::Int), inst.dst)
+    }
+
+    /// A register that holds the value; it must not be changed.
+    fn read(&mut self, block: &Block, val: Val) -> Result<Reg, CompileError> {
+        if let Some(value) = block.constant(val) {
+            let reg = self.regs.scratch(&mut self.asm)?;
+            self.asm.mov_imm(reg, value);
+            return Ok(reg);
+        }
+        match self.regs.place(val) {
+            Operand::Reg(reg) => Ok(reg),
+            Operand::Mem(mem) => {
+                let reg = self.regs.scratch(&mut self.asm)?;
+                self.asm.load(reg, mem);
+                self.regs.hold(val, reg);
+                Ok(reg)
+            }
+            Operand::Imm(_) => Ok(self.regs.scratch(&mut self.asm)?),
+        }
+    }
+
+    /// The value as the second operand of an instruction.
+    fn operand(&mut self, block: &Block, wide: bool, val: Val) -> Result<Operand, CompileError> {
+        match block.constant(val) {
+            Some(value) if !wide => Ok(Operand::Imm(value as i32)),
+            Some(value) => match i32::try_from(value as i64) {
+                Ok(value) => Ok(Operand::Imm(value)),
+                Err(_) => Ok(Operand::Reg(self.read(block, val)?)),
+            },
+            None => Ok(self.regs.place(val)),
+        }
+    }
+
+    /// Copies the value into `reg`, if it is not there already; if not `wide`, the upper half may then be anything. The
+    /// host's flags stay.
+    fn copy(&mut self, block: &Block, wide: bool, reg: Reg, val: Val) {
+        if let Some(value) = block.constant(val) {
+            let value = if wide { value } else { value & 0xffff_ffff };
+            return self.asm.mov_imm_keep_flags(reg, value);
+        }
+        match self.regs.place(val) {
+            Operand::Reg(from) if from == reg => {}
+            Operand::Reg(from) if wide => self.asm.mov(reg, from),
+            Operand::Reg(from) => self.asm.mov32(reg, from),
+            Operand::Mem(mem) if wide => self.asm.load(reg, mem),
+            Operand::Mem(mem) => self.asm.load32(reg, mem),
+            Operand::Imm(_) => {}
+        }
+    }
+
+    /// A register to compute the value of `dst` in, other than those in `avoid`.
+    fn target(&mut self, dst: Val, avoid: &[Reg]) -> Result<Reg, CompileError> {
+        if let ValKind::Slot(n) = dst.kind()
+            && let Some(reg) = self.regs.pinned(n)
+            && !avoid.contains(&reg)
+        {
+            return Ok(reg);
+        }
+        Ok(self.regs.scratch(&mut self.asm)?)
+    }
+
+    /// As [`Compiler::target`], for an operation that begins with a copy of `a` and does not read it after that.
+    fn target_over(&mut self, dst: Val, a: Val, avoid: &[Reg]) -> Result<Reg, CompileError> {
+        let pinned = matches!(dst.kind(), ValKind::Slot(n) if self.regs.pinned(n).is_some());
+        if !pinned
+            && self.regs.dies(a)
+            && let Operand::Reg(reg) = self.regs.place(a)
+            && SCRATCH.contains(&reg)
+            && !avoid.contains(&reg)
+        {
+            return Ok(reg);
+        }
+        self.target(dst, avoid)
+    }
+
+    /// Makes `reg`, which [`Compiler::target`] gave, the value of `dst`.
+    fn finish(&mut self, dst: Val, reg: Reg) -> Done {
+        match dst.kind() {
+            ValKind::Slot(n) => match self.regs.pinned(n) {
+                Some(own) => self.asm.mov(own, reg),
+                None => {
+                    self.asm.store(frame::slot(n), reg);
+                    self.regs.hold(dst, reg);
+                }
+            },
+            ValKind::Temp(_) => self.regs.hold(dst, reg),
+            ValKind::Const(_) | ValKind::None => {}
+        }
+        Ok(())
+    }
+}
+
+/// Whether `kind` in an operation of type `ty` is a vector.
+fn is_vec(kind: Kind, ty: Ty) -> bool {
+    kind.class(ty) == Some(Class::Vec)
+}

@@ -1,0 +1,313 @@
+//! Random valid blocks: the interpreter and translated code must do the same to registers, memory and counters.
+//!
+//! The blocks are made from the table of operations, so that every operation, type and attribute occurs.
+
+use emu_core::exec::Isa;
+use emu_core::exec::{Stop, Vcpu};
+use emu_core::interp::Interpreter;
+use emu_core::ir::{Block, BlockBuilder, BlockKey, Cc, Class, Effect, Hint, Op, Terminal, Ty, Val, verify};
+use emu_core::mem::Flush;
+use emu_core::testing::{MEMORY_BASE, MEMORY_LEN, Toy, toy_machine};
+use jit::{Jit, JitConfig, JitShared};
+
+/// A small generator with good enough randomness (xorshift64*).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        (self.next() >> 32) as usize % n
+    }
+
+    fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())]
+    }
+
+    /// Numbers that matter, and others.
+    fn number(&mut self) -> u64 {
+        const CORNERS: &[u64] = &[
+            0,
+            1,
+            2,
+            7,
+            31,
+            32,
+            33,
+            63,
+            64,
+            0x7f,
+            0x80,
+            0xff,
+            0x7fff,
+            0x8000,
+            0xffff,
+            0x7fff_ffff,
+            0x8000_0000,
+            0xffff_ffff,
+            0x1_0000_0000,
+            0x7fff_ffff_ffff_ffff,
+            0x8000_0000_0000_0000,
+            0xffff_ffff_8000_0000,
+            u64::MAX,
+            u64::MAX - 1,
+            0x3ff0_0000_0000_0000,
+            0x7ff0_0000_0000_0000,
+            0x7ff8_0000_0000_0000,
+            0x7ff0_0000_0000_0001,
+            0xffff_ffff_3f80_0000,
+            0xffff_ffff_7fc0_0000,
+            0xffff_ffff_ffff_7e00,
+        ];
+        match self.below(4) {
+            0 => self.pick(CORNERS),
+            1 => self.address(),
+            2 => (self.next() as i64 >> self.below(64)) as u64,
+            _ => self.next(),
+        }
+    }
+
+    /// An address: mostly in memory, often near the end of a page, aligned or not.
+    fn address(&mut self) -> u64 {
+        let page = MEMORY_BASE + 0x1000 * self.below((MEMORY_LEN >> 12) as usize + 1) as u64;
+        let at = match self.below(3) {
+            0 => page.wrapping_sub(self.below(20) as u64),
+            1 => page + 8 * self.below(512) as u64,
+            _ => page + self.below(4096) as u64,
+        };
+        if self.one_in(12) { at & !15 } else { at }
+    }
+}
+
+struct Generator<'a> {
+    random: &'a mut Random,
+    builder: BlockBuilder,
+    temps: Vec<(Val, Class)>,
+}
+
+impl Generator<'_> {
+    fn source(&mut self, class: Class) -> Val {
+        let known: Vec<Val> = self.temps.iter().filter(|t| t.1 == class).map(|t| t.0).collect();
+        if !known.is_empty() && self.random.one_in(2) {
+            // Mostly recent ones.
+            let from = if self.random.one_in(4) { 0 } else { known.len().saturating_sub(4) };
+            return self.random.pick(&known[from..]);
+        }
+        if class == Class::Int && self.random.one_in(3) {
+            let value = self.random.number();
+            return self.builder.imm(value);
+        }
+        self.slot(class)
+    }
+
+    fn slot(&mut self, class: Class) -> Val {
+        let slots: Vec<u16> = Toy::SLOTS.iter().filter(|s| s.class == class).map(|s| s.index).collect();
+        Val::slot(self.random.pick(&slots))
+    }
+
+    fn address(&mut self) -> Val {
+        if self.random.one_in(5) {
+            return self.source(Class::Int);
+        }
+        let value = self.random.address();
+        let constant = self.builder.imm(value);
+        if self.random.one_in(2) {
+            return constant;
+        }
+        let dst = if self.random.one_in(2) { self.slot(Class::Int) } else { self.builder.temp() };
+        self.builder.un_to(dst, Op::Mov, Ty::I64, constant);
+        if !matches!(dst.kind(), emu_core::ir::ValKind::Slot(_)) {
+            self.temps.push((dst, Class::Int));
+        }
+        dst
+    }
+
+    fn op(&mut self, ops: &[Op]) {
+        let op = self.random.pick(ops);
+        let info = op.info();
+        let types: Vec<Ty> = Ty::ALL.into_iter().filter(|&ty| info.types.contains(ty)).collect();
+        let ty = self.random.pick(&types);
+        let mut attr = 0;
+        for &(shift, _, names) in info.attr {
+            attr |= (self.random.below(names.len()) as u16) << shift;
+        }
+        let memory = matches!(info.effect, Effect::Load | Effect::Store | Effect::Atomic);
+        let mut src = [Val::NONE; 3];
+        for (n, kind) in info.src.into_iter().enumerate() {
+            if let Some(class) = kind.class(ty) {
+                src[n] = if memory && n == 0 { self.address() } else { self.source(class) };
+            }
+        }
+        let bits = 8 * ty.bytes() as i32;
+        let imm = match op {
+            Op::Extract | Op::Extracts | Op::Insert => {
+                let lsb = self.random.below(bits as usize) as i32;
+                lsb | (1 + self.random.below((bits - lsb) as usize) as i32) << 8
+            }
+            Op::Call => {
+                if self.random.one_in(8) {
+                    2
+                } else {
+                    1
+                }
+            }
+            Op::Vlen => 0,
+            Op::ExitIf => self.target(),
+            Op::Load | Op::Store => self.random.pick(&[0, 0, 1, 8, -8, 4095, -4096, 0x7ff, 1 << 20]),
+            _ if info.imm => self.random.below(64) as i32,
+            _ => 0,
+        };
+        if op == Op::Vlen {
+            let value = self.random.next() & 0x0030_0030_0030_0030;
+            src[0] = self.builder.imm(value);
+        }
+        let dst = match info.dst.class(ty) {
+            None => Val::NONE,
+            Some(_) if info.dst == emu_core::ir::op::Kind::O && self.random.one_in(4) => Val::NONE,
+            Some(class) if self.random.one_in(2) => self.slot(class),
+            Some(class) => {
+                let temp = self.builder.temp();
+                self.temps.push((temp, class));
+                temp
+            }
+        };
+        self.builder.op(op, ty, attr, dst, src, imm);
+    }
+
+    fn target(&mut self) -> i32 {
+        self.random.pick(&[0, 0x10, 0x20, 0xffe, 0x1000, 0x1004, -4, 0x12345, -0x2000])
+    }
+
+    fn block(mut self, ops: &[Op], offset: i32) -> Block {
+        let len = 1 + self.random.below(if self.random.one_in(8) { 100 } else { 12 });
+        let mut at = offset;
+        for _ in 0..len {
+            let bytes = self.random.pick(&[2u8, 4]);
+            self.builder.mark(at, bytes);
+            at += i32::from(bytes);
+            for _ in 0..self.random.below(4) {
+                self.op(ops);
+            }
+        }
+        let terminal = match self.random.below(6) {
+            0 => Terminal::Jump { target: self.target(), call: None },
+            1 | 2 => Terminal::Branch {
+                cc: self.random.pick(Cc::ALL),
+                ty: self.random.pick(&[Ty::I32, Ty::I64]),
+                a: self.source(Class::Int),
+                b: self.source(Class::Int),
+                taken: self.target(),
+                fall: self.target(),
+            },
+            3 => Terminal::Indirect {
+                target: self.source(Class::Int),
+                hint: self.random.pick(&[Hint::Jump, Hint::Return, Hint::Switch, Hint::Call(8)]),
+            },
+            4 => Terminal::Lookup { next: self.target() },
+            _ => Terminal::Exception { cause: 3, value: self.source(Class::Int) },
+        };
+        let key = BlockKey { pa: (0x1000 + offset) as u64, ctx: 0 };
+        self.builder.finish(key, terminal)
+    }
+}
+
+/// Everything that a block can change. The upper half of the page base is not part of it.
+fn differences(a: &Vcpu<Toy>, b: &Vcpu<Toy>) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut check = |name: String, a: u64, b: u64| {
+        if a != b {
+            found.push(format!("{name}: interpreted {a:#x}, translated {b:#x}"));
+        }
+    };
+    for slot in 0..20 {
+        check(format!("slot {slot}"), a.state.slots[slot], b.state.slots[slot]);
+    }
+    check("pc".into(), a.state.pc, b.state.pc);
+    check("retired".into(), a.state.retired, b.state.retired);
+    check("flags".into(), a.state.fp_flags, b.state.fp_flags);
+    for unit in 0..MEMORY_LEN / 8 {
+        let at = unit as usize * 8;
+        check(format!("memory {:#x}", MEMORY_BASE + unit * 8), a.bus.ram().load(at), b.bus.ram().load(at));
+    }
+    for (n, (x, y)) in a.state.vectors.iter().zip(&b.state.vectors).enumerate() {
+        check(format!("file byte {n}"), (*x).into(), (*y).into());
+    }
+    found
+}
+
+fn compare(seed: u64, rounds: usize, ops: &[Op]) {
+    let mut random = Random(seed);
+    let (mut a, mut b) = (toy_machine(), toy_machine());
+    let mut interpreter = Interpreter::new();
+    let shared = JitShared::new::<Toy>(JitConfig { code_bytes: 2 << 20 }, b.group().clone(), b.blocks());
+    let mut jit = Jit::<Toy>::new(shared.unwrap());
+    for vcpu in [&mut a, &mut b] {
+        vcpu.state.vectors = vec![7; 128];
+    }
+    for round in 0..rounds {
+        if round % 16 == 0 {
+            for slot in 0..20 {
+                let value = random.number();
+                a.state.slots[slot] = value;
+                b.state.slots[slot] = value;
+            }
+        }
+        if random.one_in(10) {
+            a.mmu.flush(Flush::ALL);
+            b.mmu.flush(Flush::ALL);
+        }
+        let offset = 2 * random.below(1024) as i32;
+        let generator = Generator { random: &mut random, builder: BlockBuilder::new(), temps: Vec::new() };
+        let block = generator.block(ops, offset);
+        let shown = || block.display(Toy::SLOTS).to_string();
+        if let Err(error) = verify(&block, Toy::SLOTS) {
+            panic!("seed {seed:#x}, round {round}: {error}\n{}", shown());
+        }
+        let pc = 0x4_0000_1000u64 + offset as u64;
+        let before = a.state.slots;
+        (a.state.pc, b.state.pc) = (pc, pc);
+        let expected: Result<(), Stop> = interpreter.execute(&mut a, &block);
+        let got = jit.execute(&mut b, &block);
+        let differ = differences(&a, &b);
+        assert!(
+            expected == got && differ.is_empty(),
+            "seed {seed:#x}, round {round}: interpreted {expected:?}, translated {got:?}\n{}\nbefore: {:x?}\n{}",
+            differ.join("\n"),
+            &before[..20],
+            shown(),
+        );
+    }
+}
+
+#[test]
+fn all_operations() {
+    for seed in 1..=4 {
+        compare(seed * 0x9e37_79b9, 1500, Op::ALL);
+    }
+}
+
+/// Integer operations alone: dense, with much pressure on registers.
+#[test]
+fn integers() {
+    let ops: Vec<Op> = Op::ALL.iter().copied().filter(|&op| (op as u8) < Op::Load as u8).collect();
+    for seed in 1..=4 {
+        compare(seed * 0x1234_5677, 1500, &ops);
+    }
+}
+
+#[test]
+fn memory() {
+    let ops = [Op::Load, Op::Store, Op::Load, Op::Store, Op::Add, Op::Amo, Op::Cas, Op::Cas128, Op::Mov];
+    for seed in 1..=4 {
+        compare(seed * 0x0bad_cafe, 1500, &ops);
+    }
+}
