@@ -263,7 +263,7 @@ impl<I: Isa> Vcpu<I> {
 
     /// The RAM offset that instructions at `va` are fetched from; devices hold no code.
     #[inline]
-    pub(super) fn fetch_place(&mut self, va: u64) -> Result<usize, Exception> {
+    pub(crate) fn fetch_place(&mut self, va: u64) -> Result<usize, Exception> {
         if let Some(offset) = self.mmu.lookup(View::Current, va, 2, Access::Fetch) {
             return Ok(offset);
         }

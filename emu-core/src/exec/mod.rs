@@ -9,6 +9,7 @@ mod probe;
 mod run_loop;
 mod vcpu;
 
+pub(crate) use blocks::Cached;
 pub use blocks::{BlockMap, CodeReader, Translations};
 pub use exit::{Exception, Exit, HostRequest, Stop};
 pub use isa::{Access, FetchCode, Isa, Mode, Perms, SpaceId, Translation};

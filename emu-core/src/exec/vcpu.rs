@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::blocks::{BlockMap, JumpCache};
+use super::blocks::BlockMap;
 use super::isa::{Isa, Mode};
 use super::probe::Probe;
+use crate::ir::BlockBuilder;
 use crate::mem::{Bus, Mmu, Tables};
 use crate::sync::{Group, Port};
 use crate::time::Clock;
@@ -63,7 +64,9 @@ pub struct Vcpu<I: Isa> {
     pub(super) group: Arc<Group>,
     pub(super) port: Arc<Port>,
     pub(super) blocks: Arc<BlockMap>,
-    pub(super) jumps: JumpCache,
+    pub(super) builder: BlockBuilder,
+    /// The epoch of the blocks that this vCPU may run: it changes when it must look up all of them again.
+    pub(crate) epoch: u64,
     pub(super) mode: Mode,
     pub(super) exclusive: Option<Exclusive>,
 }
@@ -94,7 +97,7 @@ impl<I: Isa> Vcpu<I> {
             fp_flags: 0,
             tables: mmu.tables(),
         };
-        let jumps = JumpCache::new();
+        let builder = BlockBuilder::new();
         Self {
             state,
             isa,
@@ -106,7 +109,8 @@ impl<I: Isa> Vcpu<I> {
             group,
             port,
             blocks,
-            jumps,
+            builder,
+            epoch: 0,
             mode,
             exclusive: None,
         }

@@ -4,22 +4,25 @@
 //! one definition of the operation ([`super::int::evaluate`], [`Vcpu::load`]). Everything else goes through
 //! [`Run::inst`], by a handler like the others, so that a list covers its whole block.
 
-use super::{Run, int};
+use std::sync::Arc;
+
+use super::{Run, compare, int};
 use crate::exec::{Isa, SLOTS, Stop, Vcpu};
 use crate::ir::{Block, Cc, Inst, MemAttr, Op, Terminal, Ty, Val, ValKind, View};
 use crate::mem::Scalar;
 
 /// A block as handlers, made at its first execution.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Code {
-    steps: Box<[Step]>,
+    steps: Arc<[Step]>,
 }
 
 /// A handler with its operands.
 #[derive(Clone, Copy, Debug)]
 struct Step {
     handler: u16,
-    /// The operation in the block.
+    /// The operation's index in the block; in a terminal with a handler of its own, how many instructions the
+    /// block holds.
     inst: u16,
     dst: Place,
     a: Place,
@@ -147,14 +150,43 @@ fn stopped(run: &mut Run<'_>, stop: Stop) -> GoOn {
 /// Any operation at all.
 fn any<I: Isa>(vcpu: &mut Vcpu<I>, run: &mut Run<'_>, step: &Step) -> GoOn {
     let index = usize::from(step.inst);
-    let inst = run.block.insts[index];
-    match run.inst(vcpu, &inst, index) {
+    let block = run.block;
+    match run.inst(vcpu, &block.insts[index], index) {
         Ok(None) => true,
         left => {
             run.left = left.transpose();
             false
         }
     }
+}
+
+/// Goes on at `imm` from the page's start.
+fn jump<I: Isa>(vcpu: &mut Vcpu<I>, _: &mut Run<'_>, step: &Step) -> GoOn {
+    vcpu.state.pc = vcpu.state.page_base.wrapping_add(step.imm);
+    vcpu.state.retired += u64::from(step.inst);
+    false
+}
+
+/// Goes on at the low half of `imm` if the comparison of `a` and `b` holds, else at the high half.
+fn branch<I: Isa, const CC: u16>(vcpu: &mut Vcpu<I>, run: &mut Run<'_>, step: &Step) -> GoOn {
+    let holds = compare(Cc::from_bits(CC), Ty::I64, step.a.get(vcpu, run), step.b.get(vcpu, run));
+    let offset = if holds { step.imm as i32 } else { (step.imm >> 32) as i32 };
+    vcpu.state.pc = vcpu.state.page_base.wrapping_add_signed(i64::from(offset));
+    vcpu.state.retired += u64::from(step.inst);
+    false
+}
+
+/// Goes on at `a`.
+fn indirect<I: Isa>(vcpu: &mut Vcpu<I>, run: &mut Run<'_>, step: &Step) -> GoOn {
+    vcpu.state.pc = step.a.get(vcpu, run);
+    vcpu.state.retired += u64::from(step.inst);
+    false
+}
+
+/// Any terminal at all.
+fn end<I: Isa>(vcpu: &mut Vcpu<I>, run: &mut Run<'_>, _: &Step) -> GoOn {
+    run.end(&mut vcpu.state);
+    false
 }
 
 /// How many integer handlers an operation has: in each form, with two operands in places or one and a constant.
@@ -170,6 +202,10 @@ macro_rules! handlers {
         impl<I: Isa> Handlers<I> {
             const ALL: &'static [Handler<I>] = &[
                 any::<I>,
+                end::<I>,
+                jump::<I>,
+                indirect::<I>,
+                $(branch::<I, { Cc::$cc as u16 }>,)*
                 pc::<I>,
                 load::<I, u8, false>,
                 load::<I, u16, false>,
@@ -209,8 +245,12 @@ handlers! {
 
 /// The first handlers of each group in [`Handlers::ALL`].
 const ANY: usize = 0;
-const PC: usize = 1;
-const LOAD: usize = 2;
+const END: usize = 1;
+const JUMP: usize = 2;
+const INDIRECT: usize = 3;
+const BRANCH: usize = 4;
+const PC: usize = BRANCH + Cc::ALL.len();
+const LOAD: usize = PC + 1;
 const STORE: usize = LOAD + 8;
 const INT_START: usize = STORE + 4;
 const UNARY_START: usize = INT_START + INT.len() * INT_FORMS;
@@ -222,54 +262,66 @@ struct Handlers<I>(std::marker::PhantomData<I>);
 impl Code {
     /// The handlers for `block`.
     pub(crate) fn new(block: &Block) -> Self {
-        let mut steps = Vec::with_capacity(block.insts.len());
+        let mut steps = Vec::with_capacity(block.insts.len() + 1);
         let mut insts = block.insts.iter().enumerate();
         while let Some((index, inst)) = insts.next() {
-            let inst_index = index as u16; // `BlockBuilder::MAX_INSTS` bounds it
-            let any = Step {
-                handler: ANY as u16,
-                inst: inst_index,
-                dst: Place::ZERO,
-                a: Place::ZERO,
-                b: Place::ZERO,
-                imm: 0,
-            };
-            let mut special = special(block, inst).unwrap_or(any);
-            special.inst = inst_index;
+            let mut step = special(block, inst).unwrap_or(Step::new(ANY));
             if let Some(next) = block.insts.get(index + 1)
-                && let Some(fused) = fuse(block, inst, &special, next)
+                && let Some(fused) = fuse(block, inst, &step, next)
             {
-                special = fused;
+                step = fused;
                 insts.next();
             }
-            steps.push(special);
+            step.inst = index as u16; // `BlockBuilder::MAX_INSTS` bounds it
+            steps.push(step);
         }
+        let end = Step { inst: block.insts.len() as u16, ..Step::new(END) };
+        steps.push(terminal(block).unwrap_or(end));
         Self { steps: steps.into() }
     }
 
-    /// Runs the operations of `run`'s block; the operation that left it early, if one did.
+    /// Runs all of `run`'s block; the operation that has left it, or their number.
     #[inline]
-    pub(super) fn run<I: Isa>(&self, vcpu: &mut Vcpu<I>, run: &mut Run<'_>) -> Option<usize> {
-        for step in &self.steps {
+    pub(super) fn run<I: Isa>(&self, vcpu: &mut Vcpu<I>, run: &mut Run<'_>) -> usize {
+        for step in self.steps.iter() {
             if !Handlers::<I>::ALL[usize::from(step.handler)](vcpu, run, step) {
-                return Some(step.inst.into());
+                return step.inst.into();
             }
         }
-        None
+        self.steps.len()
     }
 }
 
-/// The step for `inst` if there is a special handler for it; `inst` in it is not yet set.
+impl Step {
+    fn new(handler: usize) -> Self {
+        let zero = Place::ZERO;
+        // There are some hundred handlers.
+        Self { handler: handler as u16, inst: 0, dst: zero, a: zero, b: zero, imm: 0 }
+    }
+}
+
+/// The step for the block's terminal if there is a special handler for it.
+fn terminal(block: &Block) -> Option<Step> {
+    let place = |val| Place::of_source(block, val);
+    let inst = block.len() as u16; // `BlockBuilder::MAX_INSTS` bounds it
+    let step = |handler| Step { inst, ..Step::new(handler) };
+    match block.terminal {
+        Terminal::Jump { target, .. } | Terminal::Lookup { next: target } => {
+            Some(Step { imm: i64::from(target) as u64, ..step(JUMP) })
+        }
+        Terminal::Branch { cc, ty: Ty::I64, a, b, taken, fall } => {
+            let imm = u64::from(taken as u32) | u64::from(fall as u32) << 32;
+            Some(Step { a: place(a)?, b: place(b)?, imm, ..step(BRANCH + cc as usize) })
+        }
+        Terminal::Indirect { target, .. } => Some(Step { a: place(target)?, ..step(INDIRECT) }),
+        Terminal::Branch { .. } | Terminal::Exception { .. } => None,
+    }
+}
+
+/// The step for `inst` if there is a special handler for it; its index in the block is still to be set.
 fn special(block: &Block, inst: &Inst) -> Option<Step> {
     let place = |val| Place::of_source(block, val);
-    let mut step = Step {
-        handler: 0,
-        inst: 0,
-        dst: Place::ZERO,
-        a: place(inst.a)?,
-        b: Place::ZERO,
-        imm: i64::from(inst.imm) as u64,
-    };
+    let mut step = Step { a: place(inst.a)?, imm: i64::from(inst.imm) as u64, ..Step::new(ANY) };
     let attr = MemAttr::from_bits(inst.attr);
     let plain = |attr: MemAttr| attr.view == View::Current && !attr.exclusive && !attr.release;
     let size = inst.ty.bytes().trailing_zeros() as usize;

@@ -3,6 +3,7 @@
 mod fast;
 mod fp;
 mod int;
+mod jumps;
 mod vec;
 
 pub(crate) use fast::Code;
@@ -10,6 +11,7 @@ pub use vec::vlen;
 
 use std::sync::atomic::{Ordering, fence};
 
+use self::jumps::JumpCache;
 use crate::exec::{CpuState, Engine, Exception, Exit, Isa, Limits, SLOTS, Stop, Vcpu};
 use crate::fp::Flags;
 use crate::ir::{AmoOp, Block, Cc, Hint, Inst, MemAttr, Op, Terminal, Ty, Val, ValKind};
@@ -24,15 +26,19 @@ const fn temp_word(n: u16) -> usize {
     n as usize * 2 + 2
 }
 
+/// The bits of [`Op::Fence`]'s attribute for earlier stores and later loads.
+const STORES_BEFORE_LOADS: u16 = 0b0110;
+
 /// Interprets blocks.
 pub struct Interpreter {
     frame: Box<Frame>,
+    jumps: JumpCache,
 }
 
 impl Interpreter {
     /// An interpreter; each vCPU thread has its own.
     pub fn new() -> Self {
-        Self { frame: Box::new([[0; SLOTS]; FRAME]) }
+        Self { frame: Box::new([[0; SLOTS]; FRAME]), jumps: JumpCache::new() }
     }
 }
 
@@ -94,11 +100,8 @@ impl Interpreter {
     /// Runs the block at the program counter.
     #[inline]
     pub fn run_next<I: Isa>(&mut self, vcpu: &mut Vcpu<I>) -> Result<(), Stop> {
-        let (cached, epoch) = vcpu.take_block()?;
-        let code = cached.code();
-        let ran = self.execute_by(vcpu, cached.block(), |vcpu, run| code.run(vcpu, run));
-        vcpu.return_block(cached, epoch);
-        ran
+        let (cached, code) = self.jumps.find(vcpu)?;
+        execute(&mut self.frame, vcpu, cached.block(), |vcpu, run| code.run(vcpu, run))
     }
 
     /// Runs the block at the program counter, or only its first instruction if a breakpoint lies in it behind that.
@@ -122,48 +125,54 @@ impl Interpreter {
         self.execute(vcpu, &block)
     }
 
-    /// Runs `block`, which lies at the program counter.
+    /// Runs `block`, which lies at the program counter, operation by operation.
     pub fn execute<I: Isa>(&mut self, vcpu: &mut Vcpu<I>, block: &Block) -> Result<(), Stop> {
-        self.execute_by(vcpu, block, |vcpu, run| run.all(vcpu))
+        execute(&mut self.frame, vcpu, block, |vcpu, run| run.all(vcpu))
     }
 
-    /// Runs `block`, its operations by `ops`, which returns the one that has left the block, if one has.
-    #[inline(always)]
-    fn execute_by<I: Isa>(
-        &mut self,
-        vcpu: &mut Vcpu<I>,
-        block: &Block,
-        ops: impl FnOnce(&mut Vcpu<I>, &mut Run<'_>) -> Option<usize>,
-    ) -> Result<(), Stop> {
-        let page_base = vcpu.state.pc & !0xfff;
-        vcpu.state.page_base = page_base;
-        let at = |offset: i32| page_base.wrapping_add_signed(i64::from(offset));
-        let mut run = Run { block, frame: &mut self.frame, left: None };
-        if let Some(index) = ops(vcpu, &mut run) {
-            return run.leave(vcpu, index);
-        }
-        let state = &mut vcpu.state;
-        let (pc, count) = match block.terminal {
-            Terminal::Jump { target, .. } => (at(target), block.len()),
-            Terminal::Branch { cc, ty, a, b, taken, fall } => {
-                let holds = compare(cc, ty, run.get(state, a), run.get(state, b));
-                (at(if holds { taken } else { fall }), block.len())
-            }
-            Terminal::Indirect { target, hint: Hint::Jump | Hint::Call(_) | Hint::Return | Hint::Switch } => {
-                (run.get(state, target), block.len())
-            }
-            Terminal::Lookup { next } => (at(next), block.len()),
-            Terminal::Exception { cause, value } => {
-                let value = run.get(state, value);
-                state.retired += block.len() as u64 - 1;
-                state.pc = at(block.marks.last().map_or(0, |mark| mark.offset));
-                return Err(Stop::Exception(Exception::new(cause.into(), value)));
-            }
-        };
-        state.pc = pc;
-        state.retired += count as u64;
-        Ok(())
+    /// Does the same as [`Interpreter::execute`] by the handlers that blocks run with in [`Engine::run`].
+    pub fn execute_handlers<I: Isa>(&mut self, vcpu: &mut Vcpu<I>, block: &Block) -> Result<(), Stop> {
+        let code = Code::new(block);
+        execute(&mut self.frame, vcpu, block, |vcpu, run| code.run(vcpu, run))
     }
+}
+
+/// Runs `block`, which lies at the program counter; `run` does it all, and returns the operation that has left the block, or
+/// their number.
+#[inline(always)]
+fn execute<I: Isa>(
+    frame: &mut Frame,
+    vcpu: &mut Vcpu<I>,
+    block: &Block,
+    run_all: impl FnOnce(&mut Vcpu<I>, &mut Run<'_>) -> usize,
+) -> Result<(), Stop> {
+    vcpu.state.page_base = vcpu.state.pc & !0xfff;
+    let mut run = Run { block, frame, left: None };
+    let index = run_all(vcpu, &mut run);
+    match run.left {
+        None => Ok(()),
+        Some(left) => leave(block, vcpu, index, left),
+    }
+}
+
+/// Makes the state exact after operation `index`, or the terminal, has left the block.
+#[cold]
+fn leave<I: Isa>(
+    block: &Block,
+    vcpu: &mut Vcpu<I>,
+    index: usize,
+    left: Result<i32, Stop>,
+) -> Result<(), Stop> {
+    let number = block.mark_index(index);
+    let mark = &block.marks[number];
+    let (offset, retired) = match left {
+        Err(Stop::Exception(_)) => (mark.offset, number),
+        Err(Stop::Host(_)) => (mark.offset + i32::from(mark.len), number + 1),
+        Ok(target) => (target, number + 1),
+    };
+    vcpu.state.pc = vcpu.state.page_base.wrapping_add_signed(i64::from(offset));
+    vcpu.state.retired += retired as u64;
+    left.map(|_| ())
 }
 
 /// One run of one block.
@@ -226,29 +235,40 @@ impl Run<'_> {
         }
     }
 
-    /// Runs all operations; the one that has left the block, if one has.
-    fn all<I: Isa>(&mut self, vcpu: &mut Vcpu<I>) -> Option<usize> {
+    /// Runs the block; the operation that has left it, or their number.
+    fn all<I: Isa>(&mut self, vcpu: &mut Vcpu<I>) -> usize {
         let block = self.block;
-        block.insts.iter().enumerate().position(|(index, inst)| {
+        for (index, inst) in block.insts.iter().enumerate() {
             self.left = self.inst(vcpu, inst, index).transpose();
-            self.left.is_some()
-        })
+            if self.left.is_some() {
+                return index;
+            }
+        }
+        self.end(&mut vcpu.state);
+        block.insts.len()
     }
 
-    /// Makes the state exact after operation `index` has left the block.
-    #[cold]
-    fn leave<I: Isa>(&mut self, vcpu: &mut Vcpu<I>, index: usize) -> Result<(), Stop> {
-        let number = self.block.mark_index(index);
-        let mark = &self.block.marks[number];
-        let (offset, retired, result) = match self.left.take() {
-            Some(Err(stop @ Stop::Exception(_))) => (mark.offset, number, Err(stop)),
-            Some(Err(stop @ Stop::Host(_))) => (mark.offset + i32::from(mark.len), number + 1, Err(stop)),
-            Some(Ok(target)) => (target, number + 1, Ok(())),
-            None => (mark.offset, number, Ok(())),
+    /// Runs the terminal.
+    fn end(&mut self, state: &mut CpuState) {
+        let page_base = state.page_base;
+        let at = |offset: i32| page_base.wrapping_add_signed(i64::from(offset));
+        state.pc = match self.block.terminal {
+            Terminal::Jump { target, .. } => at(target),
+            Terminal::Branch { cc, ty, a, b, taken, fall } => {
+                let holds = compare(cc, ty, self.get(state, a), self.get(state, b));
+                at(if holds { taken } else { fall })
+            }
+            Terminal::Indirect { target, hint: Hint::Jump | Hint::Call(_) | Hint::Return | Hint::Switch } => {
+                self.get(state, target)
+            }
+            Terminal::Lookup { next } => at(next),
+            Terminal::Exception { cause, value } => {
+                let value = self.get(state, value);
+                self.left = Some(Err(Exception::new(cause.into(), value).into()));
+                return;
+            }
         };
-        vcpu.state.pc = vcpu.state.page_base.wrapping_add_signed(i64::from(offset));
-        vcpu.state.retired += retired as u64;
-        result
+        state.retired += self.block.len() as u64;
     }
 
     /// Runs one operation; where to go on if it leaves the block.
@@ -306,7 +326,9 @@ impl Run<'_> {
                 let old = vcpu.cas_128(MemAttr::from_bits(inst.attr).view, va, expected, new)?;
                 self.set_vec(&mut vcpu.state, inst.dst, old);
             }
-            Op::Fence => fence(Ordering::SeqCst),
+            // Only stores before loads need more than what the host's acquire-release fence orders.
+            Op::Fence if inst.attr & STORES_BEFORE_LOADS == STORES_BEFORE_LOADS => fence(Ordering::SeqCst),
+            Op::Fence => fence(Ordering::AcqRel),
             Op::Call => {
                 let mark = &self.block.marks[self.block.mark_index(index)];
                 vcpu.state.pc = vcpu.state.page_base.wrapping_add_signed(i64::from(mark.offset));
