@@ -130,7 +130,9 @@ pub enum ArchArg {
 pub enum AccelArg {
     /// The fastest that works here
     Auto,
-    /// The interpreter
+    /// Guest code is translated to host code
+    Jit,
+    /// Guest code is interpreted
     Interp,
 }
 

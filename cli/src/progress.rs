@@ -23,7 +23,8 @@ pub fn bar(what: &str, total: Option<u64>) -> ProgressBar {
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }
-    bar.set_message(what.to_owned());
+    // Of an address, the file's name is what one wants to read.
+    bar.set_message(what.rsplit('/').next().unwrap_or(what).to_owned());
     bar
 }
 

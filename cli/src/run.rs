@@ -51,6 +51,7 @@ fn configure(args: &RunArgs, control: &Arc<OnceLock<machine::Control>>) -> anyho
     config.net = args.net.clone().unwrap_or(NetConfig::None);
     config.accel = match args.accel {
         AccelArg::Auto => Accel::Auto,
+        AccelArg::Jit => Accel::Jit,
         AccelArg::Interp => Accel::Interp,
     };
     config.no_reboot = args.no_reboot;

@@ -14,6 +14,7 @@ fn interpreter() {
     for file in files {
         let mut interpreter = Interpreter::new();
         run_golden(&file, |vcpu, block| interpreter.execute(vcpu, block));
+        run_golden(&file, |vcpu, block| interpreter.execute_handlers(vcpu, block));
     }
 }
 

@@ -105,8 +105,8 @@ fn reserved_encodings_are_illegal() {
     let illegal = |word: u32| {
         assert_eq!(Insn::decode(word, ALL), None, "{word:#x}: {}", disassemble(word, 0, ALL));
     };
-    // Defined to be illegal; reserved compressed ones: c.addi4spn, c.addiw, c.lui, c.addi16sp, c.lwsp, c.ldsp, c.jr with
-    // zero fields, the reserved quadrant-0 and c.sub rows.
+    // Defined to be illegal; reserved compressed ones: c.addi4spn, c.addiw, c.lui, c.addi16sp, c.lwsp,
+    // c.ldsp, c.jr with zero fields, the reserved quadrant-0 and c.sub rows.
     for word in [0x0000, 0x0004, 0x2001, 0x6081, 0x6101, 0x4002, 0x6002, 0x8002, 0x8000, 0x9c41, 0x9c61] {
         illegal(word);
     }
@@ -160,7 +160,8 @@ fn contexts() -> impl Iterator<Item = Context> {
     })
 }
 
-/// Lifts the instruction `word` in all contexts, and checks that it is illegal exactly where it does not decode.
+/// Lifts the instruction `word` in all contexts, and checks that it is illegal exactly where it does not
+/// decode.
 fn lift_one(builder: &mut BlockBuilder, word: u32) {
     let len = usize::from(length(word as u16));
     let mut code = Code(word.to_le_bytes()[..len].to_vec());

@@ -4,17 +4,17 @@
 //! [33 05 b5 00] "add a0,a0,a1" a0=5 a1=-7 => a0=-2;
 //! ```
 //!
-//! Bytes, one instruction or several; their disassembly, several separated by `; `, branch targets relative to an address
-//! of zero; then what is set before and what has changed after. Everything that is not named must have stayed as it was, but
-//! for the program counter, which must be behind the instructions.
+//! Bytes, one instruction or several; their disassembly, several separated by `; `, branch targets relative
+//! to an address of zero; then what is set before and what has changed after. Everything that is not named
+//! must have stayed as it was, but for the program counter, which must be behind the instructions.
 //!
-//! Names: registers; `fflags` (0), `frm` (0), `fs` (3, dirty) and any CSR; `mode` (`m`; also `s`, `u`); `pc`, relative to the
-//! first instruction; `m1`, `m2`, `m4`, `m8` with an address, `m8[0x100]`, for memory, which is relative to a region of two
-//! pages with a device-free hole behind, and which is zero at first. After `=>` also `trap`, a cause by number, with the
-//! instruction's address as `mepc`, and `tval` (0).
+//! Names: registers; `fflags` (0), `frm` (0), `fs` (3, dirty) and any CSR; `mode` (`m`; also `s`, `u`); `pc`,
+//! relative to the first instruction; `m1`, `m2`, `m4`, `m8` with an address, `m8[0x100]`, for memory, which
+//! is relative to a region of two pages with a device-free hole behind, and which is zero at first. After
+//! `=>` also `trap`, a cause by number, with the instruction's address as `mepc`, and `tval` (0).
 //!
-//! Values: decimal or hexadecimal numbers; `s(1.5)`, `d(-inf)`, `h(nan)` floating-point values, boxed; `@0x10` an address in
-//! the memory region; `^4` an address relative to the first instruction.
+//! Values: decimal or hexadecimal numbers; `s(1.5)`, `d(-inf)`, `h(nan)` floating-point values, boxed;
+//! `@0x10` an address in the memory region; `^4` an address relative to the first instruction.
 //!
 //! Each vector runs twice: in blocks, and in single steps.
 
@@ -29,7 +29,7 @@ use frontends::riscv::decode::{Insn, length};
 use frontends::riscv::disas::disassemble;
 use frontends::riscv::ext::{Ext, ExtSet};
 use frontends::riscv::{Hart, SLOTS, csr_name, csr_read_debug, csr_write_debug};
-use support::{asm, hart, read, run, write};
+use support::{OPEN, asm, hart, read, run, write};
 
 /// Where the memory is: code, the trap handler, and the region of the vectors at its end.
 const RAM: u64 = 0x8000_0000;
@@ -205,10 +205,9 @@ fn run_vector(vector: &Vector, single_step: bool) -> Result<(), String> {
     write(&hart, CODE, &vector.bytes);
     write(&hart, HANDLER, &asm("wfi", &[]).to_le_bytes());
     csr_write_debug(&mut hart, MTVEC, HANDLER);
-    csr_write_debug(&mut hart, 0x3b0, u64::MAX); // pmpaddr0, pmpcfg0: all memory for all modes
-    csr_write_debug(&mut hart, 0x3a0, 0x1f);
-    csr_write_debug(&mut hart, 0x30a, 0xf0); // menvcfg, senvcfg: cache-block operations
-    csr_write_debug(&mut hart, 0x10a, 0xf0);
+    for (number, value) in OPEN {
+        csr_write_debug(&mut hart, *number, *value);
+    }
     let mode = vector.before.get("mode").copied().unwrap_or(3);
     let fs = vector.before.get("fs").copied().unwrap_or(3);
     let mut mstatus = fs << FS_SHIFT;
@@ -234,7 +233,7 @@ fn run_vector(vector: &Vector, single_step: bool) -> Result<(), String> {
         csr_write_debug(&mut hart, MEPC, CODE);
         write(&hart, RAM, &asm("mret", &[]).to_le_bytes());
         hart.state.pc = RAM;
-        run(&mut hart, Limits { steps: Some(1), breakpoints: &[] });
+        run(&mut hart, Limits { steps: Some(1), ..Limits::NONE });
         csr_write_debug(&mut hart, MSTATUS, mstatus);
         for name in ["mepc", "mcause", "mtval"] {
             csr_write_debug(&mut hart, csr(name).unwrap(), vector.before.get(name).copied().unwrap_or(0));
@@ -244,7 +243,7 @@ fn run_vector(vector: &Vector, single_step: bool) -> Result<(), String> {
 
     let mut expected = observe(&hart);
     overlay(&mut expected, &vector.after);
-    let limits = if single_step { Limits { steps: Some(1), breakpoints: &[] } } else { Limits::NONE };
+    let limits = if single_step { Limits { steps: Some(1), ..Limits::NONE } } else { Limits::NONE };
     let mut left = 100;
     loop {
         match run(&mut hart, limits) {

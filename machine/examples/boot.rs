@@ -12,6 +12,9 @@ fn main() -> Result<(), machine::Error> {
     if let Some(file) = args.get(5) {
         config.firmware = Firmware::File(file.into());
     }
+    if std::env::var_os("INTERP").is_some() {
+        config.accel = machine::Accel::Interp;
+    }
     config.console = Console::Stdio(None);
     let ended = Machine::new(config)?.run()?;
     eprintln!("{ended:?}");

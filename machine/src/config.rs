@@ -37,6 +37,8 @@ pub enum Accel {
     /// The fastest that works here.
     #[default]
     Auto,
+    /// Translated code.
+    Jit,
     /// The interpreter.
     Interp,
 }

@@ -56,6 +56,15 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// Nobody can debug the machine there.
+    #[error("cannot wait for a debugger at {address:?}: expected HOST:PORT, :PORT or the path of a socket")]
+    Debugger {
+        /// Where it was to connect.
+        address: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// Memory cannot be set up.
     #[error(transparent)]
     Memory(#[from] emu_core::mem::RamError),

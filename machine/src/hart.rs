@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use emu_core::exec::{Engine, Exit, HostRequest, Isa, Limits, Vcpu};
 
+use crate::debug::gate::Gate;
 use crate::power::{Ending, PowerSwitch};
 
 /// What a board adds to the running of its vCPUs.
@@ -13,12 +14,15 @@ pub trait Supervisor<I: Isa>: Sync {
 
     /// Serves a call to the built-in firmware.
     fn firmware_call(&self, vcpu: &mut Vcpu<I>);
+}
 
-    /// The single steps that a debugger or a trace wants, if any.
-    fn limits(&self, vcpu: &Vcpu<I>) -> Limits<'_>;
-
-    /// A run has ended with [`Exit::Stepped`] or [`Exit::Breakpoint`].
-    fn stepped(&self, vcpu: &mut Vcpu<I>, exit: Exit);
+/// What looks over a vCPU's shoulder.
+#[derive(Clone, Copy)]
+pub struct Oversight<'a, I: Isa> {
+    /// Where a debugger may hold it.
+    pub gate: Option<&'a Gate<I>>,
+    /// Its probe is to see every instruction.
+    pub observed: bool,
 }
 
 /// Runs `vcpu` until the machine's run ends.
@@ -26,11 +30,14 @@ pub fn run<I: Isa>(
     vcpu: &mut Vcpu<I>,
     engine: &mut dyn Engine<I>,
     supervisor: &dyn Supervisor<I>,
+    oversight: Oversight<'_, I>,
     power: &PowerSwitch,
 ) {
     // A bug of ours ends the machine with a message, instead of leaving the other threads to wait for ever.
-    let run = std::panic::AssertUnwindSafe(|| run_loop(vcpu, engine, supervisor, power));
-    if let Err(panic) = std::panic::catch_unwind(run) {
+    let run = std::panic::AssertUnwindSafe(|| run_loop(vcpu, engine, supervisor, oversight, power));
+    let outcome = std::panic::catch_unwind(run);
+    vcpu.observe(|probe, vcpu| probe.ended(vcpu));
+    if let Err(panic) = outcome {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("unknown panic");
         power.end(Ending::Failed(format!("internal error on a vCPU thread: {text}")));
@@ -41,14 +48,33 @@ fn run_loop<I: Isa>(
     vcpu: &mut Vcpu<I>,
     engine: &mut dyn Engine<I>,
     supervisor: &dyn Supervisor<I>,
+    oversight: Oversight<'_, I>,
     power: &PowerSwitch,
 ) {
-    while !power.is_ending() {
-        if !supervisor.may_run(vcpu) {
+    let mut turn = oversight.gate.map(|gate| gate.turn(vcpu.index()));
+    loop {
+        // Whoever asked for a stop has changed something that is looked at from here on.
+        vcpu.port().clear_stop();
+        if power.is_ending() {
+            break;
+        }
+        let ready = supervisor.may_run(vcpu);
+        let limits = match &mut turn {
+            None => Limits::NONE,
+            Some(turn) => match turn.pass(vcpu, ready) {
+                Some(limits) => limits,
+                None => continue,
+            },
+        };
+        if !ready {
             vcpu.wait(None);
             continue;
         }
-        match engine.run(vcpu, supervisor.limits(vcpu)) {
+        let exit = engine.run(vcpu, Limits { observed: oversight.observed, ..limits });
+        if let Some(turn) = &mut turn {
+            turn.ran(vcpu, &exit);
+        }
+        match exit {
             Exit::Request(HostRequest::Wait { deadline }) => {
                 let now = vcpu.clock.now_ns();
                 vcpu.wait(deadline.map(|at| Duration::from_nanos(at.saturating_sub(now))));
@@ -56,8 +82,7 @@ fn run_loop<I: Isa>(
             Exit::Request(HostRequest::Yield) => std::thread::yield_now(),
             Exit::Request(HostRequest::Firmware) => supervisor.firmware_call(vcpu),
             Exit::Request(HostRequest::Power(request)) => power.end(Ending::Power(request)),
-            Exit::Stopped => {}
-            exit @ (Exit::Breakpoint | Exit::Stepped) => supervisor.stepped(vcpu, exit),
+            Exit::Stopped | Exit::Breakpoint | Exit::Stepped => {}
         }
     }
 }

@@ -6,6 +6,7 @@
 pub mod boards;
 mod boot;
 mod config;
+mod debug;
 mod error;
 mod hart;
 mod power;

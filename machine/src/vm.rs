@@ -13,15 +13,19 @@ use emu_core::sync::{EventHandle, EventLoop, Group, Port, Timer};
 use emu_core::time::Clock;
 use firmware::sbi::Sbi;
 use frontends::riscv::{self, HartTimer, MODELS, Model, Riscv};
+use jit::{Jit, JitConfig, JitShared};
 use parking_lot::Mutex;
 
 use crate::boards::Built;
 use crate::boards::riscv_virt::supervisor::{Harts, Hold};
 use crate::boards::riscv_virt::{self as board, Wiring};
 use crate::boot::Boot;
-use crate::config::{Console, Firmware, MachineConfig};
+use crate::config::{Accel, Console, Firmware, MachineConfig};
+use crate::debug::gate::{Gate, Over};
+use crate::debug::gdb::Server;
+use crate::debug::trace::Tracer;
 use crate::error::Error;
-use crate::hart;
+use crate::hart::{self, Oversight};
 use crate::power::{Ending, PowerSwitch};
 
 /// How long the last output may take to reach the host.
@@ -45,10 +49,15 @@ pub struct Machine {
     no_reboot: bool,
     bus: Arc<Bus>,
     blocks: Arc<BlockMap>,
+    /// Translated code; none for the interpreter.
+    code: Option<Arc<JitShared>>,
     power: Arc<PowerSwitch>,
     console: Arc<dyn CharBackend>,
     harts: Arc<Harts>,
     vcpus: Vec<Vcpu<Riscv>>,
+    gate: Option<Arc<Gate<Riscv>>>,
+    debugger: Option<Server>,
+    tracer: Option<Arc<Tracer>>,
     /// Last, so that everything that posts events is gone before it.
     _events: EventLoop,
 }
@@ -103,6 +112,15 @@ impl Machine {
 
         let builtin = config.firmware == Firmware::Builtin;
         let blocks = Arc::new(BlockMap::default());
+        // Traces show each access and exception, which translated code does not report.
+        let interpret = config.accel == Accel::Interp || config.trace.any();
+        let code = match interpret {
+            true => None,
+            false => {
+                let shared = JitShared::new::<Riscv>(JitConfig::default(), Arc::clone(&group), &blocks);
+                Some(shared.map_err(host("memory for translated code"))?)
+            }
+        };
         let vcpus = (0..config.cpus).map(|index| {
             let hart_config = riscv::Config {
                 model: *model,
@@ -120,7 +138,19 @@ impl Machine {
             };
             Vcpu::new(Riscv::new(hart_config, Some(Box::new(timer))), parts)
         });
-        let vcpus = vcpus.collect();
+        let mut vcpus: Vec<Vcpu<Riscv>> = vcpus.collect();
+        let tracer = Tracer::open(&config.trace)?;
+        for vcpu in &mut vcpus {
+            vcpu.probe = tracer.as_ref().map(Tracer::probe);
+        }
+        let (mut gate, mut debugger) = (None, None);
+        if let (Some(address), Some(first)) = (&config.gdb, vcpus.first()) {
+            let failed = |source| Error::Debugger { address: address.clone(), source };
+            let new = Arc::new(Gate::new(Arc::clone(&group)).map_err(host("the debugger's gate"))?);
+            let server = Server::listen(address, Arc::clone(&new), &first.isa, Arc::clone(&power));
+            debugger = Some(server.map_err(failed)?);
+            gate = Some(new);
+        }
         let sbi_config = firmware::sbi::Config {
             harts: config.cpus,
             hardware_ad_updates: model.ext.has(riscv::ext::Ext::Svadu)
@@ -135,7 +165,21 @@ impl Machine {
             holds: (0..config.cpus).map(|_| Mutex::new(Hold::None)).collect(),
         });
         let no_reboot = config.no_reboot;
-        Ok(Self { boot, no_reboot, bus, blocks, power, console, harts, vcpus, _events: events })
+        Ok(Self {
+            boot,
+            no_reboot,
+            bus,
+            blocks,
+            code,
+            power,
+            console,
+            harts,
+            vcpus,
+            gate,
+            debugger,
+            tracer,
+            _events: events,
+        })
     }
 
     /// A handle that can end the machine from another thread.
@@ -143,11 +187,28 @@ impl Machine {
         Control { power: Arc::clone(&self.power) }
     }
 
-    /// Runs the machine until it ends; a guest that reboots starts again.
+    /// Where the machine waits for a debugger, with the port that was chosen if [`MachineConfig::gdb`] names port zero.
+    pub fn debugger_address(&self) -> Option<&str> {
+        self.debugger.as_ref().map(Server::address)
+    }
+
+    /// Runs the machine until it ends; a guest that reboots starts again. With [`MachineConfig::gdb`] no instruction
+    /// runs before a debugger says so.
     ///
     /// # Errors
     /// The emulator itself failed.
     pub fn run(&mut self) -> Result<Ended, Error> {
+        let ended = self.run_on();
+        if let Some(debugger) = &mut self.debugger {
+            debugger.finish(match ended {
+                Ok(Ended::Off { code }) => Over::Off(code),
+                Ok(Ended::Quit) | Err(_) => Over::Quit,
+            });
+        }
+        ended
+    }
+
+    fn run_on(&mut self) -> Result<Ended, Error> {
         loop {
             self.power_on()?;
             let ending = self.run_once();
@@ -179,18 +240,31 @@ impl Machine {
 
     fn run_once(&mut self) -> Ending {
         let (harts, power) = (&*self.harts, &*self.power);
+        let code = self.code.as_ref();
+        let gate = self.gate.as_deref();
+        let observed = self.tracer.as_ref().is_some_and(|tracer| tracer.instructions());
+        if let Some(gate) = gate {
+            gate.starting();
+        }
         std::thread::scope(|scope| {
             for (index, vcpu) in self.vcpus.iter_mut().enumerate() {
                 let builder = std::thread::Builder::new().name(format!("vcpu{index}"));
                 let spawned = builder.spawn_scoped(scope, move || {
-                    let mut engine: Box<dyn Engine<Riscv>> = Box::new(Interpreter::new());
-                    hart::run(vcpu, engine.as_mut(), harts, power);
+                    let mut engine: Box<dyn Engine<Riscv>> = match code {
+                        Some(code) => Box::new(Jit::new(Arc::clone(code))),
+                        None => Box::new(Interpreter::new()),
+                    };
+                    hart::run(vcpu, engine.as_mut(), harts, Oversight { gate, observed }, power);
                 });
                 if let Err(error) = spawned {
                     power.end(Ending::Failed(format!("cannot start the thread of a vCPU: {error}")));
                 }
             }
-            power.wait()
+            let ending = power.wait();
+            if let Some(gate) = gate {
+                gate.ending();
+            }
+            ending
         })
     }
 }

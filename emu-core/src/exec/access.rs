@@ -2,8 +2,9 @@
 
 use super::exit::{Exception, Stop};
 use super::isa::{Access, Isa};
+use super::probe::DeviceAccess;
 use super::vcpu::Vcpu;
-use crate::device::Width;
+use crate::device::{AccessError, Width};
 use crate::ir::{AmoOp, MemAttr, Ty, View};
 use crate::mem::{Fill, PAGE_SIZE, Scalar};
 
@@ -141,9 +142,9 @@ impl<I: Isa> Vcpu<I> {
     #[cold]
     fn load_slow<T: Scalar>(&mut self, view: View, va: u64) -> Result<T, Stop> {
         if crosses_page(va, T::BYTES) {
-            // Both pages are checked before either is read: reading a device has effects.
-            self.probe(view, va, Access::Read)?;
-            self.probe(view, next_page(va), Access::Read)?;
+            // Both pages are checked before either is read.
+            self.check_ram(view, va, 1, Access::Read)?;
+            self.check_ram(view, next_page(va), 1, Access::Read)?;
             let mut value = 0;
             for i in 0..T::BYTES as u64 {
                 value |= u64::from(self.load_unit::<u8>(view, va.wrapping_add(i))?) << (8 * i);
@@ -153,8 +154,8 @@ impl<I: Isa> Vcpu<I> {
         match self.place(view, va, T::BYTES, Access::Read)? {
             Place::Ram(offset) => Ok(self.bus.ram().load(offset)),
             Place::Device(pa) => {
-                let value = Width::from_bytes(T::BYTES).map(|width| self.bus.read(pa, width));
-                match value {
+                let width = Width::from_bytes(T::BYTES);
+                match width.map(|width| self.access_device(pa, width, None)) {
                     Some(Ok(value)) => Ok(T::from_u64(value)),
                     _ => Err(self.isa.access_fault(va, Access::Read).into()),
                 }
@@ -165,8 +166,8 @@ impl<I: Isa> Vcpu<I> {
     #[cold]
     fn store_slow<T: Scalar>(&mut self, view: View, va: u64, value: T) -> Result<(), Stop> {
         if crosses_page(va, T::BYTES) {
-            self.probe(view, va, Access::Write)?;
-            self.probe(view, next_page(va), Access::Write)?;
+            self.check_ram(view, va, 1, Access::Write)?;
+            self.check_ram(view, next_page(va), 1, Access::Write)?;
             for (i, byte) in value.to_u64().to_le_bytes().into_iter().take(T::BYTES).enumerate() {
                 self.store_unit(view, va.wrapping_add(i as u64), byte)?;
             }
@@ -180,13 +181,23 @@ impl<I: Isa> Vcpu<I> {
                 Ok(())
             }
             Place::Device(pa) => {
-                let done = Width::from_bytes(T::BYTES).map(|width| self.bus.write(pa, width, value.to_u64()));
-                match done {
-                    Some(Ok(())) => Ok(()),
+                let width = Width::from_bytes(T::BYTES);
+                match width.map(|width| self.access_device(pa, width, Some(value.to_u64()))) {
+                    Some(Ok(_)) => Ok(()),
                     _ => Err(self.isa.access_fault(va, Access::Write).into()),
                 }
             }
         }
+    }
+
+    /// Reads a device register, or writes `written` to it.
+    fn access_device(&mut self, pa: u64, width: Width, written: Option<u64>) -> Result<u64, AccessError> {
+        let outcome = match written {
+            None => self.bus.read(pa, width),
+            Some(value) => self.bus.write(pa, width, value).map(|()| 0),
+        };
+        self.observe(|probe, vcpu| probe.device(vcpu, &DeviceAccess { pa, width, written, outcome }));
+        outcome
     }
 
     /// Checks that the load of an exclusive sequence is aligned and finds memory.
@@ -194,9 +205,15 @@ impl<I: Isa> Vcpu<I> {
         if !va.is_multiple_of(bytes as u64) {
             return Err(self.isa.misaligned(va, Access::Read).into());
         }
-        match self.place(view, va, bytes, Access::Read)? {
+        self.check_ram(view, va, bytes, Access::Read)
+    }
+
+    /// Checks that `va` may be accessed and is memory: what is not, takes neither atomic accesses nor misaligned ones that
+    /// cross pages.
+    fn check_ram(&mut self, view: View, va: u64, bytes: usize, access: Access) -> Result<(), Stop> {
+        match self.place(view, va, bytes, access)? {
             Place::Ram(_) => Ok(()),
-            Place::Device(_) => Err(self.isa.access_fault(va, Access::Read).into()),
+            Place::Device(_) => Err(self.isa.access_fault(va, access).into()),
         }
     }
 
@@ -246,7 +263,7 @@ impl<I: Isa> Vcpu<I> {
 
     /// The RAM offset that instructions at `va` are fetched from; devices hold no code.
     #[inline]
-    pub(super) fn fetch_place(&mut self, va: u64) -> Result<usize, Exception> {
+    pub(crate) fn fetch_place(&mut self, va: u64) -> Result<usize, Exception> {
         if let Some(offset) = self.mmu.lookup(View::Current, va, 2, Access::Fetch) {
             return Ok(offset);
         }

@@ -7,9 +7,10 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::RwLock;
 
 use super::exit::Exception;
-use super::isa::{Access, FetchCode, Isa};
+use super::isa::{FetchCode, Isa};
 use super::vcpu::Vcpu;
-use crate::ir::{Block, BlockBuilder, BlockKey, View};
+use crate::interp::Code;
+use crate::ir::{Block, BlockKey};
 use crate::mem::{PAGE_SIZE, Ram};
 use crate::sync::Request;
 
@@ -19,6 +20,8 @@ pub(crate) struct Cached {
     block: Block,
     /// Where the page lies that a straddling last instruction reaches into.
     next_page: Option<usize>,
+    /// The interpreter's form of it.
+    code: OnceLock<Code>,
 }
 
 impl Cached {
@@ -26,6 +29,12 @@ impl Cached {
     #[inline]
     pub(crate) fn block(&self) -> &Block {
         &self.block
+    }
+
+    /// The block in the interpreter's form.
+    #[inline]
+    pub(crate) fn code(&self) -> &Code {
+        self.code.get_or_init(|| Code::new(&self.block))
     }
 }
 
@@ -135,26 +144,6 @@ impl BlockMap {
     }
 }
 
-/// A vCPU's direct-mapped cache of the shared map, by physical address and context.
-pub(super) struct JumpCache {
-    slots: Vec<Option<Arc<Cached>>>,
-    builder: BlockBuilder,
-    epoch: u64,
-}
-
-impl JumpCache {
-    const SLOTS: usize = 1 << 14;
-
-    pub(super) fn new() -> Self {
-        Self { slots: vec![None; Self::SLOTS], builder: BlockBuilder::new(), epoch: 0 }
-    }
-
-    fn index(key: BlockKey) -> usize {
-        let hash = key.pa >> 1 ^ u64::from(key.ctx) << 9 ^ key.pa >> 15;
-        hash as usize % Self::SLOTS
-    }
-}
-
 /// Reads the code of a page for the lifter; see [`FetchCode`].
 pub struct CodeReader<'a> {
     ram: &'a Ram,
@@ -182,63 +171,26 @@ impl FetchCode for CodeReader<'_> {
 }
 
 impl<I: Isa> Vcpu<I> {
-    /// The block at the program counter, lifted if need be, with a ticket for [`Vcpu::return_block`].
-    #[inline]
-    pub(crate) fn take_block(&mut self) -> Result<(Arc<Cached>, u64), Exception> {
-        loop {
-            let pc = self.state.pc;
-            // Lifting may serve a flush, after which the translation must not be used any more.
-            let flushes = self.mmu.flushes;
-            let Some(offset) = self.mmu.lookup(View::Current, pc, 2, Access::Fetch) else {
-                self.fetch_place(pc)?;
-                if self.mmu.lookup(View::Current, pc, 2, Access::Fetch).is_none() {
-                    let cached = Arc::new(self.lift_alone()?);
-                    if self.mmu.flushes == flushes {
-                        // A ticket that is never valid: the block is not kept.
-                        return Ok((cached, !self.jumps.epoch));
-                    }
-                }
-                continue;
-            };
-            let key = BlockKey { pa: offset as u64, ctx: self.mode.ctx };
-            let slot = &mut self.jumps.slots[JumpCache::index(key)];
-            if let Some(cached) = slot.take_if(|cached| cached.block.key == key)
-                && (cached.next_page.is_none() || self.same_next_page(&cached)?)
-            {
-                return Ok((cached, self.jumps.epoch));
-            }
-            let cached = self.find_or_lift(key, usize::MAX)?;
-            if self.mmu.flushes == flushes {
-                return Ok((cached, self.jumps.epoch));
-            }
-        }
-    }
-
-    /// Puts a block that has run back into this vCPU's cache, unless blocks have been dropped meanwhile.
-    #[inline]
-    pub(crate) fn return_block(&mut self, cached: Arc<Cached>, ticket: u64) {
-        if self.jumps.epoch == ticket {
-            let index = JumpCache::index(cached.block.key);
-            self.jumps.slots[index] = Some(cached);
-        }
-    }
-
-    fn same_next_page(&mut self, cached: &Cached) -> Result<bool, Exception> {
-        let next = self.fetch_place((self.state.pc | (PAGE_SIZE - 1)).wrapping_add(1))?;
-        Ok(cached.next_page == Some(next))
-    }
-
-    #[cold]
-    fn find_or_lift(&mut self, key: BlockKey, limit: usize) -> Result<Arc<Cached>, Exception> {
+    /// The block that is identified by `key` and lies at the program counter, lifted if need be.
+    pub(crate) fn find_or_lift(&mut self, key: BlockKey) -> Result<Arc<Cached>, Exception> {
         if let Some(cached) = self.blocks.get(&key)
-            && (cached.next_page.is_none() || self.same_next_page(&cached)?)
+            && self.same_next_page(&cached)?
         {
             return Ok(cached);
         }
         let epoch = self.blocks.epoch();
-        let cached = Arc::new(self.lift(key, limit)?);
+        let cached = Arc::new(self.lift(key, usize::MAX)?);
         self.blocks.insert(&cached, page_of(key.pa as usize), epoch);
         Ok(cached)
+    }
+
+    /// Whether the page that the block at the program counter reaches into is mapped as it was when the block was lifted.
+    pub(crate) fn same_next_page(&mut self, cached: &Cached) -> Result<bool, Exception> {
+        if cached.next_page.is_none() {
+            return Ok(true);
+        }
+        let next = self.fetch_place((self.state.pc | (PAGE_SIZE - 1)).wrapping_add(1))?;
+        Ok(cached.next_page == Some(next))
     }
 
     /// What identifies the block at the program counter.
@@ -262,7 +214,7 @@ impl<I: Isa> Vcpu<I> {
 
     /// Lifts one instruction and checks that all of it may be fetched. That is how code runs in pages with protection finer
     /// than the page, too: a longer block could reach beyond what may be executed.
-    fn lift_alone(&mut self) -> Result<Cached, Exception> {
+    pub(crate) fn lift_alone(&mut self) -> Result<Cached, Exception> {
         let pc = self.state.pc;
         let offset = self.fetch_place(pc)?;
         let key = BlockKey { pa: offset as u64, ctx: self.mode.ctx };
@@ -283,7 +235,7 @@ impl<I: Isa> Vcpu<I> {
         loop {
             let ram = self.bus.ram();
             let mut code = CodeReader { ram, page, next: next_page, wants_next: false };
-            let lifted = self.isa.lift(&mut self.jumps.builder, key, start, &mut code, limit);
+            let lifted = self.isa.lift(&mut self.builder, key, start, &mut code, limit);
             let wants_next = code.wants_next;
             match lifted {
                 Ok(block) => {
@@ -292,7 +244,7 @@ impl<I: Isa> Vcpu<I> {
                         panic!("the lifter made an invalid block: {error}\n{}", block.display(I::SLOTS));
                     }
                     let next_page = next_page.filter(|_| block.crosses_page);
-                    return Ok(Cached { block, next_page });
+                    return Ok(Cached { block, next_page, code: OnceLock::new() });
                 }
                 Err(_) if wants_next && next_page.is_none() => {
                     let va = (self.state.pc | (PAGE_SIZE - 1)).wrapping_add(1);
@@ -317,9 +269,8 @@ impl<I: Isa> Vcpu<I> {
     pub fn sync_code(&mut self) {
         self.blocks.drop_stale(self.bus.ram());
         let epoch = self.blocks.epoch();
-        if self.jumps.epoch != epoch {
-            self.jumps.epoch = epoch;
-            self.jumps.slots.fill(None);
+        if self.epoch != epoch {
+            self.epoch = epoch;
             self.mmu.clear_jumps();
         }
     }

@@ -5,11 +5,14 @@ mod access;
 mod blocks;
 mod exit;
 mod isa;
+mod probe;
 mod run_loop;
 mod vcpu;
 
+pub(crate) use blocks::Cached;
 pub use blocks::{BlockMap, CodeReader, Translations};
 pub use exit::{Exception, Exit, HostRequest, Stop};
 pub use isa::{Access, FetchCode, Isa, Mode, Perms, SpaceId, Translation};
+pub use probe::{DeviceAccess, Probe};
 pub use run_loop::{Engine, Limits};
 pub use vcpu::{CpuState, SLOTS, Vcpu, VcpuParts};

@@ -1,6 +1,6 @@
 //! The loop that runs a vCPU, and its safe points.
 
-use super::exit::{Exit, Stop};
+use super::exit::{Exception, Exit, Stop};
 use super::isa::Isa;
 use super::vcpu::Vcpu;
 use crate::sync::Request;
@@ -8,19 +8,21 @@ use crate::sync::Request;
 /// When a run ends, besides what the guest does.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Limits<'a> {
-    /// After this many instructions.
+    /// After this many instructions, or later where the other vCPUs stand still for a load-reserve.
     pub steps: Option<u64>,
     /// Before an instruction at one of these virtual addresses, but for the first one of the run.
     pub breakpoints: &'a [u64],
+    /// The probe sees every instruction; this alone ends no run.
+    pub observed: bool,
 }
 
 impl Limits<'_> {
     /// No limits: the guest alone decides.
-    pub const NONE: Limits<'static> = Limits { steps: None, breakpoints: &[] };
+    pub const NONE: Limits<'static> = Limits { steps: None, breakpoints: &[], observed: false };
 
-    /// Whether instructions must be run one at a time.
+    /// Whether there is anything to look at between instructions.
     pub fn single_step(&self) -> bool {
-        self.steps.is_some() || !self.breakpoints.is_empty()
+        self.steps.is_some() || !self.breakpoints.is_empty() || self.observed
     }
 }
 
@@ -60,7 +62,7 @@ impl<I: Isa> Vcpu<I> {
             self.port.clear_interrupt();
             if let Some(interrupt) = I::pending_interrupt(self) {
                 self.end_exclusive();
-                I::raise(self, interrupt);
+                self.raise(interrupt);
             }
         }
         if attention.stop() {
@@ -88,11 +90,17 @@ impl<I: Isa> Vcpu<I> {
         match stop {
             Stop::Exception(exception) => {
                 self.end_exclusive();
-                I::raise(self, exception);
+                self.raise(exception);
                 None
             }
             Stop::Host(request) => Some(Exit::Request(request)),
         }
+    }
+
+    fn raise(&mut self, exception: Exception) {
+        self.observe(|probe, vcpu| probe.trapping(vcpu));
+        I::raise(self, exception);
+        self.observe(|probe, vcpu| probe.trapped(vcpu, &exception));
     }
 
     /// Ends an exclusive stretch that has lasted long enough.

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use super::blocks::{BlockMap, JumpCache};
+use super::blocks::BlockMap;
 use super::isa::{Isa, Mode};
+use super::probe::Probe;
+use crate::ir::BlockBuilder;
 use crate::mem::{Bus, Mmu, Tables};
 use crate::sync::{Group, Port};
 use crate::time::Clock;
@@ -57,11 +59,15 @@ pub struct Vcpu<I: Isa> {
     pub bus: Arc<Bus>,
     /// The machine's clock.
     pub clock: Clock,
+    /// What sees it run, if anything does.
+    pub probe: Option<Box<dyn Probe<I>>>,
     pub(super) index: usize,
     pub(super) group: Arc<Group>,
     pub(super) port: Arc<Port>,
     pub(super) blocks: Arc<BlockMap>,
-    pub(super) jumps: JumpCache,
+    pub(super) builder: BlockBuilder,
+    /// The epoch of the blocks that this vCPU may run: it changes when it must look up all of them again.
+    pub(crate) epoch: u64,
     pub(super) mode: Mode,
     pub(super) exclusive: Option<Exclusive>,
 }
@@ -92,8 +98,23 @@ impl<I: Isa> Vcpu<I> {
             fp_flags: 0,
             tables: mmu.tables(),
         };
-        let jumps = JumpCache::new();
-        Self { state, isa, mmu, bus, clock, index, group, port, blocks, jumps, mode, exclusive: None }
+        let builder = BlockBuilder::new();
+        Self {
+            state,
+            isa,
+            mmu,
+            bus,
+            clock,
+            probe: None,
+            index,
+            group,
+            port,
+            blocks,
+            builder,
+            epoch: 0,
+            mode,
+            exclusive: None,
+        }
     }
 
     /// The vCPU's number in its machine.

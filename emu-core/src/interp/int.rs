@@ -97,6 +97,7 @@ by_width!(narrow_op, u32, i32, u64, i64);
 by_width!(wide_op, u64, i64, u128, i128);
 
 /// Operations that look at whole containers, or come in one width only.
+#[inline(always)]
 fn any_width(inst: &Inst, a: u64, b: u64, c: u64) -> u64 {
     let narrow = |value: u64| if inst.ty == Ty::I32 { value & 0xffff_ffff } else { value };
     match inst.op {

@@ -1,29 +1,44 @@
 //! The interpreter: the definition of what the IR means, and the oracle of the compilers.
 
+mod fast;
 mod fp;
 mod int;
+mod jumps;
 mod vec;
 
+pub(crate) use fast::Code;
 pub use vec::vlen;
 
 use std::sync::atomic::{Ordering, fence};
 
+use self::jumps::JumpCache;
 use crate::exec::{CpuState, Engine, Exception, Exit, Isa, Limits, SLOTS, Stop, Vcpu};
 use crate::fp::Flags;
 use crate::ir::{AmoOp, Block, Cc, Hint, Inst, MemAttr, Op, Terminal, Ty, Val, ValKind};
 
-/// Words for temporaries: two for each, so that a vector fits.
-const FRAME: usize = 2 * 4096;
+/// Rows of words for temporaries.
+const FRAME: usize = 32;
+/// Words for temporaries, two for each, so that a vector fits. The first pair stays zero.
+type Frame = [[u64; SLOTS]; FRAME];
+
+/// The first word of temporary `n`.
+const fn temp_word(n: u16) -> usize {
+    n as usize * 2 + 2
+}
+
+/// The bits of [`Op::Fence`]'s attribute for earlier stores and later loads.
+const STORES_BEFORE_LOADS: u16 = 0b0110;
 
 /// Interprets blocks.
 pub struct Interpreter {
-    frame: Box<[u64; FRAME]>,
+    frame: Box<Frame>,
+    jumps: JumpCache,
 }
 
 impl Interpreter {
     /// An interpreter; each vCPU thread has its own.
     pub fn new() -> Self {
-        Self { frame: Box::new([0; FRAME]) }
+        Self { frame: Box::new([[0; SLOTS]; FRAME]), jumps: JumpCache::new() }
     }
 }
 
@@ -39,22 +54,33 @@ impl<I: Isa> Engine<I> for Interpreter {
         let end = limits.steps.map(|steps| vcpu.state.retired.saturating_add(steps));
         let mut first = true;
         let exit = loop {
+            vcpu.limit_exclusive();
+            // A step ends before an interrupt that its instruction has let in. It does not end between a load-reserve and
+            // its store-conditional: that could never succeed.
+            if end.is_some_and(|end| vcpu.state.retired >= end) && (vcpu.is_alone() || !vcpu.is_exclusive()) {
+                break Exit::Stepped;
+            }
             if vcpu.port().wants_attention()
                 && let Some(exit) = vcpu.attend()
             {
                 break exit;
             }
-            vcpu.limit_exclusive();
             if limits.single_step() {
-                if end.is_some_and(|end| vcpu.state.retired >= end) {
-                    break Exit::Stepped;
-                }
                 if !first && limits.breakpoints.contains(&vcpu.state.pc) {
                     break Exit::Breakpoint;
                 }
                 first = false;
+                if limits.observed {
+                    vcpu.observe(|probe, vcpu| probe.instruction(vcpu));
+                }
             }
-            let ran = if limits.single_step() { self.step(vcpu) } else { self.run_next(vcpu) };
+            let ran = if !limits.single_step() {
+                self.run_next(vcpu)
+            } else if limits.steps.is_some() || limits.observed {
+                self.step(vcpu)
+            } else {
+                self.run_to(vcpu, limits.breakpoints)
+            };
             if let Err(stop) = ran {
                 let trapped = matches!(stop, Stop::Exception(_));
                 if let Some(exit) = vcpu.stopped_by(stop) {
@@ -74,10 +100,19 @@ impl Interpreter {
     /// Runs the block at the program counter.
     #[inline]
     pub fn run_next<I: Isa>(&mut self, vcpu: &mut Vcpu<I>) -> Result<(), Stop> {
-        let (cached, epoch) = vcpu.take_block()?;
-        let ran = self.execute(vcpu, cached.block());
-        vcpu.return_block(cached, epoch);
-        ran
+        let (cached, code) = self.jumps.find(vcpu)?;
+        execute(&mut self.frame, vcpu, cached.block(), |vcpu, run| code.run(vcpu, run))
+    }
+
+    /// Runs the block at the program counter, or only its first instruction if a breakpoint lies in it behind that.
+    fn run_to<I: Isa>(&mut self, vcpu: &mut Vcpu<I>, breakpoints: &[u64]) -> Result<(), Stop> {
+        let pc = vcpu.state.pc;
+        let (cached, code) = self.jumps.find(vcpu)?;
+        let behind = 1..cached.block().code_len();
+        if breakpoints.iter().any(|at| behind.contains(&at.wrapping_sub(pc))) {
+            return self.step(vcpu);
+        }
+        execute(&mut self.frame, vcpu, cached.block(), |vcpu, run| code.run(vcpu, run))
     }
 
     /// Runs one instruction.
@@ -86,51 +121,62 @@ impl Interpreter {
         self.execute(vcpu, &block)
     }
 
-    /// Runs `block`, which lies at the program counter.
+    /// Runs `block`, which lies at the program counter, operation by operation.
     pub fn execute<I: Isa>(&mut self, vcpu: &mut Vcpu<I>, block: &Block) -> Result<(), Stop> {
-        let page_base = vcpu.state.pc & !0xfff;
-        vcpu.state.page_base = page_base;
-        let mut run = Run { block, frame: &mut self.frame };
-        for (index, inst) in block.insts.iter().enumerate() {
-            match run.inst(vcpu, inst, index) {
-                Ok(None) => {}
-                Ok(Some(target)) => {
-                    vcpu.state.retired += block.mark_index(index) as u64 + 1;
-                    vcpu.state.pc = page_base.wrapping_add_signed(i64::from(target));
-                    return Ok(());
-                }
-                Err(stop) => return Err(run.stopped(vcpu, index, stop)),
-            }
-        }
-        let state = &mut vcpu.state;
-        let at = |offset: i32| page_base.wrapping_add_signed(i64::from(offset));
-        let (pc, count) = match block.terminal {
-            Terminal::Jump { target, .. } => (at(target), block.len()),
-            Terminal::Branch { cc, ty, a, b, taken, fall } => {
-                let holds = compare(cc, ty, run.get(state, a), run.get(state, b));
-                (at(if holds { taken } else { fall }), block.len())
-            }
-            Terminal::Indirect { target, hint: Hint::Jump | Hint::Call(_) | Hint::Return | Hint::Switch } => {
-                (run.get(state, target), block.len())
-            }
-            Terminal::Lookup { next } => (at(next), block.len()),
-            Terminal::Exception { cause, value } => {
-                let value = run.get(state, value);
-                state.retired += block.len() as u64 - 1;
-                state.pc = at(block.marks.last().map_or(0, |mark| mark.offset));
-                return Err(Stop::Exception(Exception::new(cause.into(), value)));
-            }
-        };
-        state.pc = pc;
-        state.retired += count as u64;
-        Ok(())
+        execute(&mut self.frame, vcpu, block, |vcpu, run| run.all(vcpu))
     }
+
+    /// Does the same as [`Interpreter::execute`] by the handlers that blocks run with in [`Engine::run`].
+    pub fn execute_handlers<I: Isa>(&mut self, vcpu: &mut Vcpu<I>, block: &Block) -> Result<(), Stop> {
+        let code = Code::new(block);
+        execute(&mut self.frame, vcpu, block, |vcpu, run| code.run(vcpu, run))
+    }
+}
+
+/// Runs `block`, which lies at the program counter; `run` does it all, and returns the operation that has left the block, or
+/// their number.
+#[inline(always)]
+fn execute<I: Isa>(
+    frame: &mut Frame,
+    vcpu: &mut Vcpu<I>,
+    block: &Block,
+    run_all: impl FnOnce(&mut Vcpu<I>, &mut Run<'_>) -> usize,
+) -> Result<(), Stop> {
+    vcpu.state.page_base = vcpu.state.pc & !0xfff;
+    let mut run = Run { block, frame, left: None };
+    let index = run_all(vcpu, &mut run);
+    match run.left {
+        None => Ok(()),
+        Some(left) => leave(block, vcpu, index, left),
+    }
+}
+
+/// Makes the state exact after operation `index`, or the terminal, has left the block.
+#[cold]
+fn leave<I: Isa>(
+    block: &Block,
+    vcpu: &mut Vcpu<I>,
+    index: usize,
+    left: Result<i32, Stop>,
+) -> Result<(), Stop> {
+    let number = block.mark_index(index);
+    let mark = &block.marks[number];
+    let (offset, retired) = match left {
+        Err(Stop::Exception(_)) => (mark.offset, number),
+        Err(Stop::Host(_)) => (mark.offset + i32::from(mark.len), number + 1),
+        Ok(target) => (target, number + 1),
+    };
+    vcpu.state.pc = vcpu.state.page_base.wrapping_add_signed(i64::from(offset));
+    vcpu.state.retired += retired as u64;
+    left.map(|_| ())
 }
 
 /// One run of one block.
 struct Run<'a> {
     block: &'a Block,
-    frame: &'a mut [u64; FRAME],
+    frame: &'a mut Frame,
+    /// Why an operation has left the block: for the code at this offset from the page's start, or because it stopped.
+    left: Option<Result<i32, Stop>>,
 }
 
 impl Run<'_> {
@@ -139,7 +185,7 @@ impl Run<'_> {
     fn get(&self, state: &CpuState, val: Val) -> u64 {
         match val.kind() {
             ValKind::Slot(n) => state.slots[usize::from(n) % SLOTS],
-            ValKind::Temp(n) => self.frame[usize::from(n) * 2 % FRAME],
+            ValKind::Temp(n) => self.frame[temp_word(n) / SLOTS % FRAME][temp_word(n) % SLOTS],
             ValKind::Const(n) => self.block.consts.get(usize::from(n)).copied().unwrap_or(0),
             ValKind::None => 0,
         }
@@ -149,7 +195,7 @@ impl Run<'_> {
     fn set(&mut self, state: &mut CpuState, val: Val, value: u64) {
         match val.kind() {
             ValKind::Slot(n) => state.slots[usize::from(n) % SLOTS] = value,
-            ValKind::Temp(n) => self.frame[usize::from(n) * 2 % FRAME] = value,
+            ValKind::Temp(n) => self.frame[temp_word(n) / SLOTS % FRAME][temp_word(n) % SLOTS] = value,
             ValKind::Const(_) | ValKind::None => {}
         }
     }
@@ -161,8 +207,8 @@ impl Run<'_> {
                 (state.slots[usize::from(n) % SLOTS], state.slots[(usize::from(n) + 1) % SLOTS])
             }
             ValKind::Temp(n) => {
-                let at = usize::from(n) * 2 % FRAME;
-                (self.frame[at], self.frame[at + 1])
+                let (row, at) = (&self.frame[temp_word(n) / SLOTS % FRAME], temp_word(n) % SLOTS);
+                (row[at], row[at + 1])
             }
             ValKind::Const(_) | ValKind::None => (0, 0),
         };
@@ -177,26 +223,48 @@ impl Run<'_> {
                 state.slots[(usize::from(n) + 1) % SLOTS] = high;
             }
             ValKind::Temp(n) => {
-                let at = usize::from(n) * 2 % FRAME;
-                self.frame[at] = low;
-                self.frame[at + 1] = high;
+                let (row, at) = (&mut self.frame[temp_word(n) / SLOTS % FRAME], temp_word(n) % SLOTS);
+                row[at] = low;
+                row[at + 1] = high;
             }
             ValKind::Const(_) | ValKind::None => {}
         }
     }
 
-    /// Makes the state exact for how operation `index` stopped.
-    #[cold]
-    fn stopped<I: Isa>(&self, vcpu: &mut Vcpu<I>, index: usize, stop: Stop) -> Stop {
-        let number = self.block.mark_index(index);
-        let mark = &self.block.marks[number];
-        let (offset, retired) = match stop {
-            Stop::Exception(_) => (mark.offset, number),
-            Stop::Host(_) => (mark.offset + i32::from(mark.len), number + 1),
+    /// Runs the block; the operation that has left it, or their number.
+    fn all<I: Isa>(&mut self, vcpu: &mut Vcpu<I>) -> usize {
+        let block = self.block;
+        for (index, inst) in block.insts.iter().enumerate() {
+            self.left = self.inst(vcpu, inst, index).transpose();
+            if self.left.is_some() {
+                return index;
+            }
+        }
+        self.end(&mut vcpu.state);
+        block.insts.len()
+    }
+
+    /// Runs the terminal.
+    fn end(&mut self, state: &mut CpuState) {
+        let page_base = state.page_base;
+        let at = |offset: i32| page_base.wrapping_add_signed(i64::from(offset));
+        state.pc = match self.block.terminal {
+            Terminal::Jump { target, .. } => at(target),
+            Terminal::Branch { cc, ty, a, b, taken, fall } => {
+                let holds = compare(cc, ty, self.get(state, a), self.get(state, b));
+                at(if holds { taken } else { fall })
+            }
+            Terminal::Indirect { target, hint: Hint::Jump | Hint::Call(_) | Hint::Return | Hint::Switch } => {
+                self.get(state, target)
+            }
+            Terminal::Lookup { next } => at(next),
+            Terminal::Exception { cause, value } => {
+                let value = self.get(state, value);
+                self.left = Some(Err(Exception::new(cause.into(), value).into()));
+                return;
+            }
         };
-        vcpu.state.pc = vcpu.state.page_base.wrapping_add_signed(i64::from(offset));
-        vcpu.state.retired += retired as u64;
-        stop
+        state.retired += self.block.len() as u64;
     }
 
     /// Runs one operation; where to go on if it leaves the block.
@@ -254,7 +322,9 @@ impl Run<'_> {
                 let old = vcpu.cas_128(MemAttr::from_bits(inst.attr).view, va, expected, new)?;
                 self.set_vec(&mut vcpu.state, inst.dst, old);
             }
-            Op::Fence => fence(Ordering::SeqCst),
+            // Only stores before loads need more than what the host's acquire-release fence orders.
+            Op::Fence if inst.attr & STORES_BEFORE_LOADS == STORES_BEFORE_LOADS => fence(Ordering::SeqCst),
+            Op::Fence => fence(Ordering::AcqRel),
             Op::Call => {
                 let mark = &self.block.marks[self.block.mark_index(index)];
                 vcpu.state.pc = vcpu.state.page_base.wrapping_add_signed(i64::from(mark.offset));

@@ -2,11 +2,12 @@
 
 use std::fmt::Write;
 
-use crate::parse::{Condition, Error, Field, Line, Table};
+use crate::parse::{Error, Field, Line, Part, Table};
 use crate::tree::{self, Node};
 
-/// The code of a table: enum `Insn`, `LINES`, `FORMATS`, `decode`, and the arguments' structures in `args`. `features` is
-/// the front end's type of feature sets with `of(&[…])`, `names` the path of the features' enum.
+/// The code of a table: enum `Insn`, `LINES`, `FORMATS`, `decode`, and the arguments' structures in `args`.
+/// `features` is the front end's type of feature sets with `of(&[…])`, `names` the path of the features'
+/// enum.
 pub fn compile(table: &Table, features: &str, names: &str) -> String {
     let mut out = String::new();
     insns(&mut out, table);
@@ -17,9 +18,9 @@ pub fn compile(table: &Table, features: &str, names: &str) -> String {
     out
 }
 
-/// The method `name` of `lifter`, which takes a decoded instruction and its word and calls the method of that instruction
-/// with its arguments. `module` is where the code of `table` is. The instructions of a table whose lines all have
-/// expansions are lifted as those of `target`, whose code is in `target_module`.
+/// The method `name` of `lifter`, which takes a decoded instruction and its word and calls the method of that
+/// instruction with its arguments. `module` is where the code of `table` is. The instructions of a table
+/// whose lines all have expansions are lifted as those of `target`, whose code is in `target_module`.
 pub fn compile_dispatch(
     table: &Table,
     module: &str,
@@ -29,6 +30,10 @@ pub fn compile_dispatch(
 ) -> Result<String, Error> {
     let mut out = String::new();
     let _ = writeln!(out, "impl {lifter} {{");
+    let _ = writeln!(
+        out,
+        "    #[allow(clippy::unit_arg, reason = \"the outcome of most methods is that there is none\")]"
+    );
     let _ = writeln!(out, "    fn {name}(&mut self, insn: {module}::Insn, word: u32) -> Lifted {{");
     let _ = writeln!(out, "        match insn {{");
     for line in &table.lines {
@@ -101,26 +106,24 @@ fn argument_type(table: &Table, format: usize, name: &str) -> &'static str {
 
 /// A field's value in type `to`.
 fn cast(field: &Field, to: &str) -> String {
-    let mut terms = Vec::new();
-    for part in &field.parts {
+    let term = |part: &Part| {
         let mask = u32::MAX >> (32 - part.len);
         let low = if part.word == 0 { "word".into() } else { format!("word >> {}", part.word) };
-        let bits = format!("({low} & {mask:#x})");
-        terms.push(if part.value == 0 { bits } else { format!("({bits} << {})", part.value) });
-    }
-    let mut value = terms.join(" | ");
-    if terms.len() > 1 {
-        value = format!("({value})");
-    }
-    if field.def.add != 0 {
-        value = format!("({value} + {})", field.def.add);
-    }
-    if field.def.signed {
-        let unused = 32 - field.bits();
-        value = format!("((({value}) << {unused}) as i32 >> {unused})");
-        return if to == "i32" { value } else { format!("{value} as {to}") };
-    }
-    if to == "u32" { value } else { format!("{value} as {to}") }
+        if part.value == 0 {
+            format!("{low} & {mask:#x}")
+        } else {
+            format!("({low} & {mask:#x}) << {}", part.value)
+        }
+    };
+    let terms: Vec<String> = field.parts.iter().map(term).collect();
+    let bits = terms.join(" | ");
+    let (value, kind) = match (field.def.signed, field.def.add, 32 - field.bits()) {
+        (true, _, 0) => (format!("({bits}) as i32"), "i32"),
+        (true, _, unused) => (format!("(({bits}) << {unused}) as i32 >> {unused}"), "i32"),
+        (false, 0, _) => (bits, "u32"),
+        (false, add, _) => (format!("({bits}) + {add}"), "u32"),
+    };
+    if kind == to { value } else { format!("({value}) as {to}") }
 }
 
 fn camel(name: &str) -> String {
@@ -186,9 +189,8 @@ fn lines(out: &mut String, table: &Table, features: &str, names: &str) {
 }
 
 fn field(field: &Field) -> String {
-    let part = |part: &crate::parse::Part| {
-        format!("Part {{ word: {}, value: {}, len: {} }}", part.word, part.value, part.len)
-    };
+    let part =
+        |part: &Part| format!("Part {{ word: {}, value: {}, len: {} }}", part.word, part.value, part.len);
     let parts: Vec<String> = field.parts.iter().map(part).collect();
     format!(
         "Field {{ name: {:?}, bits: {}, signed: {}, add: {}, reserved: &{:?}, parts: &[{}] }}",
@@ -262,13 +264,4 @@ fn arguments(out: &mut String, table: &Table) {
         let _ = writeln!(out, "    }}");
     }
     let _ = writeln!(out, "}}");
-}
-
-impl Condition {
-    #[cfg(test)]
-    pub(crate) fn field(&self) -> usize {
-        match self {
-            Self::Not { field, .. } | Self::Multiple { field, .. } => *field,
-        }
-    }
 }

@@ -1,6 +1,7 @@
 //! Compiles decode tables (`*.dec`) to Rust; used by build scripts only.
 //!
-//! A table lists the instructions of an instruction set, one on a line, bit by bit in the order of the manual:
+//! A table lists the instructions of an instruction set, one on a line, bit by bit in the order of the
+//! manual:
 //!
 //! ```text
 //! %width 32                        bits in an instruction
@@ -18,18 +19,19 @@
 //! add R 0000000 rs2 rs1 000 rd 0110011 I
 //! ```
 //!
-//! A line of an instruction holds its name, its format, its bits from the highest down, the features that it needs
-//! (`F`, `Zfa&D`, `Zfh|Zfhmin`; `&` binds tighter), and then, each optional:
+//! A line of an instruction holds its name, its format, its bits from the highest down, the features that it
+//! needs (`F`, `Zfa&D`, `Zfh|Zfhmin`; `&` binds tighter), and then, each optional:
 //! - `if rd!=0 rd%2=0`: conditions, without which the encoding is reserved;
-//! - `-> addi rd 2 imm`: the instruction of the other table that it is short for, with the arguments of that one's format.
+//! - `-> addi rd 2 imm`: the instruction of the other table that it is short for, with the arguments of that
+//!   one's format.
 //!
-//! Bits are given as `0` and `1`, fields by name, bits that do not matter as `-`. Two lines that match the same word are
-//! an error, unless they are in one group, lines between `{` and `}`; of these the first one wins that matches, meets its
-//! conditions and has its features.
+//! Bits are given as `0` and `1`, fields by name, bits that do not matter as `-`. Two lines that match the
+//! same word are an error, unless they are in one group, lines between `{` and `}`; of these the first one
+//! wins that matches, meets its conditions and has its features.
 //!
-//! [`compile`] makes of a table: an enum of its instructions, a decoder, the argument structures, and a static
-//! description of each line; [`compile_dispatch`] makes the function that calls an instruction's lift method with its
-//! arguments. The code refers to the types of the front ends' `decode` module.
+//! [`compile`] makes of a table: an enum of its instructions, a decoder, the argument structures, and a
+//! static description of each line; [`compile_dispatch`] makes the function that calls an instruction's lift
+//! method with its arguments. The code refers to the types of the front ends' `decode` module.
 
 mod emit;
 mod parse;

@@ -1,3 +1,4 @@
+use super::parse::Condition;
 use super::*;
 
 const HEAD: &str = "%width 16\n%base I\n%field a 4\n%field b' 3 + 8\n%immediate i signed\n\
@@ -13,7 +14,10 @@ fn reads_fields_conditions_and_expansions() {
     let one = table.find("one").unwrap();
     assert_eq!((one.mask, one.value), (0xff0f, 0x000f));
     assert_eq!(one.needs, [vec!["X".to_string(), "Y".into()], vec!["Z".into()]]);
-    assert_eq!(one.conditions.iter().map(|c| c.field()).collect::<Vec<_>>(), [0, 0]);
+    assert_eq!(
+        one.conditions,
+        [Condition::Not { field: 0, value: 0 }, Condition::Multiple { field: 0, of: 2 }]
+    );
     assert_eq!(one.expansion.as_ref().unwrap().args, ["a", "3"]);
     let two = table.find("two").unwrap();
     assert_eq!(two.fields[0].bits(), 15);

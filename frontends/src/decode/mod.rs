@@ -1,5 +1,5 @@
-//! What the decoders made from tables (`*.dec`, crate `decode-build`) have in common: the description of a table's lines,
-//! from which come disassembly, the generator of random instructions, and reports of coverage.
+//! What the decoders made from tables (`*.dec`, crate `decode-build`) have in common: the description of a
+//! table's lines, from which come disassembly, the generator of random instructions, and reports of coverage.
 
 /// A set of features (extensions) that instructions depend on.
 pub trait Features: Copy {
@@ -12,8 +12,8 @@ pub trait Features: Copy {
 pub struct Format {
     /// Its name.
     pub name: &'static str,
-    /// The operands in assembly language; `{kind:field}` stands for a field's value, printed as the front end prints that
-    /// kind.
+    /// The operands in assembly language; `{kind:field}` stands for a field's value, printed as the front end
+    /// prints that kind.
     pub syntax: &'static str,
 }
 
@@ -134,8 +134,8 @@ impl<F: Features> Line<F> {
         self.fields.iter().find(|field| field.name == name)
     }
 
-    /// A random word of this instruction, never a reserved one: each field is at an end of its range, or near zero, as
-    /// often as anywhere. `random` gives 64 random bits at each call.
+    /// A random word of this instruction, never a reserved one: each field is at an end of its range, or near
+    /// zero, as often as anywhere. `random` gives 64 random bits at each call.
     pub fn random(&self, random: &mut impl FnMut() -> u64) -> u32 {
         loop {
             let word = self.fields.iter().fold(self.value, |word, field| {

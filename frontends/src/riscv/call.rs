@@ -30,11 +30,11 @@ pub(super) fn call(hart: &mut Hart, id: u16, [a, b, c]: [u64; 3]) -> Result<u64,
         Helper::Ecall => ecall(hart),
         Helper::Mret => {
             require(hart.isa.privilege == Privilege::Machine, a)?;
-            Ok(trap::mret(hart))
+            Ok(trap::mret(hart, b))
         }
         Helper::Sret => {
             require(supervisor_unless(hart, mstatus::TSR), a)?;
-            Ok(trap::sret(hart))
+            Ok(trap::sret(hart, b))
         }
         Helper::Wfi => wfi(hart, a),
         Helper::Wrs => wrs(hart),

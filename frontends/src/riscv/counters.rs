@@ -2,9 +2,9 @@
 //!
 //! A cycle is an instruction here. So all counters follow the vCPU's count of retired instructions: a counter
 //! that runs is what it was at some count plus what has been retired since. The performance counters know two
-//! events, cycles and instructions ([`event`]). They are brought up to date when the privilege mode changes,
-//! when interrupts are looked at and when they are read: an overflow interrupt comes at the first of these
-//! after the overflow, not at the instruction.
+//! events, cycles and instructions ([`event`]). Overflows are looked for when the privilege mode changes,
+//! when interrupts are looked at, and at times that the hart has its timer set to as an overflow draws near:
+//! the interrupt comes some tens of microseconds late at most, not at the instruction.
 
 use super::Privilege;
 
@@ -152,6 +152,17 @@ impl Counters {
     pub fn overflows(&self) -> u32 {
         let of = |n: &usize| self.all[*n].event & OVERFLOW != 0;
         (FIRST_HPM..32).filter(of).fold(0, |mask, n| mask | 1 << n)
+    }
+
+    /// How many instructions there are at least before a performance counter overflows and interrupts, if any
+    /// may. Modes in which a counter stands still are not taken into account.
+    #[inline]
+    pub fn overflow_in(&self, retired: u64) -> Option<u64> {
+        if self.active == 0 || !self.filters {
+            return None;
+        }
+        let armed = self.active & !self.inhibit & !self.overflows();
+        (FIRST_HPM..32).filter(|n| armed >> n & 1 != 0).map(|n| !self.read(n, retired)).min()
     }
 
     /// Whether a counter has newly overflowed since this was last asked; see the module for when that is

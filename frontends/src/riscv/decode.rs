@@ -21,8 +21,8 @@ pub mod insn16 {
     include!(concat!(env!("OUT_DIR"), "/riscv_insn16.rs"));
 }
 
-/// The length in bytes of the instruction whose lowest 16 bits are `low`. Longer encodings are all reserved; the manual
-/// lets them be four bytes.
+/// The length in bytes of the instruction whose lowest 16 bits are `low`. Longer encodings are all reserved;
+/// the manual lets them be four bytes.
 pub const fn length(low: u16) -> u8 {
     if low & 3 == 3 { 4 } else { 2 }
 }
@@ -37,7 +37,8 @@ pub enum Insn {
 }
 
 impl Insn {
-    /// The instruction that `word` encodes with the extensions `ext`: the lower half of `word` if its length is two.
+    /// The instruction that `word` encodes with the extensions `ext`: the lower half of `word` if its length
+    /// is two.
     pub fn decode(word: u32, ext: ExtSet) -> Option<Self> {
         if length(word as u16) == 4 {
             insn32::decode(word, ext).map(Self::Long)

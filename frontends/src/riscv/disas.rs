@@ -6,8 +6,8 @@ use super::decode::{Insn, length};
 use super::ext::ExtSet;
 use super::{SLOTS, csr_name};
 
-/// The instruction in the low half or all of `word`, at virtual address `pc`, as a processor with the extensions `ext` sees
-/// it. Undefined ones are shown as data.
+/// The instruction in the low half or all of `word`, at virtual address `pc`, as a processor with the
+/// extensions `ext` sees it. Undefined ones are shown as data.
 pub fn disassemble(word: u32, pc: u64, ext: ExtSet) -> impl fmt::Display {
     let len = length(word as u16);
     let word = if len == 2 { word & 0xffff } else { word };

@@ -31,9 +31,9 @@ helpers! {
     CsrClear,
     /// `ECALL`: raises the exception, or asks for the built-in firmware.
     Ecall,
-    /// `MRET`; the address to go on at. `a` is the instruction's bits.
+    /// `MRET`; the address to go on at. `a` is the instruction's bits, `b` how many instructions precede it in its block.
     Mret,
-    /// `SRET`; the address to go on at. `a` is the instruction's bits.
+    /// `SRET`; the address to go on at. `a` is the instruction's bits, `b` how many instructions precede it in its block.
     Sret,
     /// `WFI`. `a` is the instruction's bits.
     Wfi,

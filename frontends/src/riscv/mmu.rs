@@ -111,7 +111,7 @@ pub(super) fn translate(
     let privilege = if access == Access::Fetch { isa.privilege } else { isa.data_privilege() };
     let leaf = match isa.paging() {
         Some(paging) if privilege != Privilege::Machine => {
-            walk(hart, paging, va, access, privilege).map_err(|fault| fault.exception(access, va))?
+            walk(hart, paging, va, Some(access), privilege).map_err(|fault| fault.exception(access, va))?
         }
         _ => Leaf {
             pa: va,
@@ -138,8 +138,27 @@ pub(super) fn translate(
     Ok(Translation { pa, perms, page_bits, global, cacheable: uniform.is_some() })
 }
 
-/// Walks the page tables (Priv., "Virtual Address Translation Process").
-fn walk(hart: &Hart, paging: Paging, va: u64, access: Access, privilege: Privilege) -> Result<Leaf, Fault> {
+/// Where `va` lies in physical memory for instructions at the hart's privilege, for a debugger: it may see and change
+/// whatever is mapped, and the page tables stay as they are. None if nothing is mapped there. PMP does not count.
+pub fn translate_debug(hart: &Hart, va: u64) -> Option<u64> {
+    let privilege = hart.isa.privilege;
+    match hart.isa.paging() {
+        Some(paging) if privilege != Privilege::Machine => {
+            walk(hart, paging, va, None, privilege).ok().map(|leaf| leaf.pa)
+        }
+        _ => Some(va),
+    }
+}
+
+/// Walks the page tables (Priv., "Virtual Address Translation Process"). Without an access it neither checks rights
+/// (PMP among them) nor sets the A and D bits of the leaf.
+fn walk(
+    hart: &Hart,
+    paging: Paging,
+    va: u64,
+    access: Option<Access>,
+    privilege: Privilege,
+) -> Result<Leaf, Fault> {
     let unused = 64 - (12 + 9 * paging.levels());
     if ((va << unused) as i64 >> unused) as u64 != va {
         return Err(Fault::Page);
@@ -152,7 +171,7 @@ fn walk(hart: &Hart, paging: Paging, va: u64, access: Access, privilege: Privile
         for level in (0..paging.levels()).rev() {
             let shift = 12 + 9 * level;
             let at = table + (va >> shift & 0x1ff) * 8;
-            if !pmp.allows(at, 8, Access::Read, Privilege::Supervisor) {
+            if access.is_some() && !pmp.allows(at, 8, Access::Read, Privilege::Supervisor) {
                 return Err(Fault::Access);
             }
             let offset = ram.offset_of(at, 8).ok_or(Fault::Access)?;
@@ -181,8 +200,13 @@ fn walk(hart: &Hart, paging: Paging, va: u64, access: Access, privilege: Privile
                 }
                 page_bits = 16;
             }
-            check_leaf(&hart.isa, pte, access, privilege)?;
-            let wanted = pte | A | if access == Access::Write { D } else { 0 };
+            let wanted = match access {
+                None => pte,
+                Some(access) => {
+                    check_leaf(&hart.isa, pte, access, privilege)?;
+                    pte | A | if access == Access::Write { D } else { 0 }
+                }
+            };
             if wanted != pte {
                 if hart.isa.csr.menvcfg & envcfg::ADUE == 0 {
                     return Err(Fault::Page);

@@ -26,9 +26,10 @@ mod trap;
 pub use boot::enter_supervisor;
 pub use call::CACHE_BLOCK;
 pub use csr::{csr_list, csr_name, csr_read_debug, csr_write_debug};
+pub use mmu::translate_debug;
 pub use model::{MODELS, Model, Paging};
 pub use state::{Config, Csrs, Hart, HartTimer, Riscv, reset};
-pub use trap::PINS;
+pub use trap::{PINS, privilege_write_debug};
 
 use emu_core::ir::{Class, SlotInfo};
 

@@ -9,7 +9,14 @@ use super::counters::Counters;
 use super::ext::Ext;
 use super::model::{Model, Paging};
 use super::pmp::Pmp;
-use super::{Context, Privilege};
+use super::{Context, Privilege, trap};
+
+/// The most instructions that a hart is expected to run in a nanosecond, for when a counter may overflow.
+const INSTRUCTIONS_PER_NS: u64 = 4;
+/// The shortest time, in nanoseconds, after which a counter that nears its overflow is looked at.
+const MIN_OVERFLOW_WAIT: u64 = 50_000;
+/// The longest.
+const MAX_OVERFLOW_WAIT: u64 = 1_000_000_000;
 
 /// A hart.
 pub type Hart = Vcpu<Riscv>;
@@ -100,6 +107,8 @@ pub(super) struct Reservation {
 pub struct Riscv {
     pub(super) config: Config,
     timer: Option<Box<dyn HartTimer>>,
+    /// What the timer is armed for.
+    armed: Option<u64>,
     pub(super) privilege: Privilege,
     pub(super) csr: Csrs,
     pub(super) counters: Counters,
@@ -107,6 +116,9 @@ pub struct Riscv {
     pub(super) reservation: Option<Reservation>,
     /// `time` had reached `stimecmp` when it was last looked at; the timer has it looked at in time.
     pub(super) stimer_due: bool,
+    /// A CSR is written by an instruction, which retires after that; false while a debugger or firmware
+    /// writes.
+    pub(super) write_retires: bool,
     /// How many `PAUSE` there have been.
     pub(super) pauses: u32,
 }
@@ -119,12 +131,14 @@ impl Riscv {
         Self {
             config,
             timer,
+            armed: None,
             privilege: Privilege::Machine,
             csr,
             counters,
             pmp: Pmp::default(),
             reservation: None,
             stimer_due: false,
+            write_retires: true,
             pauses: 0,
         }
     }
@@ -208,14 +222,26 @@ impl Riscv {
         Some(ticks_to_ns(ticks, self.config.timebase_hz)).filter(|&ns| ns != u64::MAX)
     }
 
-    /// Looks at `time` again, and arms the timer for when that will be of interest next.
-    pub(super) fn update_stimer(&mut self, now: u64) {
+    /// Looks at `time` again, and arms the timer for when that, or a counter, will be of interest next.
+    pub(super) fn update_timer(&mut self, now: u64, retired: u64) {
         let enabled = self.csr.menvcfg & envcfg::STCE != 0;
         self.stimer_due = enabled && self.time_at(now) >= self.csr.stimecmp;
-        let deadline = self.stimer_deadline(now);
-        if let Some(timer) = &self.timer {
+        let overflow = self.counters.overflow_in(retired).map(|left| {
+            let wait = (left / INSTRUCTIONS_PER_NS).clamp(MIN_OVERFLOW_WAIT, MAX_OVERFLOW_WAIT);
+            now.saturating_add(wait)
+        });
+        let deadline = [self.stimer_deadline(now), overflow].into_iter().flatten().min();
+        if self.armed != deadline
+            && let Some(timer) = &self.timer
+        {
             timer.arm(deadline);
+            self.armed = deadline;
         }
+    }
+
+    /// Whether the timer is to look at something at some time.
+    pub(super) fn is_armed(&self) -> bool {
+        self.armed.is_some()
     }
 
     /// Whether somebody has this looked at when the timer is due.
@@ -246,6 +272,6 @@ pub fn reset(hart: &mut Hart) {
     hart.state.slots.fill(0);
     hart.state.fp_flags = 0;
     hart.mmu.flush(Flush::ALL);
-    hart.isa.update_stimer(hart.clock.now_ns());
+    trap::update_timer(hart);
     hart.mode_changed();
 }

@@ -60,10 +60,9 @@ fn deliverable(hart: &Hart) -> Option<u64> {
 /// As [`emu_core::exec::Isa::pending_interrupt`] says.
 pub(super) fn pending_interrupt(hart: &mut Hart) -> Option<Exception> {
     latch_pins(hart);
-    latch_overflow(hart);
-    if hart.isa.stce() {
-        let now = hart.clock.now_ns();
-        hart.isa.update_stimer(now);
+    latch_overflow(hart, hart.state.retired);
+    if hart.isa.stce() || hart.isa.is_armed() {
+        update_timer(hart);
     }
     deliverable(hart).map(|cause| Exception::new(cause, 0))
 }
@@ -76,25 +75,37 @@ pub(super) fn wakes(hart: &Hart) -> bool {
 /// Something that interrupts depend on has changed: makes the run loop look at them if one must be taken now.
 pub(super) fn interrupts_changed(hart: &mut Hart) {
     if hart.isa.stce() && !hart.isa.has_timer() {
-        let now = hart.clock.now_ns();
-        hart.isa.update_stimer(now);
+        update_timer(hart);
     }
     if deliverable(hart).is_some() {
         hart.port().interrupt();
     }
 }
 
-fn latch_overflow(hart: &mut Hart) {
-    if hart.isa.counters.take_overflow(hart.state.retired) {
+/// Looks at `time` again, and arms the timer for when that, or a counter, will be of interest next.
+pub(super) fn update_timer(hart: &mut Hart) {
+    let now = hart.clock.now_ns();
+    hart.isa.update_timer(now, hart.state.retired);
+}
+
+fn latch_overflow(hart: &mut Hart, retired: u64) {
+    if hart.isa.counters.take_overflow(retired) {
         hart.isa.csr.mip |= mip::LCOFIP;
     }
 }
 
-/// Enters another privilege mode.
-pub(super) fn set_privilege(hart: &mut Hart, privilege: Privilege) {
+/// Enters another privilege mode, for a debugger.
+pub fn privilege_write_debug(hart: &mut Hart, privilege: Privilege) {
+    let retired = hart.state.retired;
+    set_privilege(hart, privilege, retired);
+    interrupts_changed(hart);
+}
+
+/// Enters another privilege mode, `retired` instructions after the beginning.
+pub(super) fn set_privilege(hart: &mut Hart, privilege: Privilege, retired: u64) {
     hart.isa.privilege = privilege;
-    hart.isa.counters.set_privilege(privilege, hart.state.retired);
-    latch_overflow(hart);
+    hart.isa.counters.set_privilege(privilege, retired);
+    latch_overflow(hart, retired);
     hart.mode_changed();
 }
 
@@ -130,38 +141,41 @@ pub(super) fn raise(hart: &mut Hart, exception: Exception) {
     };
     let vectored = vector & 3 == 1 && interrupt;
     hart.state.pc = (vector & !3).wrapping_add(if vectored { 4 * code } else { 0 });
-    set_privilege(hart, to);
+    set_privilege(hart, to, hart.state.retired);
 }
 
-/// What `MRET` does; the address to go on at.
-pub(super) fn mret(hart: &mut Hart) -> u64 {
+/// What `MRET` does, `before` instructions into its block; the address to go on at.
+pub(super) fn mret(hart: &mut Hart, before: u64) -> u64 {
     let status = &mut hart.isa.csr.mstatus;
     let to = Privilege::from_bits(*status >> mstatus::MPP_SHIFT);
     let enable = *status & mstatus::MPIE != 0;
     *status &= !(mstatus::MIE | mstatus::MPP);
     *status |= mstatus::MPIE | if enable { mstatus::MIE } else { 0 };
     let target = hart.isa.csr.mepc;
-    finish_return(hart, to, target)
+    finish_return(hart, to, before);
+    target
 }
 
-/// What `SRET` does; the address to go on at.
-pub(super) fn sret(hart: &mut Hart) -> u64 {
+/// What `SRET` does, `before` instructions into its block; the address to go on at.
+pub(super) fn sret(hart: &mut Hart, before: u64) -> u64 {
     let status = &mut hart.isa.csr.mstatus;
     let to = if *status & mstatus::SPP != 0 { Privilege::Supervisor } else { Privilege::User };
     let enable = *status & mstatus::SPIE != 0;
     *status &= !(mstatus::SIE | mstatus::SPP);
     *status |= mstatus::SPIE | if enable { mstatus::SIE } else { 0 };
     let target = hart.isa.csr.sepc;
-    finish_return(hart, to, target)
+    finish_return(hart, to, before);
+    target
 }
 
-fn finish_return(hart: &mut Hart, to: Privilege, target: u64) -> u64 {
+fn finish_return(hart: &mut Hart, to: Privilege, before: u64) {
     if to != Privilege::Machine {
         hart.isa.csr.mstatus &= !mstatus::MPRV;
     }
-    set_privilege(hart, to);
+    // The return itself still counts in the mode that it leaves.
+    let retired = hart.state.retired.wrapping_add(before).wrapping_add(1);
+    set_privilege(hart, to, retired);
     interrupts_changed(hart);
-    target
 }
 
 impl Riscv {

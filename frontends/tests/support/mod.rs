@@ -1,5 +1,5 @@
-//! What the tests of the RISC-V front end have in common: a hart in flat memory, an assembler by table line, random
-//! operands.
+//! What the tests of the RISC-V front end have in common: a hart in flat memory, an assembler by table line,
+//! random operands.
 
 #![allow(dead_code, reason = "each test uses its own part of it")]
 
@@ -24,6 +24,11 @@ pub fn hart(base: u64, len: u64) -> Hart {
     let parts = VcpuParts { index: 0, bus, group, blocks, clock: Clock::real_time() };
     Vcpu::new(Riscv::new(config, None), parts)
 }
+
+/// CSRs that let the lower modes do everything: `pmpaddr0` and `pmpcfg0` for all of memory, `menvcfg` and
+/// `senvcfg` for cache-block operations, and floating point on.
+pub const OPEN: &[(u16, u64)] =
+    &[(0x3b0, u64::MAX), (0x3a0, 0x1f), (0x30a, 0xf0), (0x10a, 0xf0), (0x300, 1 << 13)];
 
 /// Writes bytes to guest-physical memory.
 pub fn write(hart: &Hart, pa: u64, bytes: &[u8]) {
@@ -119,7 +124,8 @@ impl Random {
         }
     }
 
-    /// The contents of a floating-point register: a value of one of the formats, often a corner of it, rarely not boxed.
+    /// The contents of a floating-point register: a value of one of the formats, often a corner of it, rarely
+    /// not boxed.
     pub fn float(&mut self) -> u64 {
         let random = self.bits();
         let (exponent, fraction) = [(5, 10), (8, 23), (11, 52)][(random % 3) as usize];

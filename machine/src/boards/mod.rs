@@ -35,6 +35,18 @@ impl IrqSink for HartPins {
     }
 }
 
+/// A hart's interrupt pins where an interrupt is an edge: the hart itself takes the level away again.
+pub struct HartEdges(pub Arc<Port>);
+
+impl IrqSink for HartEdges {
+    fn set_line(&self, line: u32, level: bool) {
+        if level {
+            let mask = 1u64.checked_shl(line).unwrap_or(0);
+            self.0.set_pins(mask, mask);
+        }
+    }
+}
+
 /// A list of cells that hold 64-bit numbers, high half first.
 pub fn cells_64(values: &[u64]) -> PropValue {
     PropValue::Cells(values.iter().flat_map(|v| [(v >> 32) as u32, *v as u32]).collect())

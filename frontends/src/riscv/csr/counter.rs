@@ -25,6 +25,7 @@ pub(super) const CSRS: &[Csr] = &[
         |hart, _, value| {
             let retired = after_this(hart);
             hart.isa.counters.set_inhibit(value as u32, retired); // the upper half is zero
+            trap::update_timer(hart);
         },
     ),
     Csr::new(
@@ -34,6 +35,7 @@ pub(super) const CSRS: &[Csr] = &[
         |hart, number, value| {
             let retired = after_this(hart);
             hart.isa.counters.set_event(counter(number), value, retired);
+            trap::update_timer(hart);
         },
     )
     .run(0x320, 0x33f)
@@ -56,8 +58,7 @@ pub(super) const CSRS: &[Csr] = &[
         |hart, _| hart.isa.csr.stimecmp,
         |hart, _, value| {
             hart.isa.csr.stimecmp = value;
-            let now = hart.clock.now_ns();
-            hart.isa.update_stimer(now);
+            trap::update_timer(hart);
             trap::interrupts_changed(hart);
         },
     )
@@ -77,6 +78,7 @@ fn read(hart: &Hart, number: u16) -> u64 {
 fn write(hart: &mut Hart, number: u16, value: u64) {
     let retired = after_this(hart);
     hart.isa.counters.write(counter(number), value, retired);
+    trap::update_timer(hart);
 }
 
 /// The counters that lower modes can be given.

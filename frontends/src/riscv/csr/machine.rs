@@ -210,8 +210,7 @@ fn write_menvcfg(hart: &mut Hart, value: u64) {
     if (old ^ new) & envcfg::STCE != 0 {
         // With STCE, mip.STIP is no storage any more.
         hart.isa.csr.mip &= !mip::STIP;
-        let now = hart.clock.now_ns();
-        hart.isa.update_stimer(now);
+        trap::update_timer(hart);
         trap::interrupts_changed(hart);
     }
 }

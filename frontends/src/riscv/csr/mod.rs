@@ -143,11 +143,9 @@ pub fn csr_read_debug(hart: &Hart, number: u16) -> Option<u64> {
 /// read-only.
 pub fn csr_write_debug(hart: &mut Hart, number: u16, value: u64) -> bool {
     let Some(csr) = find(&hart.isa, number).filter(|_| !read_only(number)) else { return false };
-    // Here no instruction retires right after the write, as where one executes it.
-    let retired = hart.state.retired;
-    hart.state.retired = retired.wrapping_sub(1);
+    hart.isa.write_retires = false;
     (csr.write)(hart, number, value);
-    hart.state.retired = retired;
+    hart.isa.write_retires = true;
     true
 }
 
@@ -178,8 +176,8 @@ fn counter_enabled(isa: &Riscv, n: u16) -> bool {
     }
 }
 
-/// The count of retired instructions once the CSR instruction that runs now has retired: its write takes
-/// effect then.
+/// The count of retired instructions when a write takes effect: once the CSR instruction has retired, if it
+/// is one that writes.
 fn after_this(hart: &Hart) -> u64 {
-    hart.state.retired.wrapping_add(1)
+    hart.state.retired.wrapping_add(hart.isa.write_retires.into())
 }

@@ -1,5 +1,5 @@
-//! Atomics: RV64A (Unpriv., "A Extension for Atomic Instructions"), Zacas, Zabha. Load-reserved and store-conditional are
-//! in [`super::reserve`].
+//! Atomics: RV64A (Unpriv., "A Extension for Atomic Instructions"), Zacas, Zabha. Load-reserved and
+//! store-conditional are in [`super::reserve`].
 
 use emu_core::ir::{AmoOp, MemAttr, Op, Ty, Val};
 

@@ -1,7 +1,7 @@
 //! Floating point: RV64F, RV64D, Zfh, Zfa (Unpriv., the chapters of these names).
 //!
-//! Narrow values are NaN-boxed in the registers: operands are unboxed first, results boxed. Moves and stores take the
-//! lowest bits as they are.
+//! Narrow values are NaN-boxed in the registers: operands are unboxed first, results boxed. Moves and stores
+//! take the lowest bits as they are.
 
 use emu_core::fp::{self, F16, F32, F64};
 use emu_core::ir::{FMinMax, FpAttr, MemAttr, Op, Sgnj, ToInt, Ty, Val};
@@ -288,7 +288,7 @@ impl Lifter<'_> {
         Ok(())
     }
 
-    fn to_int(&mut self, to: ToInt, a: FpToInt, ty: Ty) -> Done {
+    fn convert_to_int(&mut self, to: ToInt, a: FpToInt, ty: Ty) -> Done {
         self.fp_on()?;
         let attr = self.rounding(a.rm)?.with(to as u8);
         self.fp_changes();
@@ -306,19 +306,19 @@ impl Lifter<'_> {
     }
 
     pub(super) fn fcvt_w(&mut self, a: FpToInt, ty: Ty) -> Done {
-        self.to_int(ToInt::I32, a, ty)
+        self.convert_to_int(ToInt::I32, a, ty)
     }
 
     pub(super) fn fcvt_wu(&mut self, a: FpToInt, ty: Ty) -> Done {
-        self.to_int(ToInt::U32, a, ty)
+        self.convert_to_int(ToInt::U32, a, ty)
     }
 
     pub(super) fn fcvt_l(&mut self, a: FpToInt, ty: Ty) -> Done {
-        self.to_int(ToInt::I64, a, ty)
+        self.convert_to_int(ToInt::I64, a, ty)
     }
 
     pub(super) fn fcvt_lu(&mut self, a: FpToInt, ty: Ty) -> Done {
-        self.to_int(ToInt::U64, a, ty)
+        self.convert_to_int(ToInt::U64, a, ty)
     }
 
     /// `FCVTMOD.W.D`: only binary64, always toward zero.
@@ -330,7 +330,7 @@ impl Lifter<'_> {
         Ok(())
     }
 
-    fn from_int(&mut self, from: ToInt, a: FpFromInt, ty: Ty) -> Done {
+    fn convert_from_int(&mut self, from: ToInt, a: FpFromInt, ty: Ty) -> Done {
         self.fp_on()?;
         let attr = self.rounding(a.rm)?.with(from as u8);
         let src = [self.x(a.rs1), Val::NONE, Val::NONE];
@@ -339,51 +339,51 @@ impl Lifter<'_> {
     }
 
     pub(super) fn fcvt_h_w(&mut self, a: FpFromInt) -> Done {
-        self.from_int(ToInt::I32, a, Ty::F16)
+        self.convert_from_int(ToInt::I32, a, Ty::F16)
     }
 
     pub(super) fn fcvt_h_wu(&mut self, a: FpFromInt) -> Done {
-        self.from_int(ToInt::U32, a, Ty::F16)
+        self.convert_from_int(ToInt::U32, a, Ty::F16)
     }
 
     pub(super) fn fcvt_h_l(&mut self, a: FpFromInt) -> Done {
-        self.from_int(ToInt::I64, a, Ty::F16)
+        self.convert_from_int(ToInt::I64, a, Ty::F16)
     }
 
     pub(super) fn fcvt_h_lu(&mut self, a: FpFromInt) -> Done {
-        self.from_int(ToInt::U64, a, Ty::F16)
+        self.convert_from_int(ToInt::U64, a, Ty::F16)
     }
 
     pub(super) fn fcvt_s_w(&mut self, a: FpFromInt) -> Done {
-        self.from_int(ToInt::I32, a, Ty::F32)
+        self.convert_from_int(ToInt::I32, a, Ty::F32)
     }
 
     pub(super) fn fcvt_s_wu(&mut self, a: FpFromInt) -> Done {
-        self.from_int(ToInt::U32, a, Ty::F32)
+        self.convert_from_int(ToInt::U32, a, Ty::F32)
     }
 
     pub(super) fn fcvt_s_l(&mut self, a: FpFromInt) -> Done {
-        self.from_int(ToInt::I64, a, Ty::F32)
+        self.convert_from_int(ToInt::I64, a, Ty::F32)
     }
 
     pub(super) fn fcvt_s_lu(&mut self, a: FpFromInt) -> Done {
-        self.from_int(ToInt::U64, a, Ty::F32)
+        self.convert_from_int(ToInt::U64, a, Ty::F32)
     }
 
     pub(super) fn fcvt_d_w(&mut self, a: FpFromInt) -> Done {
-        self.from_int(ToInt::I32, a, Ty::F64)
+        self.convert_from_int(ToInt::I32, a, Ty::F64)
     }
 
     pub(super) fn fcvt_d_wu(&mut self, a: FpFromInt) -> Done {
-        self.from_int(ToInt::U32, a, Ty::F64)
+        self.convert_from_int(ToInt::U32, a, Ty::F64)
     }
 
     pub(super) fn fcvt_d_l(&mut self, a: FpFromInt) -> Done {
-        self.from_int(ToInt::I64, a, Ty::F64)
+        self.convert_from_int(ToInt::I64, a, Ty::F64)
     }
 
     pub(super) fn fcvt_d_lu(&mut self, a: FpFromInt) -> Done {
-        self.from_int(ToInt::U64, a, Ty::F64)
+        self.convert_from_int(ToInt::U64, a, Ty::F64)
     }
 
     /// The register's lowest bits, whether boxed or not, sign-extended.

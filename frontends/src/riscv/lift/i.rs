@@ -74,8 +74,8 @@ impl Lifter<'_> {
         Terminal::Indirect { target, hint }
     }
 
-    /// Ends the block. A superblock would leave it by `exit_if` when the branch goes the less likely way, as the branches
-    /// between a load-reserved and its store-conditional do here.
+    /// Ends the block. A superblock would leave it by `exit_if` when the branch goes the less likely way, as
+    /// the branches between a load-reserved and its store-conditional do here.
     fn branch(&mut self, cc: Cc, a: B) -> Flow {
         let (rs1, rs2) = (self.x(a.rs1), self.x(a.rs2));
         let taken = self.target(a.imm);
@@ -197,7 +197,8 @@ impl Lifter<'_> {
         self.with_imm(Op::And, a);
     }
 
-    /// Prefetches do nothing here (Unpriv., "Cache-Block Prefetch Instructions": they never raise exceptions).
+    /// Prefetches do nothing here (Unpriv., "Cache-Block Prefetch Instructions": they never raise
+    /// exceptions).
     pub(super) fn prefetch_i(&mut self, _: Prefetch) {}
 
     pub(super) fn prefetch_r(&mut self, _: Prefetch) {}

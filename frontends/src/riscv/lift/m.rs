@@ -1,5 +1,5 @@
-//! RV64M (Unpriv., "M Extension for Integer Multiplication and Division"). The IR's division has the manual's results for
-//! division by zero and overflow.
+//! RV64M (Unpriv., "M Extension for Integer Multiplication and Division"). The IR's division has the manual's
+//! results for division by zero and overflow.
 
 use emu_core::ir::Op;
 

@@ -1,11 +1,12 @@
 //! Lifting: what each instruction means, as IR.
 //!
-//! There is a method for each line of the tables, named after it: in [`i`] the base, in the other files the extensions.
-//! `dispatch32` and `dispatch16`, made from the tables, call it with the instruction's fields; a suffix that names a width
-//! or format (`fadd.s`) comes as an argument of the same method. 16-bit instructions are lifted as what they are short for.
+//! There is a method for each line of the tables, named after it: in [`i`] the base, in the other files the
+//! extensions. `dispatch32` and `dispatch16`, made from the tables, call it with the instruction's fields; a
+//! suffix that names a width or format (`fadd.s`) comes as an argument of the same method. 16-bit
+//! instructions are lifted as what they are short for.
 //!
-//! `x0` reads as the constant zero and is never a destination. A destination is written after everything in the
-//! instruction that can raise an exception. IALIGN is 16: jump targets are never misaligned.
+//! `x0` reads as the constant zero and is never a destination. A destination is written after everything in
+//! the instruction that can raise an exception. IALIGN is 16: jump targets are never misaligned.
 
 mod a;
 mod fd;
@@ -80,7 +81,8 @@ impl Outcome for Flow {
     }
 }
 
-/// Lifts one block; the arguments are those of [`emu_core::exec::Isa::lift`], and the extensions that there are.
+/// Lifts one block; the arguments are those of [`emu_core::exec::Isa::lift`], and the extensions that there
+/// are.
 pub fn lift(
     ext: ExtSet,
     builder: &mut BlockBuilder,
@@ -170,14 +172,14 @@ impl Lifter<'_> {
         }
     }
 
-    /// Whether the block must end before the next instruction. Between a load-reserved and its store-conditional it
-    /// cannot; it was checked before that there is room for these few.
+    /// Whether the block must end before the next instruction. Between a load-reserved and its
+    /// store-conditional it cannot; it was checked before that there is room for these few.
     fn is_full(&self) -> bool {
         (self.left == 0 || self.builder.is_full()) && self.reservation.is_none()
     }
 
-    /// The instruction at `at` and its length. The second half of one that straddles the page is only read if it is the
-    /// first of its block.
+    /// The instruction at `at` and its length. The second half of one that straddles the page is only read if
+    /// it is the first of its block.
     fn fetch(&mut self, at: u32) -> Result<(u32, u8), Exception> {
         let low = self.code.half(at)?;
         let len = length(low);

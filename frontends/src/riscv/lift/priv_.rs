@@ -1,7 +1,8 @@
-//! Environment calls, fences of instructions and translations, cache-block operations, waiting, and the privileged
-//! instructions (Priv., "Supervisor Instructions" and "Machine-Mode Privileged Instructions").
+//! Environment calls, fences of instructions and translations, cache-block operations, waiting, and the
+//! privileged instructions (Priv., "Supervisor Instructions" and "Machine-Mode Privileged Instructions").
 //!
-//! An instruction's privilege is checked here; what bits of `mstatus`, `menvcfg` and the like decide, by its helper.
+//! An instruction's privilege is checked here; what bits of `mstatus`, `menvcfg` and the like decide, by its
+//! helper.
 
 use emu_core::ir::{Hint, Terminal, Val};
 
@@ -35,8 +36,9 @@ impl Lifter<'_> {
     }
 
     fn trap_return(&mut self, helper: Helper) -> Terminal {
-        let bits = self.bits();
-        let target = self.builder.call(helper as u16, &[bits]);
+        let before = self.builder.marks() as u64 - 1;
+        let (bits, before) = (self.bits(), self.builder.imm(before));
+        let target = self.builder.call(helper as u16, &[bits, before]);
         Terminal::Indirect { target, hint: Hint::Switch }
     }
 
@@ -50,7 +52,8 @@ impl Lifter<'_> {
         Ok(self.trap_return(Helper::Sret))
     }
 
-    /// In user mode, where there is a supervisor mode, it is illegal rather than waiting for some bounded time.
+    /// In user mode, where there is a supervisor mode, it is illegal rather than waiting for some bounded
+    /// time.
     pub(super) fn wfi(&mut self) -> Result<Terminal, Refusal> {
         self.must_be(Privilege::Supervisor)?;
         let bits = self.bits();

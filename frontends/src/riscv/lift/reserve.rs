@@ -1,12 +1,14 @@
 //! Load-reserved and store-conditional (Unpriv., "Load-Reserved/Store-Conditional Instructions").
 //!
-//! A store-conditional must fail if another hart has stored to the word since the load-reserved, even if the value is the
-//! same again: programs rely on it when they follow a pointer in between (the ABA problem). Two ways are right, and used:
+//! A store-conditional must fail if another hart has stored to the word since the load-reserved, even if the
+//! value is the same again: programs rely on it when they follow a pointer in between (the ABA problem). Two
+//! ways are right, and used:
 //!
-//! - Where both instructions are in one sequence whose other instructions only compute in registers, the stored value is a
-//!   function of the loaded value (and of registers that no other hart can change). Then a compare-and-swap with the loaded
-//!   value is exact: if the word holds that value at the swap, everything is as if load-reserved, computation and store had
-//!   all happened at that moment. The whole sequence is lifted into one block.
+//! - Where both instructions are in one sequence whose other instructions only compute in registers, the
+//!   stored value is a function of the loaded value (and of registers that no other hart can change). Then a
+//!   compare-and-swap with the loaded value is exact: if the word holds that value at the swap, everything is
+//!   as if load-reserved, computation and store had all happened at that moment. The whole sequence is lifted
+//!   into one block.
 //! - Elsewhere, helpers stop the other harts from the load-reserved to the store-conditional.
 
 use emu_core::ir::{Cc, MemAttr, Op, Ty, Val};
@@ -25,7 +27,8 @@ pub(super) struct Reservation {
     end: u32,
 }
 
-/// The instructions that a constrained loop may have (Unpriv., "Eventual Success of Store-Conditional Instructions").
+/// The instructions that a constrained loop may have (Unpriv., "Eventual Success of Store-Conditional
+/// Instructions").
 const MAX_SEQUENCE: usize = 16;
 
 /// What an instruction is to a sequence.
@@ -91,7 +94,8 @@ impl Lifter<'_> {
         }
     }
 
-    /// Where the store-conditional is that belongs to this load-reserved, if all between them can be in one block.
+    /// Where the store-conditional is that belongs to this load-reserved, if all between them can be in one
+    /// block.
     fn sequence(&mut self, a: &Lr, ty: Ty) -> Option<u32> {
         let start = self.at;
         let mut at = self.next() as u32;
@@ -106,6 +110,7 @@ impl Lifter<'_> {
                 Role::Compute(rd) if rd != a.rs1 || rd == 0 => {}
                 Role::Branch(imm) => exits.push(at as i32 + imm),
                 Role::Store(store, rs1) if store == ty && rs1 == a.rs1 => {
+                    exits.push((at + len) as i32);
                     let leaves = |exit: &i32| *exit <= start as i32 || *exit > at as i32;
                     let fused = exits.iter().all(leaves)
                         && exits.into_iter().all(|exit| exit == start as i32 || !self.may_store(exit));
@@ -118,8 +123,8 @@ impl Lifter<'_> {
         None
     }
 
-    /// Whether a store-conditional may follow at `at` without a load-reserved before it: it would never succeed after a
-    /// sequence that was left in the middle.
+    /// Whether a store-conditional may follow at `at` without a load-reserved before it. After a sequence that
+    /// was left in the middle it would never succeed; behind one it could, by a reservation from before it.
     fn may_store(&mut self, at: i32) -> bool {
         let Ok(mut at) = u32::try_from(at) else { return true };
         for _ in 0..MAX_SEQUENCE {

@@ -1,4 +1,5 @@
-//! Zba, Zbb, Zbc, Zbs (Unpriv., "B Extension for Bit Manipulation") and Zicond ("Integer Conditional Operations").
+//! Zba, Zbb, Zbc, Zbs (Unpriv., "B Extension for Bit Manipulation") and Zicond ("Integer Conditional
+//! Operations").
 
 use emu_core::ir::{Op, Ty, Val};
 

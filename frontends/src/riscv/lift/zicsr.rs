@@ -1,7 +1,7 @@
 //! Zicsr (Unpriv., "Zicsr Extension for Control and Status Register (CSR) Instructions").
 //!
-//! Which CSRs exist, which privilege they need and which are read-only is known to the helpers. Here it is decided only
-//! whether an instruction reads and whether it writes, and what that means for the block.
+//! Which CSRs exist, which privilege they need and which are read-only is known to the helpers. Here it is
+//! decided only whether an instruction reads and whether it writes, and what that means for the block.
 
 use emu_core::ir::Val;
 
@@ -9,14 +9,15 @@ use super::super::decode::insn32::args::{Csr, CsrImm};
 use super::super::helper::Helper;
 use super::{Flow, Lifted, Lifter};
 
-/// CSRs that only hold a value: writing one changes neither the context nor anything that later instructions depend on
-/// other than by reading it. `sscratch`, `sepc`, `scause`, `stval`, and their machine-level counterparts.
+/// CSRs that only hold a value: writing one changes neither the context nor anything that later instructions
+/// depend on other than by reading it. `sscratch`, `sepc`, `scause`, `stval`, and their machine-level
+/// counterparts.
 const fn is_storage(csr: u16) -> bool {
     matches!(csr, 0x140..=0x143 | 0x340..=0x343)
 }
 
-/// CSRs whose access must see or set the exact number of retired instructions, which is known only at the start of a
-/// block: counters, their inhibition and configuration, and what derives from them.
+/// CSRs whose access must see or set the exact number of retired instructions, which is known only at the
+/// start of a block: counters, their inhibition and configuration, and what derives from them.
 const fn counts(csr: u16) -> bool {
     matches!(csr, 0xc00..=0xc1f | 0xb00..=0xb1f | 0x320..=0x33f | 0xda0)
 }

@@ -23,7 +23,7 @@ fn place(hart: &Hart, at: u64, code: &[u32]) {
 /// Runs from `at` in M-mode's or the current mode until the hart waits, or for `steps` instructions.
 fn run(hart: &mut Hart, at: u64, steps: Option<u64>) -> Exit {
     hart.state.pc = at;
-    Interpreter::new().run(hart, Limits { steps, breakpoints: &[] })
+    Interpreter::new().run(hart, Limits { steps, ..Limits::NONE })
 }
 
 /// `csrrs rd, csr, x0`.
@@ -140,4 +140,18 @@ fn code_of_each_context_is_its_own() {
     enter(&mut hart, S);
     run(&mut hart, at, None);
     assert_eq!(trap(&hart), [2, 0x7053, at]);
+}
+
+#[test]
+fn returns_count_in_the_mode_that_they_leave() {
+    let mut hart = trapping();
+    enter(&mut hart, M);
+    let (at, user) = (RAM + 0x2000, RAM + 0x3000);
+    place(&hart, at, &[NOP, NOP, 0x3020_0073]); // mret to U
+    place(&hart, user, &[NOP, NOP, NOP, EBREAK]);
+    set(&mut hart, 0x341, user);
+    set(&mut hart, 0x323, 2 | 1 << 62); // not in M
+    set(&mut hart, 0x324, 2 | 1 << 60); // not in U
+    run(&mut hart, at, None);
+    assert_eq!([get(&hart, 0xb03), get(&hart, 0xb04)], [3, 4], "with the WFI of the trap");
 }

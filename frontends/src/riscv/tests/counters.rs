@@ -119,3 +119,20 @@ fn absent_counters_are_zero() {
     assert_eq!(get(&hart, 0xb12), 1);
     assert_eq!(hart.isa.hpm_counters(), 0xffff << 3);
 }
+
+#[test]
+fn the_timer_sees_to_overflows() {
+    let armed = Armed::default();
+    let mut hart = hart_of(config("max"), 1, Some(Box::new(armed.clone())));
+    set(&mut hart, 0x323, 2);
+    assert!(armed.deadline() > 900_000_000, "far away");
+    set(&mut hart, 0xb03, u64::MAX - 10);
+    let soon = armed.deadline();
+    assert!(soon > 0 && soon < hart.clock.now_ns() + 100_000);
+    set(&mut hart, 0x320, 8);
+    assert_eq!(armed.deadline(), 0, "inhibited");
+    set(&mut hart, 0x320, 0);
+    hart.state.retired += 100;
+    assert_eq!(Riscv::pending_interrupt(&mut hart), None, "not enabled");
+    assert_eq!((get(&hart, 0x344), armed.deadline()), (1 << 13, 0), "but pending: no more to see to");
+}

@@ -86,7 +86,7 @@ fn open_pmp(hart: &mut Hart) {
 
 /// Puts `hart` into another mode without a trap or return.
 fn enter(hart: &mut Hart, privilege: Privilege) {
-    super::trap::set_privilege(hart, privilege);
+    super::trap::set_privilege(hart, privilege, hart.state.retired);
 }
 
 /// Reads a CSR as M-mode.

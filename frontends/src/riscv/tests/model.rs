@@ -8,8 +8,8 @@ fn isa_strings() {
     assert_eq!(
         string("rva22s64"),
         "rv64imafdcb_zic64b_zicbom_zicbop_zicboz_ziccamoa_ziccif_zicclsm_ziccrse_zicntr_zicsr_zifencei\
-         _zihintpause_zihpm_zmmul_za64rs_zaamo_zalrsc_zfhmin_zca_zcd_zba_zbb_zbs_ssccptr_sscofpmf_sscounterenw\
-         _sstc_sstvala_sstvecd_ssu64xl_svade_svbare_svinval_svnapot_svpbmt"
+         _zihintpause_zihpm_zmmul_za64rs_zaamo_zalrsc_zfhmin_zca_zcd_zba_zbb_zbs_ssccptr_sscofpmf\
+         _sscounterenw_sstc_sstvala_sstvecd_ssu64xl_svade_svbare_svinval_svnapot_svpbmt"
     );
     for name in ["smepmp", "svadu", "zacas", "zabha", "zawrs", "zfa", "zfh", "zicond", "zbc"] {
         let rv64 = Model::named("rv64").unwrap().isa_extensions();

@@ -21,7 +21,7 @@ use devices::uart::ns16550::Ns16550;
 use emu_core::device::{IrqLine, IrqSink, Mmio, NodeDesc, PowerSink};
 use emu_core::sync::{EventHandle, Group};
 
-use super::{Built, HartPins};
+use super::{Built, HartEdges, HartPins};
 
 pub mod supervisor;
 pub mod tree;
@@ -193,7 +193,10 @@ fn mtimer(board: &Board<'_>, _: &Entry) -> Made {
 }
 
 fn sswi(board: &Board<'_>, _: &Entry) -> Made {
-    let device = board.wiring.aclint.then(|| Sswi::new(board.pins(pin::SSI)))?;
+    // Priv., "Supervisor Interrupt (sip and sie) Registers": SSIP is a bit of the hart's that an edge sets.
+    let edge = |port| IrqLine::new(Arc::new(HartEdges(Arc::clone(port))), pin::SSI);
+    let ports = board.wiring.group.ports().iter();
+    let device = board.wiring.aclint.then(|| Sswi::new(ports.map(edge).collect()))?;
     let node = device.describe();
     Some((device, Some(node)))
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use devices::backend::chardev::CharBackend;
-use emu_core::exec::{Exception, Exit, Limits, Stop, Vcpu};
+use emu_core::exec::{Exception, Stop, Vcpu};
 use emu_core::ir::{MemAttr, Ty};
 use emu_core::mem::{Flush, GuestMemory};
 use emu_core::sync::{Group, Request};
@@ -123,12 +123,6 @@ impl Supervisor<Riscv> for Harts {
             Outcome::Power(request) => self.power.end(Ending::Power(request)),
         }
     }
-
-    fn limits(&self, _vcpu: &Vcpu<Riscv>) -> Limits<'_> {
-        Limits::NONE
-    }
-
-    fn stepped(&self, _vcpu: &mut Vcpu<Riscv>, _exit: Exit) {}
 }
 
 fn set_result(vcpu: &mut Vcpu<Riscv>, a0: u64, a1: Option<u64>) {

@@ -1,0 +1,88 @@
+//! Where the interpreter finds the block at the program counter.
+
+use std::sync::Arc;
+
+use super::Code;
+use crate::exec::{Access, Cached, Exception, Isa, Vcpu};
+use crate::ir::{BlockKey, View};
+
+/// A direct-mapped cache of the machine's blocks, for one vCPU.
+pub(super) struct JumpCache {
+    slots: Vec<Slot>,
+}
+
+/// One block. What a run needs to begin with is in one line of the host's cache.
+#[repr(align(64))]
+struct Slot {
+    key: BlockKey,
+    /// [`Vcpu::epoch`] when the slot was filled: it is valid in that one only.
+    epoch: u64,
+    /// Whether the last instruction reaches into the next page, which is to be checked before each run.
+    straddles: bool,
+    block: Option<(Arc<Cached>, Code)>,
+}
+
+impl JumpCache {
+    /// Slots that are found by key. After them is one for a block that is not kept.
+    const SLOTS: usize = 1 << 14;
+
+    pub(super) fn new() -> Self {
+        let empty = || Slot { key: Self::NO_KEY, epoch: 0, straddles: false, block: None };
+        Self { slots: (0..=Self::SLOTS).map(|_| empty()).collect() }
+    }
+
+    /// No block lies there.
+    const NO_KEY: BlockKey = BlockKey { pa: u64::MAX, ctx: 0 };
+
+    #[inline]
+    fn index(key: BlockKey) -> usize {
+        let hash = key.pa >> 1 ^ u64::from(key.ctx) << 9 ^ key.pa >> 15;
+        hash as usize % Self::SLOTS
+    }
+
+    /// The block at the program counter, lifted if need be.
+    #[inline]
+    pub(super) fn find<I: Isa>(&mut self, vcpu: &mut Vcpu<I>) -> Result<(&Cached, &Code), Exception> {
+        let hit = vcpu.mmu.lookup(View::Current, vcpu.state.pc, 2, Access::Fetch).and_then(|offset| {
+            let key = BlockKey { pa: offset as u64, ctx: vcpu.mode().ctx };
+            let index = Self::index(key);
+            let slot = &self.slots[index];
+            (slot.key == key && slot.epoch == vcpu.epoch).then_some(index)
+        });
+        let index = match hit {
+            Some(index) if !self.slots[index].straddles => index,
+            hit => self.find_slow(vcpu, hit)?,
+        };
+        match &self.slots[index].block {
+            Some((cached, code)) => Ok((cached, code)),
+            None => unreachable!("slots with a key hold a block"),
+        }
+    }
+
+    /// The index of the block, which is not in the cache, or at `hit` but straddles.
+    #[cold]
+    fn find_slow<I: Isa>(&mut self, vcpu: &mut Vcpu<I>, hit: Option<usize>) -> Result<usize, Exception> {
+        if let Some(index) = hit
+            && let Some((cached, _)) = &self.slots[index].block
+            && vcpu.same_next_page(cached)?
+        {
+            return Ok(index);
+        }
+        loop {
+            let pc = vcpu.state.pc;
+            // Lifting may serve a flush, after which the translation must not be used any more.
+            let flushes = vcpu.mmu.flushes;
+            let offset = vcpu.fetch_place(pc)?;
+            let key = BlockKey { pa: offset as u64, ctx: vcpu.mode().ctx };
+            let kept = vcpu.mmu.lookup(View::Current, pc, 2, Access::Fetch).is_some();
+            let cached = if kept { vcpu.find_or_lift(key)? } else { Arc::new(vcpu.lift_alone()?) };
+            if vcpu.mmu.flushes == flushes {
+                let (index, key) = if kept { (Self::index(key), key) } else { (Self::SLOTS, Self::NO_KEY) };
+                let straddles = cached.block().crosses_page;
+                let code = cached.code().clone();
+                self.slots[index] = Slot { key, epoch: vcpu.epoch, straddles, block: Some((cached, code)) };
+                return Ok(index);
+            }
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! What the whole-machine tests share: machines with a deadline, and a serial console to talk to.
+
+// Each test program uses its own part of this.
+#![allow(dead_code, reason = "every test program compiles the whole module and uses some of it")]
+
+pub mod asm;
+pub mod guest;
+pub mod serial;
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+
+use machine::{Control, Ended, Error, Machine, MachineConfig};
+
+/// How long a machine may take to stop after it was told to.
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+
+/// A machine that runs on a thread of its own.
+pub struct Running {
+    control: Control,
+    ended: Receiver<Result<Ended, Error>>,
+}
+
+/// How a machine with a deadline ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// By itself, or by [`Running::quit`].
+    Ended(Result<Ended, Error>),
+    /// It was told to stop at its deadline, and did.
+    Late,
+    /// It did not even stop when told to, or its thread panicked.
+    Stuck,
+}
+
+impl Running {
+    /// Builds the machine and lets it run.
+    pub fn start(config: MachineConfig) -> Result<Self, Error> {
+        let mut machine = Machine::new(config)?;
+        let control = machine.control();
+        let (sender, ended) = channel();
+        std::thread::spawn(move || {
+            let result = machine.run();
+            // What the machine holds, such as the locks of its disks, is free when the test hears of the end.
+            drop(machine);
+            let _ = sender.send(result);
+        });
+        Ok(Self { control, ended })
+    }
+
+    /// Pulls the plug.
+    pub fn quit(&self) {
+        self.control.quit();
+    }
+
+    /// Waits for the end; at the deadline pulls the plug.
+    pub fn wait(&self, limit: Duration) -> Outcome {
+        match self.ended.recv_timeout(limit) {
+            Ok(result) => Outcome::Ended(result),
+            Err(RecvTimeoutError::Disconnected) => Outcome::Stuck,
+            Err(RecvTimeoutError::Timeout) => {
+                self.quit();
+                match self.ended.recv_timeout(STOP_LIMIT) {
+                    Ok(Ok(Ended::Quit)) => Outcome::Late,
+                    Ok(result) => Outcome::Ended(result),
+                    Err(_) => Outcome::Stuck,
+                }
+            }
+        }
+    }
+}
+
+/// Numbers that look random and are the same in every run (SplitMix64).
+pub struct Rng(pub u64);
+
+impl Rng {
+    /// Any number.
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+
+    /// A number below `limit`.
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+}
