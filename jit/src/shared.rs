@@ -162,7 +162,7 @@ impl JitShared {
         group: Arc<Group>,
         blocks: &Arc<BlockMap>,
     ) -> io::Result<Arc<Self>> {
-        let region = config.code_bytes.clamp(256 << 10, 1 << 30) / REGIONS & !(PAGE_SIZE as usize - 1);
+        let region = (config.code_bytes.clamp(256 << 10, 1 << 30) / REGIONS) & !(PAGE_SIZE as usize - 1);
         let memory = CodeMemory::new(region * REGIONS)?;
         let (stubs, code) = Stubs::build(I::HOT_SLOTS, memory.address(0));
         assert!(code.len() <= STUBS, "the stubs do not fit their place");
