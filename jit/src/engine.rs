@@ -11,7 +11,7 @@ use emu_core::interp::Interpreter;
 use emu_core::ir::{Block, BlockKey, View};
 use emu_core::mem::PAGE_SIZE;
 
-use crate::frame::Entry;
+use crate::frame::{Entry, accrued};
 use crate::helpers::{self, Context, Table};
 use crate::shared::{Chunk, Found, JitShared};
 use crate::stats::JitStats;
@@ -111,6 +111,7 @@ impl<I: Isa> Jit<I> {
     pub fn new(shared: Arc<JitShared>) -> Self {
         let context = Context {
             link: [0; 2],
+            mxcsr: 0,
             stop: None,
             panic: None,
             finder: Finder::new(Arc::clone(&shared)),
@@ -178,6 +179,8 @@ impl<I: Isa> Jit<I> {
             };
             self.shared.stubs.enter(code, &raw mut (*vcpu).state, &entry)
         };
+        // SAFETY: translated code has returned, so the reference that it was made from is the only one again.
+        unsafe { (*vcpu).state.fp_flags |= accrued(self.context.mxcsr as u32) };
         if let Some(panic) = self.context.panic.take() {
             resume_unwind(panic);
         }

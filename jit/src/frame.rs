@@ -3,6 +3,8 @@
 use std::mem::offset_of;
 
 use emu_core::exec::CpuState;
+use emu_core::fp::Flags;
+use emu_core::ir::{Op, Ty};
 use emu_core::mem::Tables;
 
 use crate::template::asm::{Mem, RBP, RSP, Reg};
@@ -13,38 +15,30 @@ pub(crate) const SPILLS: usize = 64;
 /// The stack frame of translated code: `rsp` points to it.
 #[repr(C)]
 pub(crate) struct Frame {
+    // What code names most often is near `rsp`, where instructions that name it are short.
     /// What [`Entry`] holds.
     pub entry: Entry,
-    /// Scratch registers, while a helper runs.
-    pub saved: [u64; 6],
     /// Operands of a helper.
     pub args: [u128; 3],
     /// What it returned.
     pub result: u128,
-    /// The operation that a helper is to perform, as [`Site`].
-    pub site: u64,
+    /// The operation that a helper is to perform.
+    pub site: Site,
+    /// Where it stands.
+    pub mark: MarkAt,
     /// The constant operand of that operation.
     pub imm: u64,
-    /// Offset from the page of the instruction that it belongs to.
-    pub offset: i32,
-    /// Length of that instruction in bytes.
+    /// Length of the instruction that it belongs to, in bytes.
     pub len: u32,
     /// Of an exit that may be linked: block and number.
     pub link: [u32; 2],
+    /// The floating-point control and status of translated code when it last went to Rust, and as it is to be when it
+    /// comes back: nothing accrued.
+    pub mxcsr: [u32; 2],
+    /// Scratch registers, while a helper runs.
+    pub saved: [u64; 5],
     /// Temporaries.
     pub spills: [u128; SPILLS],
-}
-
-impl Frame {
-    /// The operation that a helper is to perform.
-    pub(crate) fn site(&self) -> Site {
-        Site(self.site)
-    }
-
-    /// The number of its instruction in its block.
-    pub(crate) fn number(&self) -> u64 {
-        self.site().number()
-    }
 }
 
 /// What a run is given; copied to the bottom of the frame.
@@ -61,30 +55,66 @@ pub(crate) struct Entry {
     pub helpers: u64,
 }
 
-/// What a helper must know of the operation it stands for, in 64 bits: the instruction's number in its block in bits 47
-/// to 32, attribute, type and operation below.
+/// MXCSR with all exceptions masked, rounding to nearest, nothing accrued.
+pub(crate) const MXCSR: u32 = 0x1f80;
+
+/// The guest's flags, as [`emu_core::fp::Flags`] has them, that MXCSR has accrued (Intel SDM volume 1, 10.2.3).
+pub(crate) fn accrued(mxcsr: u32) -> u64 {
+    const PAIRS: [(u32, Flags); 5] = [
+        (0, Flags::INVALID),
+        (2, Flags::DIV_BY_ZERO),
+        (3, Flags::OVERFLOW),
+        (4, Flags::UNDERFLOW),
+        (5, Flags::INEXACT),
+    ];
+    if mxcsr & 0x3d == 0 {
+        return 0;
+    }
+    let of = |(bit, flag): (u32, Flags)| if mxcsr >> bit & 1 != 0 { u64::from(flag.bits()) } else { 0 };
+    PAIRS.into_iter().map(of).fold(0, |all, flag| all | flag)
+}
+
+/// What a helper must know of the operation it stands for, in 32 bits.
 #[derive(Clone, Copy)]
-pub(crate) struct Site(pub u64);
+#[repr(transparent)]
+pub(crate) struct Site(pub u32);
 
 impl Site {
-    pub(crate) fn new(op: emu_core::ir::Op, ty: emu_core::ir::Ty, attr: u16, number: usize) -> Self {
-        Self(op as u64 | (ty as u64) << 8 | u64::from(attr) << 16 | (number as u64) << 32)
+    pub(crate) fn new(op: Op, ty: Ty, attr: u16) -> Self {
+        Self(op as u32 | (ty as u32) << 8 | u32::from(attr) << 16)
     }
 
-    pub(crate) fn op(self) -> emu_core::ir::Op {
-        emu_core::ir::Op::ALL[self.0 as usize & 0xff]
+    pub(crate) fn op(self) -> Op {
+        Op::ALL[self.0 as usize & 0xff]
     }
 
-    pub(crate) fn ty(self) -> emu_core::ir::Ty {
-        emu_core::ir::Ty::ALL[(self.0 >> 8) as usize & 0xff]
+    pub(crate) fn ty(self) -> Ty {
+        Ty::ALL[(self.0 >> 8) as usize & 0xff]
     }
 
     pub(crate) fn attr(self) -> u16 {
         (self.0 >> 16) as u16
     }
+}
+
+/// Which guest instruction of its block an operation belongs to, in 32 bits: its offset from the page, and its number.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(crate) struct MarkAt(pub u32);
+
+impl MarkAt {
+    /// None if the block is so odd that these do not fit.
+    pub(crate) fn new(offset: i32, number: usize) -> Option<Self> {
+        let offset = i16::try_from(offset).ok()? as u16;
+        Some(Self(u32::from(offset) | u32::from(u16::try_from(number).ok()?) << 16))
+    }
+
+    pub(crate) fn offset(self) -> i64 {
+        i64::from(self.0 as i16)
+    }
 
     pub(crate) fn number(self) -> u64 {
-        self.0 >> 32
+        u64::from(self.0 >> 16)
     }
 }
 

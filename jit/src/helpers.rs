@@ -14,7 +14,7 @@ use emu_core::interp;
 use emu_core::ir::{AmoOp, Inst, MemAttr, Op, Ty, Val};
 
 use crate::engine::Finder;
-use crate::frame::{Entry, Frame};
+use crate::frame::{Entry, Frame, accrued};
 
 /// The helpers, by their place in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub(crate) const fn table<I: Isa>() -> Table {
 pub(crate) struct Context {
     /// The exit that was taken last, if it can be linked: block and number. First, for the stub that writes it.
     pub link: [u32; 2],
+    /// The floating-point status that it left with. Second, for the same reason.
+    pub mxcsr: u64,
     /// How a helper has stopped the code.
     pub stop: Option<Stop>,
     /// The panic that has stopped it, to go on in the engine: it cannot unwind through translated code.
@@ -72,13 +74,14 @@ unsafe fn run<I: Isa>(
         let Entry { vcpu, context, .. } = frame.entry;
         (frame, &mut *(vcpu as *mut Vcpu<I>), &mut *(context as *mut Context))
     };
+    vcpu.state.fp_flags |= accrued(std::mem::replace(&mut frame.mxcsr[0], 0));
     let outcome = catch_unwind(AssertUnwindSafe(|| body(frame, vcpu, context)));
     match outcome {
         Ok(Ok(())) => 0,
         Ok(Err(stop)) => {
             let (offset, retired) = match stop {
-                Stop::Exception(_) => (i64::from(frame.offset), frame.number()),
-                Stop::Host(_) => (i64::from(frame.offset) + i64::from(frame.len), frame.number() + 1),
+                Stop::Exception(_) => (frame.mark.offset(), frame.mark.number()),
+                Stop::Host(_) => (frame.mark.offset() + i64::from(frame.len), frame.mark.number() + 1),
             };
             vcpu.state.pc = vcpu.state.page_base.wrapping_add_signed(offset);
             vcpu.state.retired += retired;
@@ -99,7 +102,7 @@ unsafe extern "sysv64" fn call<I: Isa>(frame: *mut Frame) -> u64 {
     unsafe {
         run::<I>(frame, |frame, vcpu, context| {
             context.calls += 1;
-            vcpu.state.pc = vcpu.state.page_base.wrapping_add_signed(frame.offset.into());
+            vcpu.state.pc = vcpu.state.page_base.wrapping_add_signed(frame.mark.offset());
             let value = I::call(vcpu, frame.imm as u16, frame.args.map(|arg| arg as u64))?;
             frame.result = value.into();
             if vcpu.is_exclusive() && !vcpu.is_alone() {
@@ -133,7 +136,7 @@ unsafe extern "sysv64" fn operation<I: Isa>(frame: *mut Frame) -> u64 {
 }
 
 fn perform<I: Isa>(frame: &mut Frame, vcpu: &mut Vcpu<I>, context: &mut Context) -> Result<(), Stop> {
-    let site = frame.site();
+    let site = frame.site;
     let (ty, attr) = (site.ty(), MemAttr::from_bits(site.attr() & 0xff));
     let va = frame.args[0] as u64;
     let [_, b, c] = frame.args;

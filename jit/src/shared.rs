@@ -34,6 +34,8 @@ use crate::template::{Code, Exit};
 const REGIONS: usize = 8;
 /// What a vCPU takes from a region at a time.
 const CHUNK: usize = 64 << 10;
+/// How far before the place that a jump goes to while it is not linked is the one that looks its target up.
+const LOOKUP: usize = 5;
 /// Room for the stubs, at the start of the memory.
 const STUBS: usize = 4096;
 
@@ -160,7 +162,7 @@ impl JitShared {
         group: Arc<Group>,
         blocks: &Arc<BlockMap>,
     ) -> io::Result<Arc<Self>> {
-        let region = config.code_bytes.clamp(256 << 10, 1 << 30) / REGIONS & !(PAGE_SIZE as usize - 1);
+        let region = (config.code_bytes.clamp(256 << 10, 1 << 30) / REGIONS) & !(PAGE_SIZE as usize - 1);
         let memory = CodeMemory::new(region * REGIONS)?;
         let (stubs, code) = Stubs::build(I::HOT_SLOTS, memory.address(0));
         assert!(code.len() <= STUBS, "the stubs do not fit their place");
@@ -200,7 +202,8 @@ impl JitShared {
     /// A piece of code memory with room for `bytes` bytes, unless there is none now.
     pub(crate) fn chunk(&self, me: usize, bytes: usize) -> Option<Chunk> {
         let mut inner = self.inner.lock();
-        let size = bytes.max(CHUNK).next_multiple_of(64);
+        let region = inner.regions[inner.current].end - inner.regions[inner.current].start;
+        let size = bytes.max(CHUNK.min(region / 4)).next_multiple_of(64);
         let next = match &inner.draining {
             // The current region is full.
             Some(draining) => draining.region,
@@ -331,10 +334,9 @@ impl JitShared {
         let Some(&target_id) = inner.by_key.get(&key) else { return };
         let Some(target) = inner.blocks.get(&target_id) else { return };
         // A block that reaches into another page is only found through the jump cache, which knows where that page is.
-        if target.found.next_page.is_some() || target.found.code == 0 {
-            return;
-        }
-        self.memory.patch(site, (target.start as i64 - (site as i64 + 4)) as i32);
+        let direct = target.found.next_page.is_none() && target.found.code != 0;
+        let to = if direct { target.start } else { block.start + exit.cold as usize - LOOKUP };
+        self.memory.patch(site, (to as i64 - (site as i64 + 4)) as i32);
         self.counters.links.fetch_add(1, SeqCst);
         let Inner { blocks, .. } = &mut *inner;
         let crowded = blocks.get(&target_id).is_some_and(|target| target.incoming.len() >= 64);

@@ -6,7 +6,7 @@ use std::mem::offset_of;
 use dynasmrt::{DynasmApi, DynasmLabelApi, dynasm};
 use emu_core::exec::CpuState;
 
-use crate::frame::{self, Entry, Frame, PINNED, PRESERVED};
+use crate::frame::{self, Entry, Frame, MXCSR, PINNED, PRESERVED};
 use crate::helpers::Helper;
 use crate::template::asm::{Asm, Mem, RAX, RBP, Reg, x64};
 use crate::template::{Compiler, Features};
@@ -22,6 +22,8 @@ pub(crate) struct Stubs {
     pub call: usize,
     /// Jumped to: goes on at the virtual address in `rax`, polling.
     pub go: usize,
+    /// Called: as `go`, to the offset that stands 5 bytes after the call.
+    pub go_at: usize,
     /// Jumped to: as `go`, when the jump cache has missed. `page_base` is set.
     pub miss: usize,
     /// Called: leaves to go on at the offset that follows the call.
@@ -76,12 +78,14 @@ impl Stubs {
             base + asm.offset()
         };
         let helpers = frame::frame(offset_of!(Frame, entry) + offset_of!(Entry, helpers));
+        let mxcsr = offset_of!(Frame, mxcsr) as i32;
         let saved = |n: usize| in_call(frame::frame(offset_of!(Frame, saved) + 8 * n));
         let mut stubs = Self { enter: here(&mut asm), ..Self::default() };
         // enter(code, state, entry) -> Left
         x64!(asm, push rbx; push rbp; push r12; push r13; push r14; push r15; sub rsp, FRAME
             ; movups xmm0, [rdx]; movups xmm1, [rdx + 16]; movups [rsp], xmm0; movups [rsp + 16], xmm1
-            ; mov rbp, rsi);
+            ; mov rbp, rsi
+            ; mov DWORD [rsp + mxcsr], 0; mov DWORD [rsp + mxcsr + 4], MXCSR as i32; ldmxcsr [rsp + mxcsr + 4]);
         fill(&mut asm, &pinned);
         x64!(asm, jmp rdi);
         // The way out; `eax` says why.
@@ -90,6 +94,7 @@ impl Stubs {
         x64!(asm, mov rcx, [rsp + offset_of!(Entry, context) as i32]
             ; mov rdx, [rsp + offset_of!(Frame, link) as i32]
             ; mov [rcx], rdx
+            ; mov DWORD [rcx + 12], 0; stmxcsr [rcx + 8]; ldmxcsr [rsp + mxcsr + 4]
             ; add rsp, FRAME; pop r15; pop r14; pop r13; pop r12; pop rbp; pop rbx; ret);
 
         stubs.leave_at = here(&mut asm);
@@ -123,7 +128,9 @@ impl Stubs {
             }
             spill(&mut asm, exposed);
             x64!(asm, lea rdi, [rsp + 8]; mov rax, [rsp + helpers.disp + 8]
-                ; sub rsp, 8; call QWORD [rax + 8 * helper as i32]; add rsp, 8; test eax, eax);
+                ; stmxcsr [rdi + mxcsr]; ldmxcsr [rdi + mxcsr + 4]
+                ; sub rsp, 8; call QWORD [rax + 8 * helper as i32]; add rsp, 8
+                ; ldmxcsr [rsp + mxcsr + 12]; test eax, eax);
             fill(&mut asm, exposed);
             x64!(asm, jnz > stopped);
             for (n, reg) in SAVED.into_iter().enumerate() {
@@ -133,7 +140,10 @@ impl Stubs {
             asm.jmp_out(leave);
         }
 
-        let go = here(&mut asm);
+        stubs.go_at = here(&mut asm);
+        x64!(asm, pop rcx; movsxd rax, DWORD [rcx + 5]; add rax, [rbp + frame::PAGE_BASE.disp]);
+        // It falls through.
+        let go = base + asm.offset();
         let mut code = asm.finish().unwrap_or_default();
         let mut compiler = Compiler::new(hot, Features::of_host(), stubs);
         code.extend(compiler.go_stub(go));
@@ -147,7 +157,7 @@ impl Stubs {
     /// # Safety
     /// `code` must be the address of a block in the code memory that these stubs belong to, which no other thread reuses
     /// while it runs; `state` the state of the vCPU that `entry` names, its helpers made for its type; nothing else may
-    /// use that vCPU or the context meanwhile. The context begins with 8 bytes that receive the link.
+    /// use that vCPU or the context meanwhile. The context begins with 16 bytes that receive link and MXCSR.
     pub(crate) unsafe fn enter(&self, code: usize, state: *mut CpuState, entry: &Entry) -> Left {
         type Enter = unsafe extern "sysv64" fn(usize, *mut CpuState, *const Entry) -> u32;
         // SAFETY: `enter` is the address of the code that `build` made for this signature, mapped executable.

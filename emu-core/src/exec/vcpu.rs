@@ -16,20 +16,21 @@ pub const SLOTS: usize = 256;
 /// The part of a vCPU that every instruction touches, laid out for translated code.
 #[repr(C)]
 pub struct CpuState {
-    /// The guest's registers, as the front end numbers them.
-    pub slots: [u64; SLOTS],
+    // What translated code names most often comes first: instructions that name it are short.
     /// The virtual program counter: exact between blocks, and wherever front-end code runs.
     pub pc: u64,
     /// Virtual address of the page in which the running block starts.
     pub page_base: u64,
     /// Instructions retired. Exact between blocks, and in a helper called by the first instruction of a block.
     pub retired: u64,
-    /// The vector file of instruction sets whose vectors have a length of their own; empty for the others.
-    pub vectors: Vec<u8>,
     /// Accrued floating-point exception flags, in the layout of [`crate::fp::Flags`].
     pub fp_flags: u64,
     /// Where the current mode's cached translations are; [`Vcpu::mode_changed`] keeps it up to date.
     pub tables: Tables,
+    /// The guest's registers, as the front end numbers them.
+    pub slots: [u64; SLOTS],
+    /// The vector file of instruction sets whose vectors have a length of their own; empty for the others.
+    pub vectors: Vec<u8>,
 }
 
 /// What a vCPU is connected to.

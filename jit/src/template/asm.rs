@@ -1,5 +1,10 @@
 //! The instruction forms that templates are made of: a thin layer of names over the assembler.
 
+#![allow(
+    clippy::useless_conversion,
+    reason = "the assembler's macro converts register numbers, of whatever type"
+)]
+
 use dynasmrt::x64::X64Relocation;
 use dynasmrt::{DynamicLabel, DynasmApi, DynasmError, DynasmLabelApi, VecAssembler, dynasm};
 
@@ -69,6 +74,8 @@ pub(crate) struct Cond(pub u8);
 impl Cond {
     pub(crate) const EQ: Self = Self(4);
     pub(crate) const NE: Self = Self(5);
+    pub(crate) const OVERFLOW: Self = Self(0);
+    pub(crate) const PARITY: Self = Self(10);
 
     /// The condition that holds exactly when this one does not.
     pub(crate) const fn inverted(self) -> Self {
@@ -102,6 +109,19 @@ macro_rules! by_size {
     };
 }
 
+/// Two-operand arithmetic on registers, or with a source in memory.
+fn alu_opcode(op: Alu) -> u8 {
+    match op {
+        Alu::Add => 0x03,
+        Alu::Or => 0x0b,
+        Alu::And => 0x23,
+        Alu::Sub => 0x2b,
+        Alu::Xor => 0x33,
+        Alu::Cmp => 0x3b,
+        Alu::Test => 0x85,
+    }
+}
+
 macro_rules! shift_form {
     ($asm:expr, $wide:expr, $op:ident, $dst:expr, $($amount:tt)*) => {
         if $wide { x64!($asm, $op Rq($dst.0), $($amount)*) } else { x64!($asm, $op Rd($dst.0), $($amount)*) }
@@ -115,13 +135,14 @@ impl Asm {
 
     /// Makes it ready for a block at host address `base`.
     pub(crate) fn restart(&mut self, base: usize) {
-        let _ = self.ops.take();
+        let _ = self.ops.drain().map(drop);
         self.base = base;
     }
 
     /// The finished code.
     pub(crate) fn finish(&mut self) -> Result<Vec<u8>, DynasmError> {
-        self.ops.take()
+        // Leaves the buffer its capacity.
+        Ok(self.ops.drain()?.collect())
     }
 
     /// Bytes as they are.
@@ -179,6 +200,7 @@ impl Asm {
 
     pub(crate) fn jcc(&mut self, cond: Cond, label: DynamicLabel) {
         match cond.0 {
+            0x0 => x64!(self, jo =>label),
             0x2 => x64!(self, jb =>label),
             0x3 => x64!(self, jae =>label),
             0x4 => x64!(self, je =>label),
@@ -207,13 +229,13 @@ impl Asm {
 
     pub(crate) fn mov(&mut self, dst: Reg, src: Reg) {
         if dst != src {
-            x64!(self, mov Rq(dst.0), Rq(src.0));
+            self.with_reg(true, 0x8b, dst.0, src);
         }
     }
 
     /// Low half, zero-extended.
     pub(crate) fn mov32(&mut self, dst: Reg, src: Reg) {
-        x64!(self, mov Rd(dst.0), Rd(src.0));
+        self.with_reg(false, 0x8b, dst.0, src);
     }
 
     pub(crate) fn mov_imm(&mut self, dst: Reg, value: u64) {
@@ -276,11 +298,7 @@ impl Asm {
     }
 
     pub(crate) fn lea(&mut self, wide: bool, dst: Reg, base: Reg, disp: i32) {
-        if wide {
-            x64!(self, lea Rq(dst.0), [Rq(base.0) + disp]);
-        } else {
-            x64!(self, lea Rd(dst.0), [Rq(base.0) + disp]);
-        }
+        self.with_mem(wide, 0x8d, dst.0, Mem { base, disp });
     }
 
     pub(crate) fn lea_sum(&mut self, wide: bool, dst: Reg, a: Reg, b: Reg) {
@@ -304,21 +322,20 @@ impl Asm {
                 Alu::Test => x64!(self, test Rd(dst.0), DWORD imm),
             };
         }
-        match op {
-            Alu::Add => by_size!(self, wide, add, dst, src),
-            Alu::Or => by_size!(self, wide, or, dst, src),
-            Alu::And => by_size!(self, wide, and, dst, src),
-            Alu::Sub => by_size!(self, wide, sub, dst, src),
-            Alu::Xor => by_size!(self, wide, xor, dst, src),
-            Alu::Cmp => by_size!(self, wide, cmp, dst, src),
-            Alu::Test => match (src, wide) {
-                (Operand::Reg(s), true) => x64!(self, test Rq(dst.0), Rq(s.0)),
-                (Operand::Reg(s), false) => x64!(self, test Rd(dst.0), Rd(s.0)),
-                (Operand::Mem(m), true) => x64!(self, test QWORD [Rq(m.base.0) + m.disp], Rq(dst.0)),
-                (Operand::Mem(m), false) => x64!(self, test DWORD [Rq(m.base.0) + m.disp], Rd(dst.0)),
-                (Operand::Imm(_), _) => {}
-            },
+        match src {
+            Operand::Reg(src) => self.with_reg(wide, alu_opcode(op), dst.0, src),
+            Operand::Mem(mem) => self.with_mem(wide, alu_opcode(op), dst.0, mem),
+            Operand::Imm(_) => {}
         }
+    }
+
+    /// An instruction with two register operands, in its shortest encoding.
+    fn with_reg(&mut self, wide: bool, opcode: u8, reg: u8, rm: Reg) {
+        let rex = 0x40 | u8::from(wide) << 3 | (reg >> 3) << 2 | rm.0 >> 3;
+        if rex != 0x40 {
+            self.ops.push(rex);
+        }
+        self.ops.extend([opcode, 0xc0 | (reg & 7) << 3 | rm.0 & 7]);
     }
 
     /// Arithmetic with an immediate: the instructions of opcode group 1.

@@ -1,6 +1,5 @@
 //! How blocks end: links, lookups, exits.
 
-use emu_core::exec::CpuState;
 use emu_core::ir::{Block, Cc, Hint, Inst, Op, Terminal, Ty};
 use emu_core::mem::{JUMP_ENTRIES, JumpEntry, jump_index};
 
@@ -9,7 +8,6 @@ use super::{Cold, Compiler, Done, Exit};
 use crate::frame::{self, Site};
 
 const _: () = assert!(size_of::<JumpEntry>() == 16 && std::mem::offset_of!(JumpEntry, code) == 8);
-const _: () = assert!(std::mem::offset_of!(CpuState, slots) == 0);
 // What `Compiler::go` computes by shifts and masks is the index of the jump cache.
 const _: () = {
     const fn scaled(pc: u64) -> usize {
@@ -60,10 +58,9 @@ impl Compiler {
             }
             Terminal::Exception { cause, value } => {
                 self.pass(block, 0, emu_core::ir::Class::Int, value)?;
-                let offset = block.marks.last().map_or(0, |mark| mark.offset);
                 // The helper knows it by an operation that never fails by itself.
-                let site = Site::new(Op::ExitIf, Ty::None, 0, len - 1);
-                self.site(site, cause as i32, offset);
+                let site = Site::new(Op::ExitIf, Ty::None, 0);
+                self.site(site, Self::mark(block, len - 1)?, Some(cause as i32));
                 self.asm.call_out(self.stubs.operation);
             }
         }
@@ -188,12 +185,17 @@ impl Compiler {
                     self.retire(retired);
                     self.go_to(target);
                 }
+                Cold::Float { entry, back, site, sources, dst } => {
+                    self.asm.bind(entry);
+                    self.cold_float(site, sources, dst);
+                    self.asm.jmp(back);
+                }
                 Cold::Leave { entry, target } => {
                     self.asm.bind(entry);
                     self.asm.call_out(self.stubs.leave_at);
                     self.asm.ops_push(&target.to_le_bytes());
                 }
-                Cold::Access { entry, back, site, offset, va, source, dst } => {
+                Cold::Access { entry, back, site, mark, va, source, dst } => {
                     self.asm.bind(entry);
                     self.asm.store(frame::arg(0), va);
                     match source {
@@ -201,7 +203,7 @@ impl Compiler {
                         Some(Operand::Imm(imm)) => self.asm.store_imm(frame::arg(1), imm),
                         Some(Operand::Mem(_)) | None => {}
                     }
-                    self.site(site, 0, offset);
+                    self.site(site, mark, None);
                     self.asm.call_out(self.stubs.operation);
                     if let Some(dst) = dst {
                         self.asm.load(dst, frame::RESULT);
@@ -211,10 +213,10 @@ impl Compiler {
             }
         }
         for number in 0..self.exits.len() {
-            let cold = self.asm.offset() as u32;
-            let exit = &mut self.exits[number];
-            exit.cold = cold;
-            let target = exit.target;
+            let target = self.exits[number].target;
+            // For targets that cannot be linked to; what follows `cold` says where to, too.
+            self.asm.call_out(self.stubs.go_at);
+            self.exits[number].cold = self.asm.offset() as u32;
             self.asm.call_out(self.stubs.link);
             self.asm.ops_push(&target.to_le_bytes());
             self.asm.ops_push(&self.id.to_le_bytes());

@@ -40,20 +40,23 @@ impl Compiler {
                 self.pass(block, n, class, val)?;
             }
         }
-        self.site(Site::new(inst.op, inst.ty, inst.attr, number), 0, block.marks[number].offset);
+        self.site(Site::new(inst.op, inst.ty, inst.attr), Self::mark(block, number)?, None);
         self.asm.call_out(self.stubs.operation);
         self.take_result(inst.op.info().dst.class(inst.ty), inst.dst)
     }
 
-    /// The virtual address of an access, and whether its register is the access's own.
-    fn address_of(&mut self, block: &Block, inst: &Inst) -> Result<Reg, CompileError> {
+    /// A register that holds the virtual address of an access; the base's register may be used again, unless it is
+    /// `kept`.
+    fn address_of(&mut self, block: &Block, inst: &Inst, kept: Option<Operand>) -> Result<Reg, CompileError> {
         let base = self.read(block, inst.a)?;
         if inst.imm == 0 {
             return Ok(base);
         }
         let va = self.regs.scratch(&mut self.asm)?;
         self.asm.lea(true, va, base, inst.imm);
-        self.regs.unlock(base);
+        if kept != Some(Operand::Reg(base)) {
+            self.regs.unlock(base);
+        }
         Ok(va)
     }
 
@@ -88,7 +91,7 @@ impl Compiler {
     }
 
     fn load(&mut self, block: &Block, inst: &Inst, number: usize) -> Done {
-        let va = self.address_of(block, inst)?;
+        let va = self.address_of(block, inst, None)?;
         let (entry, back) = (self.asm.label(), self.asm.label());
         // Chosen before the paths part: what making room for it emits is for both.
         let dst = self.target(inst.dst, &[])?;
@@ -98,8 +101,8 @@ impl Compiler {
         self.cold.push(Cold::Access {
             entry,
             back,
-            site: Site::new(inst.op, inst.ty, inst.attr, number),
-            offset: block.marks[number].offset,
+            site: Site::new(inst.op, inst.ty, inst.attr),
+            mark: Self::mark(block, number)?,
             va,
             source: None,
             dst: Some(dst),
@@ -112,7 +115,7 @@ impl Compiler {
             Operand::Mem(_) => Operand::Reg(self.read(block, inst.b)?),
             source => source,
         };
-        let va = self.address_of(block, inst)?;
+        let va = self.address_of(block, inst, Some(source))?;
         let (entry, back) = (self.asm.label(), self.asm.label());
         let addend = self.translate(inst, va, offset_of!(TlbEntry, write), entry)?;
         self.asm.store_unit(inst.ty.bytes(), addend, va, source);
@@ -120,8 +123,8 @@ impl Compiler {
         self.cold.push(Cold::Access {
             entry,
             back,
-            site: Site::new(inst.op, inst.ty, inst.attr, number),
-            offset: block.marks[number].offset,
+            site: Site::new(inst.op, inst.ty, inst.attr),
+            mark: Self::mark(block, number)?,
             va,
             source: Some(source),
             dst: None,

@@ -7,6 +7,7 @@
 
 pub(crate) mod asm;
 mod flow;
+mod fp;
 mod int;
 mod mem;
 mod regs;
@@ -20,7 +21,7 @@ use thiserror::Error;
 
 use self::asm::{Asm, Mem, Operand, Reg};
 use self::regs::{Regs, SCRATCH, TooManyTemps};
-use crate::frame::{self, Frame, Site};
+use crate::frame::{self, Frame, MarkAt, Site};
 use crate::stubs::Stubs;
 
 /// Why a block cannot be translated; the interpreter runs it then.
@@ -29,6 +30,9 @@ pub(crate) enum CompileError {
     /// It has more temporaries alive at once than the frame has cells for.
     #[error("the block needs too many temporaries at once")]
     Temps,
+    /// An instruction is not where instructions of a page are.
+    #[error("an instruction lies too far from the block's page")]
+    Mark,
     /// The assembler refused.
     #[error("the assembler failed: {0}")]
     Assembler(#[from] DynasmError),
@@ -48,6 +52,7 @@ pub(crate) struct Features {
     pub bmi1: bool,
     pub bmi2: bool,
     pub lzcnt: bool,
+    pub fma: bool,
 }
 
 impl Features {
@@ -56,6 +61,7 @@ impl Features {
             bmi1: std::arch::is_x86_feature_detected!("bmi1"),
             bmi2: std::arch::is_x86_feature_detected!("bmi2"),
             lzcnt: std::arch::is_x86_feature_detected!("lzcnt"),
+            fma: std::arch::is_x86_feature_detected!("fma"),
         }
     }
 }
@@ -84,11 +90,13 @@ enum Cold {
         entry: DynamicLabel,
         back: DynamicLabel,
         site: Site,
-        offset: i32,
+        mark: MarkAt,
         va: Reg,
         source: Option<Operand>,
         dst: Option<Reg>,
     },
+    /// The slow path of a floating-point operation.
+    Float { entry: DynamicLabel, back: DynamicLabel, site: Site, sources: [Option<Operand>; 3], dst: Reg },
     /// Leaves for the dispatcher, to go on at an offset.
     Leave { entry: DynamicLabel, target: i32 },
     /// The taken side of an [`Op::ExitIf`].
@@ -157,6 +165,7 @@ impl Compiler {
             // Value moves between containers of 64 bits are all the same.
             Op::Fmov | Op::Fbits | Op::Ffrom => self.mov(block, inst, true),
             op if (op as u8) < Op::Load as u8 => self.int(block, inst),
+            op if (op as u8) < Op::Vmov as u8 => self.float(block, inst),
             _ => self.evaluate(block, inst),
         }
     }
@@ -169,7 +178,7 @@ impl Compiler {
                 self.pass(block, n, class, val)?;
             }
         }
-        self.site(Site::new(inst.op, inst.ty, inst.attr, 0), inst.imm, 0);
+        self.site(Site::new(inst.op, inst.ty, inst.attr), MarkAt(0), Some(inst.imm));
         self.asm.call_out(self.stubs.operation);
         let class = inst.op.info().dst.class(inst.ty);
         self.take_result(class, inst.dst)
@@ -210,12 +219,18 @@ impl Compiler {
     }
 
     /// Writes down what a helper needs to know.
-    fn site(&mut self, site: Site, imm: i32, offset: i32) {
-        let at = frame::frame(offset_of!(Frame, site));
-        self.asm.store_imm32(at, site.0 as i32);
-        self.asm.store_imm32(Mem { disp: at.disp + 4, ..at }, (site.0 >> 32) as i32);
-        self.asm.store_imm(frame::frame(offset_of!(Frame, imm)), imm);
-        self.asm.store_imm32(frame::frame(offset_of!(Frame, offset)), offset);
+    fn site(&mut self, site: Site, mark: MarkAt, imm: Option<i32>) {
+        self.asm.store_imm32(frame::frame(offset_of!(Frame, site)), site.0 as i32);
+        self.asm.store_imm32(frame::frame(offset_of!(Frame, mark)), mark.0 as i32);
+        if let Some(imm) = imm {
+            self.asm.store_imm(frame::frame(offset_of!(Frame, imm)), imm);
+        }
+    }
+
+    /// The place of guest instruction `number` of the block.
+    fn mark(block: &Block, number: usize) -> Result<MarkAt, CompileError> {
+        let offset = block.marks.get(number).map_or(0, |mark| mark.offset);
+        MarkAt::new(offset, number).ok_or(CompileError::Mark)
     }
 
     /// Moves what a helper has returned to `dst`.
@@ -247,9 +262,9 @@ impl Compiler {
         for (n, val) in [inst.a, inst.b, inst.c].into_iter().enumerate() {
             self.pass(block, n, Class::Int, val)?;
         }
-        let mark = &block.marks[number];
-        self.site(Site::new(inst.op, inst.ty, inst.attr, number), inst.imm, mark.offset);
-        self.asm.store_imm32(frame::frame(offset_of!(Frame, len)), mark.len.into());
+        let len = block.marks.get(number).map_or(0, |mark| mark.len);
+        self.site(Site::new(inst.op, inst.ty, inst.attr), Self::mark(block, number)?, Some(inst.imm));
+        self.asm.store_imm32(frame::frame(offset_of!(Frame, len)), len.into());
         self.asm.call_out(self.stubs.call);
         // The front end may have written any slot.
         self.regs.forget_slots();
