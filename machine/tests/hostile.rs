@@ -257,8 +257,11 @@ fn queue(at: u64, descriptors: &[Vec<u8>]) -> (Queue, Vec<Patch>) {
     (queue, vec![(at, descriptors.concat()), (at + AVAILABLE, available(&[0], 1))])
 }
 
-/// Queues that break the rules, each in the piece of memory at the address given.
-const BROKEN: &[(&str, fn(u64) -> (Queue, Vec<Patch>))] = &[
+/// Makes a queue in the piece of memory at the address given, and what is written there.
+type Breaker = fn(u64) -> (Queue, Vec<Patch>);
+
+/// Queues that break the rules.
+const BROKEN: &[(&str, Breaker)] = &[
     ("descriptor follows itself", |at| queue(at, &[descriptor(at + BUFFER, 16, NEXT, 0)])),
     ("descriptor to write follows itself", |at| queue(at, &[descriptor(at + BUFFER, 16, NEXT | WRITE, 0)])),
     ("two in a circle", |at| {
