@@ -107,16 +107,13 @@ impl Interpreter {
     /// Runs the block at the program counter, or only its first instruction if a breakpoint lies in it behind that.
     fn run_to<I: Isa>(&mut self, vcpu: &mut Vcpu<I>, breakpoints: &[u64]) -> Result<(), Stop> {
         let pc = vcpu.state.pc;
-        let (cached, epoch) = vcpu.take_block()?;
+        let (cached, _) = self.jumps.find(vcpu)?;
         let behind = 1..cached.block().code_len();
-        let ran = if breakpoints.iter().any(|at| behind.contains(&at.wrapping_sub(pc))) {
+        if breakpoints.iter().any(|at| behind.contains(&at.wrapping_sub(pc))) {
             self.step(vcpu)
         } else {
-            let code = cached.code();
-            self.execute_by(vcpu, cached.block(), |vcpu, run| code.run(vcpu, run))
-        };
-        vcpu.return_block(cached, epoch);
-        ran
+            self.run_next(vcpu)
+        }
     }
 
     /// Runs one instruction.
