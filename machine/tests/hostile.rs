@@ -524,7 +524,7 @@ fn random_instruction(rng: &mut Rng) -> u32 {
     match rng.below(8) {
         // Short jumps keep the code in its page.
         0 => branch_within(rng, word),
-        1 => [FENCE_I, MRET, 0x1020_0073, 0x1050_0073, 0x0000_0073, 0x1200_0073][rng.below(6) as usize],
+        1 => [FENCE_I, MRET, 0x1020_0073, 0x0000_0073, 0x1200_0073][rng.below(5) as usize],
         2 => word & !0x7f | 0x73, // system
         3 => word,
         _ => word & !0x7f | OPCODES[rng.below(16) as usize],
