@@ -16,17 +16,6 @@ static bool pending_becomes(u64 bits, u64 value)
     return true;
 }
 
-/* Let the timer ask for an interrupt in `ticks` from now, and not before; the time when it will. It is switched off
- * first: on a slow host the time could be over before the old request is seen to be gone. */
-static u64 timer_in(u64 ticks)
-{
-    *mtimecmp(hart->id) = ~0ul;
-    pending_becomes(MTI, 0);
-    u64 at = MTIME + ticks;
-    *mtimecmp(hart->id) = at;
-    return at;
-}
-
 /* ---- CLINT ---- */
 
 /* Ask for the machine timer interrupt `ticks` from now; it is not pending before. Gives the time. */
