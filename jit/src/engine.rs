@@ -1,5 +1,4 @@
 //! The engine: the dispatcher around translated code.
-#![allow(unsafe_code, reason = "enters translated code with the vCPU's address; one block, argued there")]
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -11,7 +10,6 @@ use emu_core::interp::Interpreter;
 use emu_core::ir::{Block, BlockKey, View};
 use emu_core::mem::PAGE_SIZE;
 
-use crate::frame::{Entry, accrued};
 use crate::helpers::{self, Context, Table};
 use crate::shared::{Chunk, Found, JitShared};
 use crate::stats::JitStats;
@@ -164,23 +162,7 @@ impl<I: Isa> Jit<I> {
 
     /// Runs translated code until it comes back.
     fn enter(&mut self, vcpu: &mut Vcpu<I>, code: usize) -> Left {
-        let vcpu: *mut Vcpu<I> = vcpu;
-        // SAFETY: the pointer was a reference just now. `code` is a published block of this memory; it was found after
-        // this vCPU had counted its entry, or belongs to this engine's own chunk, so that it is not reused. The helpers
-        // are those for `I`; the context begins with the link. No reference to vCPU or context is used until `enter`
-        // returns.
-        let left = unsafe {
-            let attention = std::ptr::from_ref((*vcpu).port().attention_flags());
-            let entry = Entry {
-                vcpu: vcpu as u64,
-                context: (&raw mut *self.context) as u64,
-                attention: attention as u64,
-                helpers: (&raw const *self.helpers) as u64,
-            };
-            self.shared.stubs.enter(code, &raw mut (*vcpu).state, &entry)
-        };
-        // SAFETY: translated code has returned, so the reference that it was made from is the only one again.
-        unsafe { (*vcpu).state.fp_flags |= accrued(self.context.mxcsr as u32) };
+        let left = helpers::enter(&self.shared.stubs, &self.helpers, &mut self.context, vcpu, code);
         if let Some(panic) = self.context.panic.take() {
             resume_unwind(panic);
         }

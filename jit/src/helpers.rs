@@ -15,6 +15,7 @@ use emu_core::ir::{AmoOp, Inst, MemAttr, Op, Ty, Val};
 
 use crate::engine::Finder;
 use crate::frame::{Entry, Frame, accrued};
+use crate::stubs::{Left, Stubs};
 
 /// The helpers, by their place in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +55,33 @@ pub(crate) struct Context {
     pub misses: u64,
     /// Helpers of the front end that have been called.
     pub calls: u64,
+}
+
+/// Runs the translated code at `code`, which the engine has found among the published blocks after it had counted its
+/// entry, or has just written into a chunk of its own; either way nobody reuses it meanwhile.
+pub(crate) fn enter<I: Isa>(
+    stubs: &Stubs,
+    table: &Table,
+    context: &mut Context,
+    vcpu: &mut Vcpu<I>,
+    code: usize,
+) -> Left {
+    let vcpu: *mut Vcpu<I> = vcpu;
+    let context: *mut Context = context;
+    // SAFETY: both pointers were references just now, and nothing else uses what they point to until the code comes
+    // back; `table` outlives the call. The engine is the only caller, for one instruction set, with `code` as above.
+    unsafe {
+        let attention = std::ptr::from_ref((*vcpu).port().attention_flags());
+        let entry = Entry {
+            vcpu: vcpu as u64,
+            context: context as u64,
+            attention: attention as u64,
+            helpers: std::ptr::from_ref(table) as u64,
+        };
+        let left = stubs.enter(code, &raw mut (*vcpu).state, &entry);
+        (*vcpu).state.fp_flags |= accrued((*context).mxcsr as u32);
+        left
+    }
 }
 
 /// Attention flags that are always raised: code that sees these leaves at its next poll.

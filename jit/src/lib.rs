@@ -1,6 +1,6 @@
 //! Compilers from the intermediate representation to host code. They know no instruction set.
 //!
-//! [`Jit`] is an engine like the interpreter: it runs a vCPU. What it runs is made by tier 1, the [`template`] compiler, at
+//! [`Jit`] is an engine like the interpreter: it runs a vCPU. What it runs is made by tier 1, the template compiler, at
 //! the first execution of each block, and kept in code memory that all vCPUs of a machine share ([`JitShared`]).
 //!
 //! Translated code comes back to Rust only for what is rare. It goes from block to block by jumps that are patched when they

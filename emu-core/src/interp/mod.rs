@@ -107,13 +107,12 @@ impl Interpreter {
     /// Runs the block at the program counter, or only its first instruction if a breakpoint lies in it behind that.
     fn run_to<I: Isa>(&mut self, vcpu: &mut Vcpu<I>, breakpoints: &[u64]) -> Result<(), Stop> {
         let pc = vcpu.state.pc;
-        let (cached, _) = self.jumps.find(vcpu)?;
+        let (cached, code) = self.jumps.find(vcpu)?;
         let behind = 1..cached.block().code_len();
         if breakpoints.iter().any(|at| behind.contains(&at.wrapping_sub(pc))) {
-            self.step(vcpu)
-        } else {
-            self.run_next(vcpu)
+            return self.step(vcpu);
         }
+        execute(&mut self.frame, vcpu, cached.block(), |vcpu, run| code.run(vcpu, run))
     }
 
     /// Runs one instruction.

@@ -43,9 +43,9 @@ impl Compiler {
                 self.convert(inst, single)
             }
             Op::Ftoint if !attr.flush && attr.round == TOWARD_ZERO => {
-                self.to_int(block, inst, single, selector)
+                self.float_to_int(block, inst, single, selector)
             }
-            Op::Ffromint if attr.round == 0 => self.from_int(block, inst, single, selector),
+            Op::Ffromint if attr.round == 0 => self.int_to_float(block, inst, single, selector),
             Op::Fsgnj if !self.regs.dies(inst.dst) => self.sign(block, inst, single, selector),
             Op::Fbox if !self.regs.dies(inst.dst) => {
                 let dst = self.target_over(inst.dst, inst.a, &[])?;
@@ -74,7 +74,7 @@ impl Compiler {
     }
 
     /// Loads a value into vector register `n`.
-    fn to_xmm(&mut self, n: u8, from: Operand) {
+    fn load_xmm(&mut self, n: u8, from: Operand) {
         match from {
             Operand::Reg(reg) => x64!(self.asm, movq Rx(n), Rq(reg.0)),
             Operand::Mem(mem) => x64!(self.asm, movq Rx(n), QWORD [Rq(mem.base.0) + mem.disp]),
@@ -99,14 +99,14 @@ impl Compiler {
             x64!(self.asm, ucomisd xmm0, xmm0);
         }
         self.asm.jcc(Cond::PARITY, entry);
-        self.from_xmm(single, dst);
+        self.store_xmm(single, dst);
         self.asm.bind(back);
         let site = Site::new(inst.op, inst.ty, inst.attr);
         self.cold.push(Cold::Float { entry, back, site, sources, dst });
         self.finish(inst.dst, dst)
     }
 
-    fn from_xmm(&mut self, single: bool, dst: Reg) {
+    fn store_xmm(&mut self, single: bool, dst: Reg) {
         if single {
             x64!(self.asm, movd Rd(dst.0), xmm0);
         } else {
@@ -121,8 +121,8 @@ impl Compiler {
     fn arithmetic(&mut self, inst: &Inst, single: bool) -> Done {
         let a = self.float_place(inst.a);
         let b = if inst.b.is_none() { a } else { self.float_place(inst.b) };
-        self.to_xmm(0, a);
-        self.to_xmm(1, b);
+        self.load_xmm(0, a);
+        self.load_xmm(1, b);
         match (inst.op, single) {
             (Op::Fadd, false) => x64!(self.asm, addsd xmm0, xmm1),
             (Op::Fadd, true) => x64!(self.asm, addss xmm0, xmm1),
@@ -140,9 +140,9 @@ impl Compiler {
 
     fn fused(&mut self, inst: &Inst, single: bool, selector: u16) -> Done {
         let [a, b, c] = [inst.a, inst.b, inst.c].map(|val| self.float_place(val));
-        self.to_xmm(0, a);
-        self.to_xmm(1, b);
-        self.to_xmm(2, c);
+        self.load_xmm(0, a);
+        self.load_xmm(1, b);
+        self.load_xmm(2, c);
         // Negated product, negated addend.
         match (selector & 3, single) {
             (0, false) => x64!(self.asm, vfmadd213sd xmm0, xmm1, xmm2),
@@ -159,7 +159,7 @@ impl Compiler {
 
     fn convert(&mut self, inst: &Inst, single: bool) -> Done {
         let a = self.float_place(inst.a);
-        self.to_xmm(1, a);
+        self.load_xmm(1, a);
         if single {
             x64!(self.asm, cvtsd2ss xmm0, xmm1);
         } else {
@@ -171,8 +171,8 @@ impl Compiler {
     fn compare_floats(&mut self, inst: &Inst, single: bool, selector: u16) -> Done {
         let (a, b) = (self.float_place(inst.a), self.float_place(inst.b));
         let dst = self.target(inst.dst, &[])?;
-        self.to_xmm(0, a);
-        self.to_xmm(1, b);
+        self.load_xmm(0, a);
+        self.load_xmm(1, b);
         // Only `lt` and `le` signal on quiet NaNs.
         let quiet = selector & 3 == 0 || selector & 4 != 0;
         if selector & 3 == 0 {
@@ -201,7 +201,7 @@ impl Compiler {
 
     /// Toward zero. What the host cannot represent it answers with the smallest number and nothing but the invalid
     /// flag, which the guest raises then, too.
-    fn to_int(&mut self, block: &Block, inst: &Inst, single: bool, selector: u16) -> Done {
+    fn float_to_int(&mut self, block: &Block, inst: &Inst, single: bool, selector: u16) -> Done {
         let wide = match ToInt::from_bits(selector & 3) {
             ToInt::I32 => false,
             ToInt::I64 => true,
@@ -214,7 +214,7 @@ impl Compiler {
         };
         let dst = self.target(inst.dst, avoid.as_slice())?;
         let (entry, back) = (self.asm.label(), self.asm.label());
-        self.to_xmm(0, a);
+        self.load_xmm(0, a);
         match (single, wide) {
             (true, true) => x64!(self.asm, cvttss2si Rq(dst.0), xmm0),
             (true, false) => x64!(self.asm, cvttss2si Rd(dst.0), xmm0),
@@ -230,7 +230,7 @@ impl Compiler {
         self.finish(inst.dst, dst)
     }
 
-    fn from_int(&mut self, block: &Block, inst: &Inst, single: bool, selector: u16) -> Done {
+    fn int_to_float(&mut self, block: &Block, inst: &Inst, single: bool, selector: u16) -> Done {
         let from = ToInt::from_bits(selector & 3);
         if from == ToInt::U64 {
             return self.evaluate(block, inst);
@@ -249,7 +249,7 @@ impl Compiler {
             (false, true) => x64!(self.asm, cvtsi2sd xmm0, Rq(a.0)),
             (false, false) => x64!(self.asm, cvtsi2sd xmm0, Rd(a.0)),
         }
-        self.from_xmm(single, dst);
+        self.store_xmm(single, dst);
         self.finish(inst.dst, dst)
     }
 
@@ -278,7 +278,7 @@ impl Compiler {
             match source {
                 Some(Operand::Reg(reg)) => self.asm.store(arg(n), reg),
                 Some(from @ Operand::Mem(_)) => {
-                    self.to_xmm(0, from);
+                    self.load_xmm(0, from);
                     let to = arg(n);
                     x64!(self.asm, movq QWORD [Rq(to.base.0) + to.disp], xmm0);
                 }

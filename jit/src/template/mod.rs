@@ -4,6 +4,10 @@
 //! [`emu_core::exec::CpuState`], `rbp` pointing to that, `rsp` to the [`crate::frame::Frame`], `page_base` exact, `pc` not.
 //! Within a block, each operation has taken full effect on the slots before the next one begins, so that an exception needs
 //! nothing but the number and the offset of its instruction, which the site carries.
+#![allow(
+    clippy::useless_conversion,
+    reason = "the assembler's macro converts register numbers that are bytes already"
+)]
 
 pub(crate) mod asm;
 mod flow;
