@@ -46,7 +46,7 @@ fn synced_files_survive_kills() {
         machine.console.check("sync", COMMAND_LIMIT);
         // Something is always on its way when the kill comes.
         let busy = "while :; do dd if=/dev/urandom of=/mnt/junk bs=64k count=64; sync; rm /mnt/junk; done";
-        machine.console.check(&format!("({busy}) > /dev/null 2>&1 &"), COMMAND_LIMIT);
+        machine.console.check(&format!("{{ ({busy}) > /dev/null 2>&1 & }}"), COMMAND_LIMIT);
         std::thread::sleep(Duration::from_millis(700 + 450 * (round % 5)));
         machine.kill();
         check_image(&disk, round);

@@ -257,8 +257,11 @@ fn queue(at: u64, descriptors: &[Vec<u8>]) -> (Queue, Vec<Patch>) {
     (queue, vec![(at, descriptors.concat()), (at + AVAILABLE, available(&[0], 1))])
 }
 
-/// Queues that break the rules, each in the piece of memory at the address given.
-const BROKEN: &[(&str, fn(u64) -> (Queue, Vec<Patch>))] = &[
+/// Makes a queue in the piece of memory at the address given, and what is written there.
+type Breaker = fn(u64) -> (Queue, Vec<Patch>);
+
+/// Queues that break the rules.
+const BROKEN: &[(&str, Breaker)] = &[
     ("descriptor follows itself", |at| queue(at, &[descriptor(at + BUFFER, 16, NEXT, 0)])),
     ("descriptor to write follows itself", |at| queue(at, &[descriptor(at + BUFFER, 16, NEXT | WRITE, 0)])),
     ("two in a circle", |at| {
@@ -521,7 +524,7 @@ fn random_instruction(rng: &mut Rng) -> u32 {
     match rng.below(8) {
         // Short jumps keep the code in its page.
         0 => branch_within(rng, word),
-        1 => [FENCE_I, MRET, 0x1020_0073, 0x1050_0073, 0x0000_0073, 0x1200_0073][rng.below(6) as usize],
+        1 => [FENCE_I, MRET, 0x1020_0073, 0x0000_0073, 0x1200_0073][rng.below(5) as usize],
         2 => word & !0x7f | 0x73, // system
         3 => word,
         _ => word & !0x7f | OPCODES[rng.below(16) as usize],

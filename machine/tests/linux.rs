@@ -64,6 +64,8 @@ fn two_harts_boot_again() {
     let mut guest = Guest::boot(config(2));
     check_system(&mut guest, 2);
     guest.console.send_line("reboot");
+    // The shell's prompt comes once more before its end.
+    guest.console.expect("Restarting system", COMMAND_LIMIT);
     guest.expect_shell();
     check_system(&mut guest, 2);
     guest.power_off();

@@ -5,35 +5,41 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use machine::{Arch, Console, Ended, Firmware, Machine, MachineConfig};
+use frontends::riscv;
+use machine::{Accel, Arch, Console, Ended, Firmware, Machine, MachineConfig};
 use test_roms::{RAM_SIZE, Rom};
 
-/// Boots a ROM with no firmware; gives what it printed and how it ended.
-fn boot(
-    rom: &Rom,
-    model: &str,
+/// One run of a ROM.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    model: &'static str,
     harts: usize,
+    accel: Accel,
     aclint: bool,
-    append: &str,
+    append: &'static str,
     limit: Duration,
-) -> (String, Ended) {
+}
+
+/// Boots a ROM with no firmware; gives what it printed and how it ended.
+fn boot(rom: &Rom, run: Run) -> (String, Ended) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (elf, text) = (folder.path().join("rom.elf"), folder.path().join("console"));
     fs::write(&elf, rom.elf).expect("the ROM's file");
     let mut config = MachineConfig::new(Arch::Riscv64);
-    config.cpus = harts;
+    config.cpus = run.harts;
     config.memory = RAM_SIZE;
-    config.cpu = Some(model.to_owned());
+    config.cpu = Some(run.model.to_owned());
     config.firmware = Firmware::None;
     config.kernel = Some(elf);
-    config.append = append.to_owned();
+    config.append = run.append.to_owned();
     config.console = Console::File(text.clone());
-    config.aclint = aclint;
+    config.accel = run.accel;
+    config.aclint = run.aclint;
     let mut machine = Machine::new(config).expect("a machine");
     let control = machine.control();
     let (done, ended) = mpsc::channel();
     let watchdog = thread::spawn(move || {
-        if ended.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
+        if ended.recv_timeout(run.limit) == Err(mpsc::RecvTimeoutError::Timeout) {
             control.quit();
         }
     });
@@ -45,10 +51,10 @@ fn boot(
     (String::from_utf8_lossy(&text).into_owned(), ended)
 }
 
-fn check(rom: &Rom, model: &str, harts: usize, aclint: bool, append: &str, limit: Duration) {
-    let (text, ended) = boot(rom, model, harts, aclint, append, limit);
+fn check(rom: &Rom, run: Run) {
+    let (text, ended) = boot(rom, run);
     let good = ended == Ended::Off { code: 0 } && text.contains("checks passed");
-    assert!(good, "{}, {model}, {harts} harts, aclint {aclint}, ended with {ended:?}:\n{text}", rom.name);
+    assert!(good, "{}, {run:?}, ended with {ended:?}:\n{text}", rom.name);
 }
 
 fn named(name: &str) -> &'static Rom {
@@ -57,23 +63,27 @@ fn named(name: &str) -> &'static Rom {
 
 fn passes(name: &str) {
     let rom = named(name);
+    let (append, limit) = (rom.append, rom.timeout);
     for &harts in rom.harts {
-        for aclint in [false, true] {
-            check(rom, "max", harts, aclint, rom.append, rom.timeout);
+        for accel in [Accel::Interp, Accel::Auto] {
+            check(rom, Run { model: "max", harts, accel, aclint: false, append, limit });
         }
     }
+    let harts = rom.harts.last().copied().expect("a number of harts");
+    check(rom, Run { model: "max", harts, accel: Accel::Auto, aclint: true, append, limit });
     // What a model does not name must be absent.
-    for model in frontends::riscv::MODELS {
-        check(rom, model.name, 1, false, "", rom.timeout);
+    for model in riscv::MODELS {
+        check(rom, Run { model: model.name, harts: 1, accel: Accel::Auto, aclint: false, append: "", limit });
     }
 }
 
-/// The stack's operations, on all executors that are truly parallel.
 #[test]
+#[ignore = "takes minutes: .ci/test asks for it by name"]
 fn ten_million_operations_on_the_stack() {
     let rom = named("smp");
     let append = rom.thorough.expect("a thorough run");
-    check(rom, "max", 4, false, append, rom.timeout * 10);
+    let limit = 10 * rom.timeout;
+    check(rom, Run { model: "max", harts: 4, accel: Accel::Auto, aclint: false, append, limit });
 }
 
 macro_rules! roms {

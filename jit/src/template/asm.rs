@@ -1,5 +1,10 @@
 //! The instruction forms that templates are made of: a thin layer of names over the assembler.
 
+#![allow(
+    clippy::useless_conversion,
+    reason = "the assembler's macro converts register numbers, of whatever type"
+)]
+
 use dynasmrt::x64::X64Relocation;
 use dynasmrt::{DynamicLabel, DynasmApi, DynasmError, DynasmLabelApi, VecAssembler, dynasm};
 

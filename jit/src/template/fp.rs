@@ -5,6 +5,12 @@
 //! decided before the host can raise a flag that the guest does not; a NaN result is made again by the helper, which knows
 //! which one it must be. Other rounding modes, formats and rules are the helper's, too.
 
+#![allow(
+    clippy::useless_conversion,
+    reason = "the assembler's macro converts register numbers, of whatever type"
+)]
+#![allow(clippy::wrong_self_convention, reason = "named after the operations that they compile")]
+
 use dynasmrt::{DynasmApi, dynasm};
 use emu_core::ir::{Block, FpAttr, Inst, Op, Sgnj, ToInt, Ty, Val};
 

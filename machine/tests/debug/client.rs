@@ -63,7 +63,8 @@ impl Client {
                 other => body.push(other),
             }
         }
-        (byte()?, byte()?);
+        byte()?;
+        byte()?;
         self.send_raw(b"+");
         Some(String::from_utf8_lossy(&body).into_owned())
     }

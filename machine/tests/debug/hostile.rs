@@ -66,7 +66,7 @@ fn nonsense(random: &mut StdRng) -> Vec<u8> {
 #[test]
 fn nothing_that_a_client_sends_harms_the_machine() {
     let machine = Running::start(SPIN, 2);
-    let mut random = StdRng::seed_from_u64(0x6d61_6368_696e_65);
+    let mut random = StdRng::seed_from_u64(0x006d_6163_6869_6e65);
     for _ in 0..150 {
         let mut client = Client::connect(&machine.address);
         for _ in 0..random.gen_range(1..20) {
