@@ -132,6 +132,7 @@ impl<I: Isa> Jit<I> {
             finder: Finder::new(Arc::clone(&shared)),
             misses: 0,
             calls: 0,
+            finds: 0,
         };
         Self {
             context: Box::new(context),
@@ -366,6 +367,7 @@ impl<I: Isa> Engine<I> for Jit<I> {
         let counters = &self.shared.counters;
         counters.misses.fetch_add(std::mem::take(&mut self.context.misses), Relaxed);
         counters.calls.fetch_add(std::mem::take(&mut self.context.calls), Relaxed);
+        counters.finds.fetch_add(std::mem::take(&mut self.context.finds), Relaxed);
         exit
     }
 }

@@ -17,7 +17,8 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::AtomicU64;
 
 use emu_core::exec::{BlockMap, Isa, Translations};
 use emu_core::ir::{Block, BlockKey, SlotInfo};
@@ -207,6 +208,7 @@ impl JitShared {
 
     /// The published code of the block with this key.
     pub(crate) fn find(&self, key: BlockKey, variant: Variant) -> Option<Found> {
+        self.counters.searches.fetch_add(1, Relaxed);
         let inner = self.inner.lock();
         let id = inner.by_key.get(&(key, variant))?;
         Some(inner.blocks.get(id)?.found)
