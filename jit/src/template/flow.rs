@@ -63,7 +63,7 @@ impl Compiler {
                 // The helper knows it by an operation that never fails by itself.
                 let site = Site::new(Op::ExitIf, Ty::None, 0);
                 self.site(site, Self::mark(block, len - 1)?, Some(cause as i32));
-                self.asm.call_out(self.stubs.operation);
+                self.asm.call_out(self.stubs.operation[0]);
             }
         }
         Ok(())
@@ -203,12 +203,12 @@ impl Compiler {
                 self.asm.call_out(self.stubs.leave_at);
                 self.asm.ops_push(&target.to_le_bytes());
             }
-            Cold::Access { entry, back, site, mark, va, sources, dst, dirty } => {
+            Cold::Access { entry, back, site, mark, va, sources, dst, dirty, vectors } => {
                 self.asm.bind(entry);
                 self.write_back(dirty);
                 self.cold_access(va, sources);
                 self.site(site, mark, None);
-                self.asm.call_out(self.stubs.operation);
+                self.asm.call_out(self.stubs.operation[usize::from(vectors)]);
                 match dst {
                     Some(AnyReg::Int(dst)) => self.asm.load(dst, frame::RESULT),
                     Some(AnyReg::Vec(dst)) => self.asm.load_xmm(dst, frame::RESULT, true),

@@ -121,6 +121,8 @@ struct Lead {
     /// Where the leader's own access is, from the base.
     imm: i32,
     merge: Merge,
+    /// Vector registers hold values.
+    vectors: bool,
 }
 
 /// The parts of a block that stand after its body. `dirty` names the slots, in [`Compiler::dirty`], that are in registers
@@ -137,6 +139,8 @@ enum Cold {
         sources: [Option<Source>; 2],
         dst: Option<AnyReg>,
         dirty: Range<usize>,
+        /// Vector registers hold values.
+        vectors: bool,
     },
     /// The slow path of an access that checks for its group.
     Lead { entry: DynamicLabel, dirty: Range<usize>, lead: Lead },
@@ -240,7 +244,7 @@ impl Compiler {
             && matches!(next.dst.kind(), ValKind::Slot(_))
             && self.regs.last_use(inst.dst) == Some(at as u32 + 1)
             && int::is_inline(inst.op);
-        fits.then(|| Inst { dst: next.dst, ..*inst })
+        fits.then_some(Inst { dst: next.dst, ..*inst })
     }
 
     /// Whether the operation can be done on the lower halves of narrow operands, with a narrow result.
@@ -285,7 +289,7 @@ impl Compiler {
             }
         }
         self.site(Site::new(inst.op, inst.ty, inst.attr), MarkAt(0), Some(inst.imm));
-        self.asm.call_out(self.stubs.operation);
+        self.asm.call_out(self.stubs.operation[usize::from(self.regs.vectors_live())]);
         let class = inst.op.info().dst.class(inst.ty);
         self.take_result(class, inst.dst)
     }
@@ -343,17 +347,18 @@ impl Compiler {
     }
 
     fn call(&mut self, block: &Block, inst: &Inst, number: usize) -> Done {
-        // The front end may look at any slot, and write it; and it preserves no vector register.
+        // The front end may look at any slot, and write it.
         self.write_all_back();
-        self.regs.vacate_all::<Xmm>(&mut self.asm)?;
         for (n, val) in [inst.a, inst.b, inst.c].into_iter().enumerate() {
             self.pass(block, n, Class::Int, val)?;
         }
         let len = block.marks.get(number).map_or(0, |mark| mark.len);
         self.site(Site::new(inst.op, inst.ty, inst.attr), Self::mark(block, number)?, Some(inst.imm));
         self.asm.store_imm32(frame::frame(offset_of!(Frame, len)), len.into());
-        self.asm.call_out(self.stubs.call);
         self.regs.forget_slots();
+        self.regs.vacate_all::<Reg>(&mut self.asm)?;
+        self.regs.vacate_all::<Xmm>(&mut self.asm)?;
+        self.asm.call_out(self.stubs.call);
         self.take_result(Some(Class::Int), inst.dst)
     }
 
