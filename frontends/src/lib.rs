@@ -5,3 +5,7 @@
 
 pub mod decode;
 pub mod riscv;
+
+mod exclusive;
+mod helper;
+mod lift;

@@ -1,6 +1,12 @@
 //! What the decoders made from tables (`*.dec`, crate `decode-build`) have in common: the description of a
 //! table's lines, from which come disassembly, the generator of random instructions, and reports of coverage.
 
+mod features;
+mod text;
+
+pub(crate) use features::features;
+pub(crate) use text::write_operands;
+
 /// A set of features (extensions) that instructions depend on.
 pub trait Features: Copy {
     /// Whether all members of `needs` are in the set.
