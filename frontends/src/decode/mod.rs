@@ -95,6 +95,8 @@ pub enum Condition {
         /// The number.
         of: u32,
     },
+    /// This holds for the word.
+    Check(fn(u32) -> bool),
 }
 
 /// One instruction of a table.
@@ -130,6 +132,7 @@ impl<F: Features> Line<F> {
         let met = |condition: &Condition| match *condition {
             Condition::Not { field: index, value } => field(index) != value.into(),
             Condition::Multiple { field: index, of } => field(index).rem_euclid(of.into()) == 0,
+            Condition::Check(check) => check(word),
         };
         let free = |field: &Field| !field.reserved.contains(&field.raw(word));
         self.conditions.iter().all(met) && self.fields.iter().all(free)
