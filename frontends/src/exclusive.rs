@@ -20,6 +20,11 @@ impl Monitor {
     pub fn clear(&mut self) -> bool {
         self.0.take().is_some()
     }
+
+    /// What the load has read; zero if there was none.
+    pub fn value(&self) -> u128 {
+        self.0.map_or(0, |reservation| reservation.value)
+    }
 }
 
 /// An instruction set with such accesses.

@@ -184,6 +184,17 @@ impl<G: Guest> Lifter<'_, G> {
         Ok((u32::from(low) | u32::from(high) << 16, len))
     }
 
+    /// The bits of the next instruction, if it is in this page: they only tell what is likely, since another vCPU may write
+    /// them.
+    pub fn peek_bits(&mut self) -> Option<u32> {
+        let at = self.at + u32::from(self.len);
+        if at + 4 > PAGE {
+            return None;
+        }
+        let (low, high) = (self.code.half(at).ok()?, self.code.half(at + 2).ok()?);
+        Some(u32::from(low) | u32::from(high) << 16)
+    }
+
     /// Offset of the next instruction.
     pub fn next(&self) -> i32 {
         (self.at + u32::from(self.len)) as i32
