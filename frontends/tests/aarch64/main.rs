@@ -6,3 +6,4 @@ mod common;
 mod decode;
 mod oracle;
 mod support;
+mod vectors;
