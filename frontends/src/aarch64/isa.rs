@@ -3,7 +3,9 @@
 use emu_core::exec::{Access, Exception, FetchCode, Isa, Mode, Stop, Translation};
 use emu_core::ir::{Block, BlockBuilder, BlockKey, SlotInfo, View};
 
+use super::features::Feature;
 use super::state::{Aarch64, Cpu};
+use super::syndrome::{class, syndrome};
 use super::{SLOTS, SP, call, exception, lift, mmu};
 
 impl Isa for Aarch64 {
@@ -33,10 +35,19 @@ impl Isa for Aarch64 {
         access: Access,
         view: View,
     ) -> Result<Translation, Exception> {
+        if access == Access::Fetch && va & 3 != 0 {
+            // BTYPE, if there is such a thing.
+            if !cpu.isa.has(Feature::Bti) {
+                return Err(Exception::new(syndrome(class::PC_ALIGNMENT, 0).into(), va));
+            }
+            return mmu::translate(cpu, va & !3, bytes, access, view)
+                .map(|to| Translation { pa: to.pa | va & 3, ..to });
+        }
         mmu::translate(cpu, va, bytes, access, view)
     }
 
     fn access_fault(&self, va: u64, access: Access) -> Exception {
+        let va = if access == Access::Fetch { va & !3 } else { va };
         exception::external_abort(va, access)
     }
 
