@@ -11,7 +11,8 @@ use super::{SLOTS, SP, call, exception, lift, mmu};
 impl Isa for Aarch64 {
     const SLOTS: &'static [SlotInfo] = SLOTS;
 
-    const HOT_SLOTS: &'static [u16] = &[0, 1, 2, 19, 3, SP, 20, 21, 4];
+    /// Counted in compiled code (glibc, the kernel, programs), where these are seven of ten register operands.
+    const HOT_SLOTS: &'static [u16] = &[0, 1, SP, 2, 19, 3, 20, 21, 4];
 
     fn lift(
         &self,
