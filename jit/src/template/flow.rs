@@ -26,17 +26,21 @@ const PAGE: i32 = 4096;
 impl Compiler {
     pub(super) fn terminal(&mut self, block: &Block) -> Done {
         let len = block.len();
-        self.regs.write_back(&mut self.asm);
+        if let Terminal::Branch { cc, ty, a, b, taken, fall } = block.terminal {
+            self.retire(len);
+            let cond = self.compare(block, cc, ty != Ty::I32, a, b)?;
+            // Leaves the host's flags alone.
+            self.write_all_back();
+            self.branch(cond, taken, fall);
+            return Ok(());
+        }
+        self.write_all_back();
         match block.terminal {
             Terminal::Jump { target, call: _ } => {
                 self.retire(len);
                 self.go_to(target);
             }
-            Terminal::Branch { cc, ty, a, b, taken, fall } => {
-                self.retire(len);
-                let cond = self.compare(block, cc, ty != Ty::I32, a, b)?;
-                self.branch(cond, taken, fall);
-            }
+            Terminal::Branch { .. } => {}
             Terminal::Indirect { target, hint: Hint::Jump | Hint::Call(_) | Hint::Return } => {
                 let target = self.read(block, target)?;
                 self.asm.mov(RAX, target);
@@ -85,7 +89,7 @@ impl Compiler {
     /// Raises the exception whose value is in the first argument cell.
     fn raise(&mut self, mark: MarkAt, cause: i32) {
         self.site(Site::new(Op::RaiseIf, Ty::None, 0), mark, Some(cause));
-        self.asm.call_out(self.stubs.operation);
+        self.asm.call_out(self.stubs.operation[0]);
     }
 
     /// Counts instructions.
@@ -226,12 +230,12 @@ impl Compiler {
                 self.asm.call_out(self.stubs.leave_at);
                 self.asm.ops_push(&target.to_le_bytes());
             }
-            Cold::Access { entry, back, site, mark, va, sources, dst, dirty } => {
+            Cold::Access { entry, back, site, mark, va, sources, dst, dirty, vectors } => {
                 self.asm.bind(entry);
                 self.write_back(dirty);
                 self.cold_access(va, sources);
                 self.site(site, mark, None);
-                self.asm.call_out(self.stubs.operation);
+                self.asm.call_out(self.stubs.operation[usize::from(vectors)]);
                 match dst {
                     Some(AnyReg::Int(dst)) => self.asm.load(dst, frame::RESULT),
                     Some(AnyReg::Vec(dst)) => self.asm.load_xmm(dst, frame::RESULT, true),
