@@ -25,6 +25,7 @@ pub mod syndrome;
 
 mod call;
 mod exception;
+mod immediate;
 mod isa;
 mod mmu;
 mod model;
