@@ -17,6 +17,7 @@
 
 pub mod decode;
 pub mod disas;
+mod disas_vector;
 pub mod features;
 pub mod helper;
 pub mod lift;

@@ -230,13 +230,13 @@ impl Lifter<'_> {
 
     // Integers and fixed-point numbers.
 
-    fn to_int(&mut self, [rd, rn]: [u8; 2], ty: Ty, round: Round, int: ToInt, fraction: i32) {
+    fn convert_to_int(&mut self, [rd, rn]: [u8; 2], ty: Ty, round: Round, int: ToInt, fraction: i32) {
         let (src, attr) = (self.v(rn), self.rounded(Op::Ftoint, ty, round));
         let dst = self.x_dst(rd);
         self.fp_to(dst, Op::Ftoint, ty, attr | (int as u16) << 8 | NAN_IS_ZERO, &[src], fraction);
     }
 
-    fn from_int(&mut self, [rd, rn]: [u8; 2], ty: Ty, int: ToInt, fraction: i32) {
+    fn convert_from_int(&mut self, [rd, rn]: [u8; 2], ty: Ty, int: ToInt, fraction: i32) {
         let (src, value) = (self.x(rn), self.builder.temp());
         let attr = self.rules(Op::Ffromint, ty) | (int as u16) << 8;
         self.fp_to(value, Op::Ffromint, ty, attr, &[src], fraction);
@@ -244,19 +244,19 @@ impl Lifter<'_> {
     }
 
     pub(super) fn fp_to_int(&mut self, a: args::FpToInt, ty: Ty, round: Round, int: ToInt) {
-        self.to_int([a.rd, a.rn], ty, round, int, 0);
+        self.convert_to_int([a.rd, a.rn], ty, round, int, 0);
     }
 
     pub(super) fn int_to_fp(&mut self, a: args::IntToFp, ty: Ty, int: ToInt) {
-        self.from_int([a.rd, a.rn], ty, int, 0);
+        self.convert_from_int([a.rd, a.rn], ty, int, 0);
     }
 
     pub(super) fn fp_to_fixed(&mut self, a: args::FpToFixed, ty: Ty, int: ToInt) {
-        self.to_int([a.rd, a.rn], ty, Round::Zero, int, 64 - i32::from(a.scale));
+        self.convert_to_int([a.rd, a.rn], ty, Round::Zero, int, 64 - i32::from(a.scale));
     }
 
     pub(super) fn fixed_to_fp(&mut self, a: args::FixedToFp, ty: Ty, int: ToInt) {
-        self.from_int([a.rd, a.rn], ty, int, 64 - i32::from(a.scale));
+        self.convert_from_int([a.rd, a.rn], ty, int, 64 - i32::from(a.scale));
     }
 
     /// The flags say whether the result, converted back, is the source.

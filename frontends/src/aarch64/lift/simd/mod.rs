@@ -85,7 +85,7 @@ impl Lanes {
 
     /// Lanes of twice the width: all of them, or the lowest.
     fn wide(self) -> u16 {
-        self.size() + 1 | self.attr & ONE
+        (self.size() + 1) | self.attr & ONE
     }
 
     /// Whether the instruction works on 128 bits; of those that widen or narrow it means the upper half.
@@ -369,7 +369,7 @@ impl Lifter<'_> {
 
     /// The sums of neighbours, in lanes of twice the width.
     fn sums_of_pairs(&mut self, a: Lanes, sign: u16) -> (u16, [Val; 2]) {
-        let wide = a.size() + 1 | a.half();
+        let wide = (a.size() + 1) | a.half();
         let src = self.v(a.rn);
         let odd = self.vec_imm(Op::Vshr, wide | sign, &[src], a.bits());
         let even = self.vec_imm(Op::Vshl, wide, &[src], a.bits());

@@ -103,7 +103,7 @@ impl Lifter<'_> {
     pub(in super::super) fn shift_narrow(&mut self, a: args::ShiftN, variant: u16, signs: Option<u16>) {
         let (a, by) = right(a);
         let src = self.v(a.rn);
-        let shifted = self.vec_imm(Op::Vshr, a.size() + 1 | variant, &[src], by);
+        let shifted = self.vec_imm(Op::Vshr, (a.size() + 1) | variant, &[src], by);
         match signs {
             Some(signs) => self.set_narrowed(a, Op::Vqnarrow, signs, shifted),
             None => self.set_narrowed(a, Op::Vnarrow, 0, shifted),
