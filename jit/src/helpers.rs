@@ -58,6 +58,8 @@ pub(crate) struct Context {
     pub misses: u64,
     /// Helpers of the front end that have been called.
     pub calls: u64,
+    /// Jumps that missed the jump cache.
+    pub finds: u64,
 }
 
 /// Runs the translated code at `code`, which the engine has found among the published blocks after it had counted its
@@ -152,6 +154,7 @@ unsafe extern "sysv64" fn find<I: Isa>(frame: *mut Frame) -> u64 {
     // SAFETY: the caller's promise.
     unsafe {
         run::<I>(frame, |_, vcpu, context| {
+            context.finds += 1;
             code = context.finder.find(vcpu, Variant::Merged).unwrap_or(0);
             Ok(())
         });
@@ -214,6 +217,7 @@ fn perform<I: Isa>(frame: &mut Frame, vcpu: &mut Vcpu<I>, context: &mut Context)
             frame.result = vcpu.amo(ty, attr, op, va, b as u64)?.into();
         }
         Op::Cas => frame.result = vcpu.cas(ty, attr, va, b as u64, c as u64)?.into(),
+        Op::Zero => vcpu.zero(attr.view, va, b as usize)?,
         Op::Cas128 => frame.result = vcpu.cas_128(attr.view, va, b, c)?,
         // Its condition has held; or it stands for the terminal that raises an exception.
         Op::RaiseIf => return Err(Exception::new(frame.imm & u64::from(u32::MAX), va).into()),

@@ -8,7 +8,7 @@ use emu_core::exec::CpuState;
 
 use crate::frame::{self, Entry, Frame, MXCSR, PINNED, PRESERVED};
 use crate::helpers::Helper;
-use crate::template::asm::{Asm, Mem, RAX, RBP, Reg, x64};
+use crate::template::asm::{Asm, Mem, RAX, RBP, Reg, Xmm, x64};
 use crate::template::regs::{SCRATCH, VECTORS};
 use crate::template::{Compiler, Features};
 
@@ -17,12 +17,13 @@ use crate::template::{Compiler, Features};
 pub(crate) struct Stubs {
     /// The way in.
     pub enter: usize,
-    /// Called: performs the operation that the site describes.
-    pub operation: usize,
+    /// Called: performs the operation that the site describes. There is one for blocks whose vector registers hold nothing
+    /// at that place, and one that preserves these.
+    pub operation: [usize; 2],
     /// Called: sees to it that the unit that the site describes may be accessed; the result is what to add to its address
     /// in order that the frame's `imm` says (0 for a read, 1 for a write), or zero if that is not as simple.
-    pub reach: usize,
-    /// Called: runs a helper of the front end.
+    pub reach: [usize; 2],
+    /// Called: runs a helper of the front end. Scratch and vector registers are lost.
     pub call: usize,
     /// Jumped to: goes on at the virtual address in `rax`, polling.
     pub go: usize,
@@ -145,18 +146,20 @@ impl Stubs {
         x64!(asm, test rax, rax; jz >none; jmp rax; none: ; mov eax, Left::Lookup as i32);
         asm.jmp_out(leave);
 
-        let helpers_called = [
-            (&mut stubs.operation, Helper::Operation),
-            (&mut stubs.reach, Helper::Reach),
-            (&mut stubs.call, Helper::Call),
+        let [operation, operation_vec] = &mut stubs.operation;
+        let [reach, reach_vec] = &mut stubs.reach;
+        let helpers_called: [(_, _, &[Reg], &[Xmm]); 5] = [
+            (operation, Helper::Operation, &SCRATCH, &[]),
+            (operation_vec, Helper::Operation, &SCRATCH, &VECTORS),
+            (reach, Helper::Reach, &SCRATCH, &[]),
+            (reach_vec, Helper::Reach, &SCRATCH, &VECTORS),
+            (&mut stubs.call, Helper::Call, &[], &[]),
         ];
-        for (place, helper) in helpers_called {
+        for (place, helper, scratch, vectors) in helpers_called {
             *place = here(&mut asm);
             // A helper of the front end may look at all slots; the others change none.
             let exposed = if helper == Helper::Call { pinned.as_slice() } else { lost };
-            // Around a helper of the front end no vector register holds anything.
-            let vectors = if helper == Helper::Call { &[][..] } else { &VECTORS[..] };
-            for (n, reg) in SCRATCH.into_iter().enumerate() {
+            for (n, &reg) in scratch.iter().enumerate() {
                 asm.store(saved(n), reg);
             }
             for (n, &reg) in vectors.iter().enumerate() {
@@ -169,7 +172,7 @@ impl Stubs {
                 ; ldmxcsr [rsp + mxcsr + 12]; test eax, eax);
             fill(&mut asm, exposed);
             x64!(asm, jnz > stopped);
-            for (n, reg) in SCRATCH.into_iter().enumerate() {
+            for (n, &reg) in scratch.iter().enumerate() {
                 asm.load(reg, saved(n));
             }
             for (n, &reg) in vectors.iter().enumerate() {

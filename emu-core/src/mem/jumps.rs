@@ -3,9 +3,10 @@
 //! Translated code looks the target of an indirect jump, or of one into another page, up here by itself. An entry is valid
 //! in one mode, so there is a bank for each fetch space and context in use, as there is for translations. It depends on how
 //! the target's page is mapped, and, where an instruction straddles its end, on the next page: a flush of a page drops
-//! the entries of that page and of the one before. So that it can, the entries of a page are together in one group.
+//! the entries of that page and of the one before. Most pages that are flushed hold data: a filter tells so at once.
 
 use super::mmu::{Flush, LargePages};
+use super::{PAGE_BITS, PAGE_SIZE};
 use crate::exec::SpaceId;
 
 /// A jump target and its code.
@@ -18,28 +19,38 @@ pub struct JumpEntry {
     pub code: u64,
 }
 
-/// Groups of entries in a bank, each for one page of every so many.
-const GROUPS: usize = 128;
-/// Entries in a group.
-const GROUP: usize = 64;
+/// log2 of the entries in a bank.
+const INDEX_BITS: u32 = 13;
 /// Entries in a bank; [`jump_index`] says which is whose.
-pub const JUMP_ENTRIES: usize = GROUPS * GROUP;
+pub const JUMP_ENTRIES: usize = 1 << INDEX_BITS;
+/// Entries in a group: those are emptied together, so that only what was used has to be.
+const GROUP: usize = 64;
+/// Groups for the targets of one page.
+const GROUPS_PER_PAGE: usize = PAGE_SIZE as usize / 2 / GROUP;
+/// Groups in a bank.
+const GROUPS: usize = JUMP_ENTRIES / GROUP;
+/// Pages whose targets have entries of their own.
+const PAGES: usize = GROUPS / GROUPS_PER_PAGE;
+/// Pages that are flushed one by one; for more the bank is emptied.
+const MOST_PAGES: u64 = 64;
+/// Words of the filter of pages.
+const FILTER: usize = 8;
 /// Banks that are kept.
 const BANKS: usize = 12;
 
-/// The entry that a jump to `pc` looks at.
+/// The entry that a jump to `pc` looks at: an instruction is a multiple of two bytes from the next.
 pub const fn jump_index(pc: u64) -> usize {
-    group_of(pc) * GROUP + (pc >> 1) as usize % GROUP
+    (pc >> 1) as usize % JUMP_ENTRIES
 }
 
 const fn group_of(pc: u64) -> usize {
-    (pc >> 12) as usize % GROUPS
+    jump_index(pc) / GROUP
 }
 
 impl JumpEntry {
     /// What stands in entry `index` if nothing does: no jump that looks there has this target.
     const fn empty(index: usize) -> Self {
-        Self { pc: ((index ^ 1) % GROUP) as u64 * 2, code: 0 }
+        Self { pc: (index ^ 1) as u64 * 2, code: 0 }
     }
 }
 
@@ -49,6 +60,8 @@ struct Bank {
     entries: Box<[JumpEntry]>,
     /// One bit for each group that is not empty.
     used: u128,
+    /// One bit for each page that may have entries, by its number modulo the width.
+    pages: [u64; FILTER],
     /// Not all entries are valid in every address space.
     local: bool,
     large: LargePages,
@@ -104,6 +117,8 @@ impl Jumps {
         let bank = &mut self.banks[self.current];
         bank.entries[jump_index(pc)] = JumpEntry { pc, code };
         bank.used |= 1 << group_of(pc);
+        let page = (pc >> PAGE_BITS) as usize;
+        bank.pages[page / 64 % FILTER] |= 1 << (page % 64);
         bank.local |= !global;
         bank.large.add(pc, page_bits);
     }
@@ -124,13 +139,23 @@ impl Jumps {
 impl Bank {
     fn new(space: SpaceId, ctx: u32) -> Self {
         let entries = (0..JUMP_ENTRIES).map(JumpEntry::empty).collect();
-        Self { space, ctx, entries, used: 0, local: false, large: LargePages::default(), last: 0 }
+        Self {
+            space,
+            ctx,
+            entries,
+            used: 0,
+            pages: [0; FILTER],
+            local: false,
+            large: LargePages::default(),
+            last: 0,
+        }
     }
 
     fn clear(&mut self) {
         while self.used != 0 {
             self.clear_group(self.used.trailing_zeros() as usize);
         }
+        self.pages = [0; FILTER];
         self.local = false;
         self.large.clear();
     }
@@ -146,16 +171,35 @@ impl Bank {
         }
     }
 
+    /// Empties the entries of the page with this number.
+    fn clear_page(&mut self, page: u64) {
+        if self.pages[page as usize / 64 % FILTER] >> (page % 64) & 1 == 0 {
+            return;
+        }
+        let first = page as usize % PAGES * GROUPS_PER_PAGE;
+        let mask = (1 << GROUPS_PER_PAGE) - 1;
+        let mut used = self.used >> first & mask;
+        while used != 0 {
+            let group = (first + used.trailing_zeros() as usize) * GROUP;
+            for (i, entry) in self.entries[group..group + GROUP].iter_mut().enumerate() {
+                if entry.pc >> PAGE_BITS == page {
+                    *entry = JumpEntry::empty(group + i);
+                }
+            }
+            used &= used - 1;
+        }
+    }
+
     fn flush(&mut self, flush: Flush) {
         if self.used == 0 || flush.asid.is_some_and(|asid| asid != self.space.asid || !self.local) {
             return;
         }
         match flush.range {
             Some((first, last)) if !self.large.overlap(first, last) => {
-                let first = (first >> 12).wrapping_sub(1);
-                let pages = (last >> 12).wrapping_sub(first);
-                if pages < GROUPS as u64 {
-                    (0..=pages).for_each(|i| self.clear_group(first.wrapping_add(i) as usize % GROUPS));
+                let first = (first >> PAGE_BITS).wrapping_sub(1);
+                let pages = (last >> PAGE_BITS).wrapping_sub(first);
+                if pages < MOST_PAGES {
+                    (0..=pages).for_each(|i| self.clear_page(first.wrapping_add(i)));
                 } else {
                     self.clear();
                 }

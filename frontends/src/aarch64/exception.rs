@@ -35,7 +35,11 @@ pub(super) fn raise(cpu: &mut Cpu, exception: Exception) {
     let nzcv = cpu.state.slots[usize::from(NZCV)];
     let isa = &mut cpu.isa;
     isa.monitor.clear();
-    isa.elr[0] = (cpu.state.pc & !3).wrapping_add(if after { 4 } else { 0 });
+    isa.elr[0] = match class {
+        // Raised by the branch that led there.
+        class::PC_ALIGNMENT => exception.value,
+        _ => (cpu.state.pc & !3).wrapping_add(if after { 4 } else { 0 }),
+    };
     isa.spsr[0] = nzcv
         | u64::from(from.daif) << 6
         | (cpu.state.pc & 3) << 10

@@ -2,6 +2,7 @@
 
 use emu_core::exec::Vcpu;
 
+use super::features::Feature;
 use super::model::Model;
 use super::pauth::Layout;
 use super::{Context, Fpcr, pauth};
@@ -100,6 +101,11 @@ impl Aarch64 {
     /// What is fixed about the processor.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    #[inline]
+    pub(super) fn has(&self, feature: Feature) -> bool {
+        self.config.model.features.has(feature)
     }
 
     /// PSTATE.

@@ -3,26 +3,22 @@
 use emu_core::ir::{Block, Cc, Hint, Inst, Op, Terminal, Ty};
 use emu_core::mem::{JUMP_ENTRIES, JumpEntry, jump_index};
 
-use super::asm::{Alu, Cond, Mem, Operand, RAX, RCX, RDX, Shift};
+use super::asm::{Alu, Cond, Mem, Operand, RAX, RCX, RDX};
 use super::regs::AnyReg;
 use super::{Cold, Compiler, Done, Exit};
 use crate::frame::{self, MarkAt, PLAIN_EXIT, Site};
 
+// What `Compiler::go` computes is the index of the jump cache, scaled by half of an entry's size.
 const _: () = assert!(size_of::<JumpEntry>() == 16 && std::mem::offset_of!(JumpEntry, code) == 8);
-// What `Compiler::go` computes by shifts and masks is the index of the jump cache.
 const _: () = {
-    const fn scaled(pc: u64) -> usize {
-        ((pc >> 2) & PAGE_BITS as u64 | (pc << 3) & UNIT_BITS as u64) as usize
-    }
     let mut bit = 0;
     while bit < 64 {
-        assert!(scaled(1 << bit) == jump_index(1 << bit) * size_of::<JumpEntry>());
+        assert!((1u64 << bit & INDEX_MASK as u64) as usize == jump_index(1 << bit) * 2);
         bit += 1;
     }
-    assert!((PAGE_BITS | UNIT_BITS) as usize == (JUMP_ENTRIES - 1) * size_of::<JumpEntry>());
 };
-const PAGE_BITS: i32 = 0x1_fc00;
-const UNIT_BITS: i32 = 0x3f0;
+/// The bits of a target that are its index, doubled.
+const INDEX_MASK: i32 = (JUMP_ENTRIES as i32 - 1) * 2;
 
 /// Bytes in a page.
 const PAGE: i32 = 4096;
@@ -30,17 +26,21 @@ const PAGE: i32 = 4096;
 impl Compiler {
     pub(super) fn terminal(&mut self, block: &Block) -> Done {
         let len = block.len();
-        self.regs.write_back(&mut self.asm);
+        if let Terminal::Branch { cc, ty, a, b, taken, fall } = block.terminal {
+            self.retire(len);
+            let cond = self.compare(block, cc, ty != Ty::I32, a, b)?;
+            // Leaves the host's flags alone.
+            self.write_all_back();
+            self.branch(cond, taken, fall);
+            return Ok(());
+        }
+        self.write_all_back();
         match block.terminal {
             Terminal::Jump { target, call: _ } => {
                 self.retire(len);
                 self.go_to(target);
             }
-            Terminal::Branch { cc, ty, a, b, taken, fall } => {
-                self.retire(len);
-                let cond = self.compare(block, cc, ty != Ty::I32, a, b)?;
-                self.branch(cond, taken, fall);
-            }
+            Terminal::Branch { .. } => {}
             Terminal::Indirect { target, hint: Hint::Jump | Hint::Call(_) | Hint::Return } => {
                 let target = self.read(block, target)?;
                 self.asm.mov(RAX, target);
@@ -89,7 +89,7 @@ impl Compiler {
     /// Raises the exception whose value is in the first argument cell.
     fn raise(&mut self, mark: MarkAt, cause: i32) {
         self.site(Site::new(Op::RaiseIf, Ty::None, 0), mark, Some(cause));
-        self.asm.call_out(self.stubs.operation);
+        self.asm.call_out(self.stubs.operation[0]);
     }
 
     /// Counts instructions.
@@ -182,16 +182,9 @@ impl Compiler {
         self.asm.alu(Alu::And, true, RDX, Operand::Imm(-PAGE));
         self.asm.store(frame::PAGE_BASE, RDX);
         self.asm.mov32(RCX, RAX);
-        self.asm.shift_imm(Shift::Shr, false, RCX, 2);
-        self.asm.alu(Alu::And, false, RCX, Operand::Imm(PAGE_BITS));
-        self.asm.mov32(RDX, RAX);
-        self.asm.shift_imm(Shift::Shl, false, RDX, 3);
-        self.asm.alu(Alu::And, false, RDX, Operand::Imm(UNIT_BITS));
-        self.asm.alu(Alu::Or, false, RCX, Operand::Reg(RDX));
-        self.asm.alu(Alu::Add, true, RCX, Operand::Mem(frame::JUMPS));
-        self.asm.alu(Alu::Cmp, true, RAX, Operand::Mem(Mem { base: RCX, disp: 0 }));
-        self.asm.jcc_out(Cond::NE, self.stubs.miss);
-        self.asm.jmp_mem(Mem { base: RCX, disp: 8 });
+        self.asm.alu(Alu::And, false, RCX, Operand::Imm(INDEX_MASK));
+        self.asm.load(RDX, frame::JUMPS);
+        self.asm.jump_entry(self.stubs.miss);
     }
 
     /// The code of [`Compiler::go`], as the stub at `base`.
@@ -237,12 +230,12 @@ impl Compiler {
                 self.asm.call_out(self.stubs.leave_at);
                 self.asm.ops_push(&target.to_le_bytes());
             }
-            Cold::Access { entry, back, site, mark, va, sources, dst, dirty } => {
+            Cold::Access { entry, back, site, mark, va, sources, dst, dirty, vectors } => {
                 self.asm.bind(entry);
                 self.write_back(dirty);
                 self.cold_access(va, sources);
                 self.site(site, mark, None);
-                self.asm.call_out(self.stubs.operation);
+                self.asm.call_out(self.stubs.operation[usize::from(vectors)]);
                 match dst {
                     Some(AnyReg::Int(dst)) => self.asm.load(dst, frame::RESULT),
                     Some(AnyReg::Vec(dst)) => self.asm.load_xmm(dst, frame::RESULT, true),

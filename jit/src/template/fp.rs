@@ -326,7 +326,7 @@ impl Compiler {
             }
         }
         self.site(site, MarkAt(0), Some(0));
-        self.asm.call_out(self.stubs.operation);
+        self.asm.call_out(self.stubs.operation[1]);
         match dst {
             AnyReg::Int(dst) => self.asm.load(dst, frame::RESULT),
             AnyReg::Vec(dst) => self.asm.load_xmm(dst, frame::RESULT, false),

@@ -18,6 +18,9 @@ const ENTRY_SHIFT: u8 = 12 - 5;
 const ENTRY_MASK: i32 = (TLB_ENTRIES as i32 - 1) << 5;
 const ADDEND: i32 = offset_of!(TlbEntry, addend) as i32;
 
+/// Bytes that are filled with zeros inline.
+const MOST_ZEROS: i32 = 256;
+
 /// Which tag an access compares.
 const fn tag(write: bool) -> i32 {
     (if write { offset_of!(TlbEntry, write) } else { offset_of!(TlbEntry, read) }) as i32
@@ -30,13 +33,17 @@ impl Compiler {
             Op::Store => self.store(block, inst, at, number),
             Op::Amo => self.amo(block, inst, number),
             Op::Cas => self.cas(block, inst, number),
+            Op::Zero if inst.imm <= MOST_ZEROS => self.zero(block, inst, number),
             _ => self.access_by_helper(block, inst, number),
         }
     }
 
     fn access_by_helper(&mut self, block: &Block, inst: &Inst, number: usize) -> Done {
-        self.regs.write_back(&mut self.asm);
+        self.write_all_back();
         self.pass(block, 0, Class::Int, inst.a)?;
+        if inst.op == Op::Zero {
+            self.asm.store_imm(frame::arg(1), inst.imm);
+        }
         let kinds = inst.op.info().src;
         for (n, val) in [(1, inst.b), (2, inst.c)] {
             if let Some(class) = kinds[n].class(inst.ty) {
@@ -44,8 +51,34 @@ impl Compiler {
             }
         }
         self.site(Site::new(inst.op, inst.ty, inst.attr), Self::mark(block, number)?, None);
-        self.asm.call_out(self.stubs.operation);
+        self.asm.call_out(self.stubs.operation[usize::from(self.regs.vectors_live())]);
         self.take_result(inst.op.info().dst.class(inst.ty), inst.dst)
+    }
+
+    /// Fills a block with zeros.
+    fn zero(&mut self, block: &Block, inst: &Inst, number: usize) -> Done {
+        let va = self.read(block, inst.a)?;
+        let entry = self.asm.label();
+        let view = MemAttr::from_bits(inst.attr).view as usize;
+        let (host, _) = self.translate(va, (0, 0), 1, (view, true), entry)?;
+        let dirty = self.list_dirty();
+        self.asm.alu(Alu::Add, true, host, Operand::Reg(va));
+        self.asm.alu(Alu::And, true, host, Operand::Imm(-inst.imm));
+        self.asm.zero_block(host, inst.imm);
+        let back = self.asm.label();
+        self.asm.bind(back);
+        self.cold.push(Cold::Access {
+            entry,
+            back,
+            site: Site::new(inst.op, inst.ty, inst.attr),
+            mark: Self::mark(block, number)?,
+            va,
+            sources: [Some(Source::Int(Operand::Imm(inst.imm))), None],
+            dst: None,
+            dirty,
+            vectors: self.regs.vectors_live(),
+        });
+        Ok(())
     }
 
     /// A register that holds the virtual address of an access; the base's register may be used again, unless it is
@@ -108,7 +141,8 @@ impl Compiler {
         let dirty = self.list_dirty();
         let site = Site::new(inst.op, inst.ty, inst.attr);
         let mark = Self::mark(block, number)?;
-        let lead = Lead { back, site, mark, base, addend, page, imm: inst.imm, merge };
+        let vectors = self.regs.vectors_live();
+        let lead = Lead { back, site, mark, base, addend, page, imm: inst.imm, merge, vectors };
         self.cold.push(Cold::Lead { entry, dirty, lead });
         self.asm.alu(Alu::Add, true, addend, Operand::Reg(base));
         self.regs.hold(merge.host, addend, false);
@@ -183,6 +217,7 @@ impl Compiler {
                 sources: [None, None],
                 dst: Some(dst),
                 dirty,
+                vectors: self.regs.vectors_live(),
             });
         }
         match dst {
@@ -200,8 +235,9 @@ impl Compiler {
         let attr = MemAttr::from_bits(inst.attr);
         let bytes = inst.ty.bytes();
         let source = if is_int(inst.ty) {
-            match self.operand(block, true, inst.b)? {
-                Operand::Mem(_) => Source::Int(Operand::Reg(self.read(block, inst.b)?)),
+            let wide = bytes == 8;
+            match self.operand(block, wide, inst.b)? {
+                Operand::Mem(_) => Source::Int(Operand::Reg(self.read_as(block, wide, inst.b)?)),
                 source => Source::Int(source),
             }
         } else {
@@ -238,6 +274,7 @@ impl Compiler {
                 sources: [Some(source), None],
                 dst: None,
                 dirty,
+                vectors: self.regs.vectors_live(),
             });
         }
         if attr.release {
@@ -280,6 +317,7 @@ impl Compiler {
             sources,
             dst: old.map(AnyReg::Int),
             dirty,
+            vectors: self.regs.vectors_live(),
         });
         match old {
             Some(old) => self.finish(inst.dst, old),
@@ -382,7 +420,7 @@ impl Compiler {
 
     /// The slow path of an access that checks for its group.
     pub(super) fn cold_lead(&mut self, lead: &Lead) {
-        let Lead { back, site, mark, base, addend, page, imm, merge } = *lead;
+        let Lead { back, site, mark, base, addend, page, imm, merge, vectors } = *lead;
         let plain = self.asm.label();
         self.asm.lea(true, addend, base, merge.first);
         self.asm.lea(true, page, base, merge.last);
@@ -392,7 +430,7 @@ impl Compiler {
         self.asm.lea(true, addend, base, imm);
         self.asm.store(frame::arg(0), addend);
         self.site(site, mark, Some(merge.write.into()));
-        self.asm.call_out(self.stubs.reach);
+        self.asm.call_out(self.stubs.reach[usize::from(vectors)]);
         self.asm.load(addend, frame::RESULT);
         self.asm.alu(Alu::Test, true, addend, Operand::Reg(addend));
         self.asm.jcc(Cond::NE, back);
