@@ -18,6 +18,8 @@ pub(crate) struct Xmm(pub u8);
 
 /// A vector register that holds nothing from one operation to the next.
 pub(crate) const XMM0: Xmm = Xmm(0);
+/// The other one.
+pub(crate) const XMM1: Xmm = Xmm(1);
 
 pub(crate) const RAX: Reg = Reg(0);
 pub(crate) const RCX: Reg = Reg(1);
@@ -217,7 +219,7 @@ impl Asm {
     }
 
     /// All code lies in one region of less than 2 GiB, so the difference fits.
-    fn rel32(&mut self, target: usize) {
+    pub(crate) fn rel32(&mut self, target: usize) {
         let next = self.base + self.offset() + 4;
         self.ops.push_i32(target.wrapping_sub(next) as i32);
     }
@@ -410,6 +412,12 @@ impl Asm {
                 self.ops.push_i32(value);
             }
         }
+    }
+
+    /// Sets bits of a byte in memory.
+    pub(crate) fn or_mem8(&mut self, at: Mem, bits: u8) {
+        self.with_mem(false, 0x80, 1, at);
+        self.ops.push(bits);
     }
 
     /// `dst = dst · src`

@@ -140,7 +140,7 @@ impl Compiler {
         self.asm.xmm_constant(opcode, dst, at);
     }
 
-    fn load_constant(&mut self, dst: Xmm, constant: Constant) {
+    pub(super) fn load_constant(&mut self, dst: Xmm, constant: Constant) {
         const MOVAPS: u8 = 0x28;
         self.with_constant(MOVAPS, dst, constant);
     }
@@ -318,18 +318,18 @@ impl Compiler {
         if single { self.finish_loose(inst.dst, dst) } else { self.finish_xmm(inst.dst, dst) }
     }
 
-    /// The slow path of an operation: the helper does it.
+    /// The slow path of an operation, on numbers or on vectors of them: the helper does it.
     pub(super) fn cold_float(&mut self, site: Site, sources: [Option<Xmm>; 3], dst: AnyReg) {
         for (n, source) in sources.into_iter().enumerate() {
             if let Some(source) = source {
-                self.asm.store_xmm(arg(n), source, false);
+                self.asm.store_xmm(arg(n), source, true);
             }
         }
         self.site(site, MarkAt(0), Some(0));
         self.asm.call_out(self.stubs.operation[1]);
         match dst {
             AnyReg::Int(dst) => self.asm.load(dst, frame::RESULT),
-            AnyReg::Vec(dst) => self.asm.load_xmm(dst, frame::RESULT, false),
+            AnyReg::Vec(dst) => self.asm.load_xmm(dst, frame::RESULT, true),
         }
     }
 }
