@@ -98,6 +98,9 @@ impl Cond {
     pub(crate) const GE: Self = Self(13);
     pub(crate) const LE: Self = Self(14);
     pub(crate) const PARITY: Self = Self(10);
+    pub(crate) const A: Self = Self(7);
+    pub(crate) const B: Self = Self(2);
+    pub(crate) const SIGN: Self = Self(8);
 
     /// The condition that holds exactly when this one does not.
     pub(crate) const fn inverted(self) -> Self {
@@ -233,6 +236,7 @@ impl Asm {
             0x5 => x64!(self, jne =>label),
             0x6 => x64!(self, jbe =>label),
             0x7 => x64!(self, ja =>label),
+            0x8 => x64!(self, js =>label),
             0xa => x64!(self, jp =>label),
             0xb => x64!(self, jnp =>label),
             0xc => x64!(self, jl =>label),

@@ -154,8 +154,7 @@ impl Compiler {
         let dst = self.target_xmm()?;
         let (x, y) = (self.taking_part(lanes, a, dst), self.taking_part(lanes, b, XMM1));
         self.packed(insn, dst, x, y);
-        let rounds = matches!(opcode, MUL | DIV);
-        self.checked(inst, lanes, [Some(a), Some(b), None], dst, rounds)
+        self.checked(inst, lanes, [Some(a), Some(b), None], dst, opcode == MUL)
     }
 
     fn fused_lanes(&mut self, inst: &Inst, lanes: Lanes) -> Handled {

@@ -27,7 +27,7 @@ impl Compiler {
                 self.asm.mov_xmm(dst, a);
                 self.finish_xmm(inst.dst, dst)?;
             }
-            Op::Vfromlow => self.from_low(inst)?,
+            Op::Vfromlow => self.low_alone(inst)?,
             Op::Vpair => self.pair(block, inst)?,
             Op::Vdup => self.dup(block, inst)?,
             Op::Vget => self.get_lane(inst)?,
@@ -43,7 +43,7 @@ impl Compiler {
         Ok(true)
     }
 
-    fn from_low(&mut self, inst: &Inst) -> Done {
+    fn low_alone(&mut self, inst: &Inst) -> Done {
         let a = if inst.ty == Ty::F64 { self.read_tight(inst.a)? } else { self.read_xmm(inst.a)? };
         let dst = self.over(inst, a)?;
         match inst.ty {
