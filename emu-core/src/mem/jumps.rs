@@ -77,8 +77,18 @@ pub(super) struct Jumps {
 }
 
 impl Jumps {
-    /// Makes the bank of this space and context the current one.
-    pub(super) fn switch(&mut self, space: SpaceId, ctx: u32) {
+    /// The number of the current bank.
+    pub(super) fn current(&self) -> usize {
+        self.current
+    }
+
+    /// Makes a bank the current one, by its number, when none has changed its space since it was last.
+    pub(super) fn select(&mut self, bank: usize) {
+        self.current = bank;
+    }
+
+    /// Makes the bank of this space and context the current one. True if a bank has changed its space for that.
+    pub(super) fn switch(&mut self, space: SpaceId, ctx: u32) -> bool {
         self.clock += 1;
         let is_it = |bank: &Bank| {
             bank.ctx == ctx
@@ -104,7 +114,9 @@ impl Jumps {
         if bank.space.asid != space.asid && bank.local {
             bank.clear();
         }
+        let changed = (bank.space, bank.ctx) != (space, ctx);
         (bank.space, bank.ctx, bank.last) = (space, ctx, self.clock);
+        changed
     }
 
     /// Host address of the current bank's entries.

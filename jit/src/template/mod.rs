@@ -257,7 +257,7 @@ impl Compiler {
             && matches!(next.dst.kind(), ValKind::Slot(_))
             && self.regs.last_use(inst.dst) == Some(at as u32 + 1)
             && int::is_inline(inst.op);
-        fits.then(|| Inst { dst: next.dst, ..*inst })
+        fits.then_some(Inst { dst: next.dst, ..*inst })
     }
 
     /// Whether the operation can be done on the lower halves of narrow operands, with a narrow result.
