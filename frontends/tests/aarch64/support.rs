@@ -21,8 +21,13 @@ pub const ELR_EL1: u16 = sysreg(3, 0, 4, 0, 1);
 /// A processor that has everything, at EL1, with a writable region of memory. Exceptions taken to EL1 call the firmware at
 /// once; `handler` is where their vectors are.
 pub fn cpu(base: u64, len: u64, handler: u64) -> Cpu {
+    cpu_with(Algorithm::Fast, base, len, handler)
+}
+
+/// The same with another algorithm of pointer authentication.
+pub fn cpu_with(pauth: Algorithm, base: u64, len: u64, handler: u64) -> Cpu {
     let model = *MODELS.iter().find(|model| model.name == "max").unwrap();
-    let config = Config { model, mpidr: 0, conduit: Some(Conduit::Hvc), pauth: Algorithm::Fast };
+    let config = Config { model, mpidr: 0, conduit: Some(Conduit::Hvc), pauth };
     let mut cpu = machine(Aarch64::new(config), base, len);
     assert!(sysreg_write_debug(&mut cpu, VBAR_EL1, handler));
     for vector in (0..0x800).step_by(0x80) {
