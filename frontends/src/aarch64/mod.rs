@@ -17,6 +17,7 @@
 
 pub mod decode;
 pub mod disas;
+mod disas_vector;
 pub mod features;
 pub mod helper;
 pub mod lift;
@@ -26,6 +27,7 @@ pub mod syndrome;
 mod call;
 mod crc;
 mod exception;
+mod immediate;
 mod isa;
 mod mmu;
 mod model;

@@ -10,8 +10,10 @@ mod branch;
 mod data;
 mod exclusive;
 mod flags;
+mod fp;
 mod memory;
 mod pauth;
+mod simd;
 mod system;
 
 use emu_core::exec::{Exception, FetchCode};
@@ -26,8 +28,11 @@ use super::syndrome::{UNDEFINED, class, syndrome};
 use super::{Context, NZCV, SP, V, X};
 use crate::lift::{self, Flow, Guest, Lifted, Outcome, Refusal, Role};
 
-use emu_core::ir::AmoOp;
-use memory::{Order, Unit};
+use emu_core::ir::{AesStep, AmoOp, Reduction, ShaStep, Shuffle, ToInt};
+use fp::Round;
+use memory::{Access, Order, Unit};
+use simd::float_variant::*;
+use simd::{Set, variant::*};
 
 /// The number of the zero register where it is told apart from the stack pointer.
 const ZERO: u8 = 32;
@@ -88,7 +93,12 @@ impl Guest for A64 {
             return Err(Refusal::Raise(syndrome(class::ILLEGAL_STATE, 0), 0));
         }
         match decode::decode(lifter.bits, lifter.guest.features) {
-            Some(insn) => lifter.dispatch(insn, lifter.bits),
+            Some(insn) => {
+                if insn.is_vector() {
+                    lifter.fp_on()?;
+                }
+                lifter.dispatch(insn, lifter.bits)
+            }
             None => Err(Refusal::Illegal),
         }
     }

@@ -14,13 +14,15 @@ const ELR_EL1: u16 = sysreg(3, 0, 4, 0, 1);
 const ESR_EL1: u16 = sysreg(3, 0, 5, 2, 0);
 const FAR_EL1: u16 = sysreg(3, 0, 6, 0, 0);
 
-/// The flags of `FPSR` and where they are: IOC, DZC, OFC, UFC, IXC.
-const FLAGS: [(u32, Flags); 5] = [
+/// The flags of `FPSR` and where they are: IOC, DZC, OFC, UFC, IXC, IDC, QC.
+const FLAGS: [(u32, Flags); 7] = [
     (0, Flags::INVALID),
     (1, Flags::DIV_BY_ZERO),
     (2, Flags::OVERFLOW),
     (3, Flags::UNDERFLOW),
     (4, Flags::INEXACT),
+    (7, Flags::INPUT_DENORMAL),
+    (27, Flags::SATURATED),
 ];
 
 /// The value of a register; none if there is no such register to read.
