@@ -13,6 +13,7 @@
 
 pub mod backend;
 pub mod intc;
+mod part;
 pub mod rtc;
 pub mod syscon;
 pub mod uart;

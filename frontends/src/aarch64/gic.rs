@@ -30,6 +30,9 @@ pub struct Requester {
     pub el: u8,
     /// `SCR_EL3.NS` is zero: the Secure copies of banked registers, at EL3 too. Of no meaning without EL3.
     pub secure: bool,
+    /// Priorities are seen as Non-secure software sees them, in the lower half of their range: EL3 exists,
+    /// `SCR_EL3.FIQ` and `SCR_EL3.NS` are set, and the access is not from EL3.
+    pub shifted: bool,
     /// The access goes to the virtual interface: it comes from EL1, and `HCR_EL2.IMO` (for Group 1), `HCR_EL2.FMO`
     /// (for Group 0) or either of them (for registers of both groups) is set.
     pub virt: bool,
