@@ -332,7 +332,7 @@ fn compare(seed: u64, rounds: usize, ops: &[Op]) {
 #[test]
 fn all_operations() {
     for seed in 1..=4 {
-        compare(seed * 0x9e37_79b9, 1500, Op::ALL);
+        compare(seed * 0x9e37_79b9, 20_000, Op::ALL);
     }
 }
 
@@ -341,7 +341,7 @@ fn all_operations() {
 fn integers() {
     let ops: Vec<Op> = Op::ALL.iter().copied().filter(|&op| (op as u8) < Op::Load as u8).collect();
     for seed in 1..=4 {
-        compare(seed * 0x1234_5677, 1500, &ops);
+        compare(seed * 0x1234_5677, 20_000, &ops);
     }
 }
 
@@ -349,7 +349,7 @@ fn integers() {
 fn memory() {
     let ops = [Op::Load, Op::Store, Op::Load, Op::Store, Op::Add, Op::Amo, Op::Cas, Op::Cas128, Op::Mov];
     for seed in 1..=4 {
-        compare(seed * 0x0bad_cafe, 1500, &ops);
+        compare(seed * 0x0bad_cafe, 20_000, &ops);
     }
 }
 
@@ -362,6 +362,6 @@ fn floats() {
         .filter(|&op| (Op::Fmov as u8..Op::Vmov as u8).contains(&(op as u8)))
         .collect();
     for seed in 1..=4 {
-        compare(seed * 0x0f10_a7ed, 6000, &ops);
+        compare(seed * 0x0f10_a7ed, 20_000, &ops);
     }
 }

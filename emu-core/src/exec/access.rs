@@ -57,7 +57,10 @@ impl<I: Isa> Vcpu<I> {
 
     /// Writes 16 bytes; not atomic, but nothing is written if any of it faults.
     pub fn store_128(&mut self, view: View, va: u64, value: u128) -> Result<(), Stop> {
-        self.place(view, va.wrapping_add(8), 8, Access::Write)?;
+        self.probe(view, va, Access::Write)?;
+        if crosses_page(va, 16) {
+            self.probe(view, next_page(va), Access::Write)?;
+        }
         self.store_unit(view, va, value as u64)?;
         self.store_unit(view, va.wrapping_add(8), (value >> 64) as u64)
     }

@@ -12,6 +12,13 @@ use dynasmrt::{DynamicLabel, DynasmApi, DynasmError, DynasmLabelApi, VecAssemble
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reg(pub u8);
 
+/// A vector register of the host, by its number in the encoding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Xmm(pub u8);
+
+/// A vector register that holds nothing from one operation to the next.
+pub(crate) const XMM0: Xmm = Xmm(0);
+
 pub(crate) const RAX: Reg = Reg(0);
 pub(crate) const RCX: Reg = Reg(1);
 pub(crate) const RDX: Reg = Reg(2);
@@ -25,6 +32,15 @@ pub(crate) const RDI: Reg = Reg(7);
 pub(crate) struct Mem {
     pub base: Reg,
     pub disp: i32,
+}
+
+/// Where a unit of guest memory is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum At {
+    /// At the sum of two registers.
+    Sum(Reg, Reg),
+    /// At a displacement from one.
+    Mem(Mem),
 }
 
 /// The second operand of most instructions.
@@ -75,6 +91,10 @@ impl Cond {
     pub(crate) const EQ: Self = Self(4);
     pub(crate) const NE: Self = Self(5);
     pub(crate) const OVERFLOW: Self = Self(0);
+    pub(crate) const AE: Self = Self(3);
+    pub(crate) const BE: Self = Self(6);
+    pub(crate) const GE: Self = Self(13);
+    pub(crate) const LE: Self = Self(14);
     pub(crate) const PARITY: Self = Self(10);
 
     /// The condition that holds exactly when this one does not.
@@ -120,6 +140,16 @@ fn alu_opcode(op: Alu) -> u8 {
         Alu::Cmp => 0x3b,
         Alu::Test => 0x85,
     }
+}
+
+/// An instruction whose last operand is in guest memory.
+macro_rules! at_form {
+    ($asm:expr, $at:expr, $op:ident $reg:ident($n:expr), $size:ident) => {
+        match $at {
+            At::Sum(a, b) => x64!($asm, $op $reg($n), $size [Rq(a.0) + Rq(b.0)]),
+            At::Mem(m) => x64!($asm, $op $reg($n), $size [Rq(m.base.0) + m.disp]),
+        }
+    };
 }
 
 macro_rules! shift_form {
@@ -360,6 +390,11 @@ impl Asm {
         if rex != 0x40 {
             self.ops.push(rex);
         }
+        self.modrm(opcode, reg, mem);
+    }
+
+    /// An opcode with a memory operand, behind its prefixes.
+    fn modrm(&mut self, opcode: u8, reg: u8, mem: Mem) {
         let (short, base) = (i8::try_from(mem.disp), mem.base.0 & 7);
         self.ops.extend([opcode, if short.is_ok() { 0x40 } else { 0x80 } | (reg & 7) << 3 | base]);
         if base == RSP.0 {
@@ -484,35 +519,187 @@ impl Asm {
         }
     }
 
-    /// Reads a unit of guest memory at `a + b`, extended to 64 bits.
-    pub(crate) fn load_unit(&mut self, bytes: usize, signed: bool, dst: Reg, a: Reg, b: Reg) {
+    /// Reads a unit of guest memory, extended to 64 bits.
+    pub(crate) fn load_unit(&mut self, bytes: usize, signed: bool, dst: Reg, at: At) {
         match (bytes, signed) {
-            (1, false) => x64!(self, movzx Rd(dst.0), BYTE [Rq(a.0) + Rq(b.0)]),
-            (1, true) => x64!(self, movsx Rq(dst.0), BYTE [Rq(a.0) + Rq(b.0)]),
-            (2, false) => x64!(self, movzx Rd(dst.0), WORD [Rq(a.0) + Rq(b.0)]),
-            (2, true) => x64!(self, movsx Rq(dst.0), WORD [Rq(a.0) + Rq(b.0)]),
-            (4, false) => x64!(self, mov Rd(dst.0), [Rq(a.0) + Rq(b.0)]),
-            (4, true) => x64!(self, movsxd Rq(dst.0), DWORD [Rq(a.0) + Rq(b.0)]),
-            _ => x64!(self, mov Rq(dst.0), [Rq(a.0) + Rq(b.0)]),
+            (1, false) => at_form!(self, at, movzx Rd(dst.0), BYTE),
+            (1, true) => at_form!(self, at, movsx Rq(dst.0), BYTE),
+            (2, false) => at_form!(self, at, movzx Rd(dst.0), WORD),
+            (2, true) => at_form!(self, at, movsx Rq(dst.0), WORD),
+            (4, false) => at_form!(self, at, mov Rd(dst.0), DWORD),
+            (4, true) => at_form!(self, at, movsxd Rq(dst.0), DWORD),
+            _ => at_form!(self, at, mov Rq(dst.0), QWORD),
         }
     }
 
-    /// Writes a unit of guest memory at `a + b`.
-    pub(crate) fn store_unit(&mut self, bytes: usize, a: Reg, b: Reg, src: Operand) {
+    /// Writes a unit of guest memory.
+    pub(crate) fn store_unit(&mut self, bytes: usize, at: At, src: Operand) {
+        macro_rules! write {
+            ($size:ident, $($src:tt)*) => {
+                match at {
+                    At::Sum(a, b) => x64!(self, mov $size [Rq(a.0) + Rq(b.0)], $($src)*),
+                    At::Mem(m) => x64!(self, mov $size [Rq(m.base.0) + m.disp], $($src)*),
+                }
+            };
+        }
         match (bytes, src) {
-            (1, Operand::Reg(s)) => x64!(self, mov[Rq(a.0) + Rq(b.0)], Rb(s.0)),
-            (2, Operand::Reg(s)) => x64!(self, mov[Rq(a.0) + Rq(b.0)], Rw(s.0)),
-            (4, Operand::Reg(s)) => x64!(self, mov[Rq(a.0) + Rq(b.0)], Rd(s.0)),
-            (_, Operand::Reg(s)) => x64!(self, mov[Rq(a.0) + Rq(b.0)], Rq(s.0)),
-            (1, Operand::Imm(imm)) => x64!(self, mov BYTE [Rq(a.0) + Rq(b.0)], BYTE imm as i8),
-            (2, Operand::Imm(imm)) => x64!(self, mov WORD [Rq(a.0) + Rq(b.0)], WORD imm as i16),
-            (4, Operand::Imm(imm)) => x64!(self, mov DWORD [Rq(a.0) + Rq(b.0)], DWORD imm),
-            (_, Operand::Imm(imm)) => x64!(self, mov QWORD [Rq(a.0) + Rq(b.0)], DWORD imm),
+            (1, Operand::Reg(s)) => write!(BYTE, Rb(s.0)),
+            (2, Operand::Reg(s)) => write!(WORD, Rw(s.0)),
+            (4, Operand::Reg(s)) => write!(DWORD, Rd(s.0)),
+            (_, Operand::Reg(s)) => write!(QWORD, Rq(s.0)),
+            (1, Operand::Imm(imm)) => write!(BYTE, BYTE imm as i8),
+            (2, Operand::Imm(imm)) => write!(WORD, WORD imm as i16),
+            (4, Operand::Imm(imm)) => write!(DWORD, DWORD imm),
+            (_, Operand::Imm(imm)) => write!(QWORD, DWORD imm),
             (_, Operand::Mem(_)) => {}
         }
     }
 
-    pub(crate) fn mfence(&mut self) {
-        x64!(self, mfence);
+    /// Reads a unit of guest memory into a vector register, zero-extended.
+    pub(crate) fn load_unit_xmm(&mut self, bytes: usize, dst: Xmm, at: At) {
+        match bytes {
+            4 => at_form!(self, at, movd Rx(dst.0), DWORD),
+            8 => at_form!(self, at, movq Rx(dst.0), QWORD),
+            _ => at_form!(self, at, movups Rx(dst.0), OWORD),
+        }
+    }
+
+    /// Writes a unit of guest memory from the low bits of a vector register.
+    pub(crate) fn store_unit_xmm(&mut self, bytes: usize, at: At, src: Xmm) {
+        macro_rules! write {
+            ($op:ident $size:ident) => {
+                match at {
+                    At::Sum(a, b) => x64!(self, $op $size [Rq(a.0) + Rq(b.0)], Rx(src.0)),
+                    At::Mem(m) => x64!(self, $op $size [Rq(m.base.0) + m.disp], Rx(src.0)),
+                }
+            };
+        }
+        match bytes {
+            2 => match at {
+                At::Sum(a, b) => x64!(self, pextrw WORD [Rq(a.0) + Rq(b.0)], Rx(src.0), 0),
+                At::Mem(m) => x64!(self, pextrw WORD [Rq(m.base.0) + m.disp], Rx(src.0), 0),
+            },
+            4 => write!(movd DWORD),
+            8 => write!(movq QWORD),
+            _ => write!(movups OWORD),
+        }
+    }
+
+    /// Reads a vector, or 64 bits, zero-extended.
+    pub(crate) fn load_xmm(&mut self, dst: Xmm, from: Mem, vector: bool) {
+        self.load_unit_xmm(if vector { 16 } else { 8 }, dst, At::Mem(from));
+    }
+
+    /// Writes a vector, or 64 bits.
+    pub(crate) fn store_xmm(&mut self, to: Mem, src: Xmm, vector: bool) {
+        self.store_unit_xmm(if vector { 16 } else { 8 }, At::Mem(to), src);
+    }
+
+    /// Copies all of a vector register.
+    pub(crate) fn mov_xmm(&mut self, dst: Xmm, src: Xmm) {
+        if dst != src {
+            x64!(self, movaps Rx(dst.0), Rx(src.0));
+        }
+    }
+
+    /// An instruction of two vector registers of the 0F map with a memory operand at a fixed address near the code.
+    pub(crate) fn xmm_constant(&mut self, opcode: u8, dst: Xmm, target: usize) {
+        if dst.0 >= 8 {
+            self.ops.push(0x44);
+        }
+        self.ops.extend([0x0f, opcode, 0x05 | (dst.0 & 7) << 3]);
+        self.rel32(target);
+    }
+
+    /// Replaces the unit by the register's value; the register gets the old one, the rest of it stays. Atomic.
+    pub(crate) fn xchg(&mut self, bytes: usize, at: Mem, reg: Reg) {
+        let m = at;
+        match bytes {
+            1 => x64!(self, xchg[Rq(m.base.0) + m.disp], Rb(reg.0)),
+            2 => x64!(self, xchg[Rq(m.base.0) + m.disp], Rw(reg.0)),
+            4 => x64!(self, xchg[Rq(m.base.0) + m.disp], Rd(reg.0)),
+            _ => x64!(self, xchg[Rq(m.base.0) + m.disp], Rq(reg.0)),
+        }
+    }
+
+    /// Adds the register to the unit; the register gets the old value. Atomic.
+    pub(crate) fn lock_xadd(&mut self, bytes: usize, at: Mem, reg: Reg) {
+        let m = at;
+        match bytes {
+            1 => x64!(self, lock xadd [Rq(m.base.0) + m.disp], Rb(reg.0)),
+            2 => x64!(self, lock xadd [Rq(m.base.0) + m.disp], Rw(reg.0)),
+            4 => x64!(self, lock xadd [Rq(m.base.0) + m.disp], Rd(reg.0)),
+            _ => x64!(self, lock xadd [Rq(m.base.0) + m.disp], Rq(reg.0)),
+        }
+    }
+
+    /// Replaces the unit by the register's value if it equals `rax`; `rax` gets the old value. Atomic.
+    pub(crate) fn lock_cmpxchg(&mut self, bytes: usize, at: Mem, reg: Reg) {
+        let m = at;
+        match bytes {
+            1 => x64!(self, lock cmpxchg [Rq(m.base.0) + m.disp], Rb(reg.0)),
+            2 => x64!(self, lock cmpxchg [Rq(m.base.0) + m.disp], Rw(reg.0)),
+            4 => x64!(self, lock cmpxchg [Rq(m.base.0) + m.disp], Rd(reg.0)),
+            _ => x64!(self, lock cmpxchg [Rq(m.base.0) + m.disp], Rq(reg.0)),
+        }
+    }
+
+    /// `op` of the unit and the register, atomic, for its effect alone.
+    pub(crate) fn lock_alu(&mut self, op: Alu, bytes: usize, at: Mem, reg: Reg) {
+        let opcode = alu_opcode(op) & !2; // memory is the destination
+        self.ops.push(0xf0);
+        if bytes == 2 {
+            self.ops.push(0x66);
+        }
+        if bytes == 1 {
+            // REX makes every register's low byte addressable.
+            let rex = 0x40 | (reg.0 >> 3) << 2 | at.base.0 >> 3;
+            self.ops.push(rex);
+            return self.modrm(opcode & !1, reg.0, at);
+        }
+        self.with_mem(bytes == 8, opcode, reg.0, at);
+    }
+
+    /// Orders all accesses before with all after. An atomic operation does, and costs less than `mfence`.
+    pub(crate) fn full_fence(&mut self) {
+        let at = crate::frame::RESULT;
+        x64!(self, lock or DWORD [Rq(at.base.0) + at.disp], BYTE 0);
+    }
+
+    /// 64 bits from a general register, zero-extended.
+    pub(crate) fn movd_to_xmm(&mut self, dst: Xmm, src: Reg) {
+        x64!(self, movq Rx(dst.0), Rq(src.0));
+    }
+
+    /// The low 64 bits of a vector register.
+    pub(crate) fn movq_from_xmm(&mut self, dst: Reg, src: Xmm) {
+        x64!(self, movq Rq(dst.0), Rx(src.0));
+    }
+
+    /// Clears all but the low 32 bits of a vector register.
+    pub(crate) fn zero_above_32(&mut self, reg: Xmm) {
+        // The register itself, with lanes 1 to 3 replaced by zero.
+        x64!(self, insertps Rx(reg.0), Rx(reg.0), 0x0e);
+    }
+
+    /// Extends the low bytes of a register to all of it.
+    pub(crate) fn extend(&mut self, bytes: usize, signed: bool, reg: Reg) {
+        match (bytes, signed) {
+            (1, true) => x64!(self, movsx Rq(reg.0), Rb(reg.0)),
+            (2, true) => x64!(self, movsx Rq(reg.0), Rw(reg.0)),
+            (4, true) => self.movsxd(reg, reg),
+            (1 | 2, false) => self.movzx(bytes, reg, reg),
+            (4, false) => self.mov32(reg, reg),
+            _ => {}
+        }
+    }
+
+    /// Compares the low bytes of two registers.
+    pub(crate) fn cmp_unit(&mut self, bytes: usize, a: Reg, b: Reg) {
+        match bytes {
+            1 => x64!(self, cmp Rb(a.0), Rb(b.0)),
+            2 => x64!(self, cmp Rw(a.0), Rw(b.0)),
+            _ => self.alu(Alu::Cmp, bytes == 8, a, Operand::Reg(b)),
+        }
     }
 }

@@ -1,0 +1,7 @@
+//! The AArch64 front end: its decoder, its lifter, and what instructions do.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod oracle;
+mod support;
