@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use emu_core::mem::{GuestMemory, Ram};
-use firmware::boot::{self, BootPlan, Placement, RISCV_VIRT, Start};
+use firmware::boot::rules::RISCV_VIRT;
+use firmware::boot::{self, BootPlan, Placement, Start};
 use firmware::fdt::Chosen;
 use firmware::load::{Image, Isa};
 use firmware::sbi::Sbi;
@@ -59,17 +60,13 @@ impl Boot {
     /// # Errors
     /// Guest memory does not take what was placed in it.
     pub fn load(&self, ram: &Ram, memory: &GuestMemory, sbi: Option<&Sbi>) -> Result<(), Error> {
+        let BootPlan { rom, start, fdt, .. } = &self.plan;
         self.plan.load(memory)?;
-        match (&self.plan.start, sbi) {
-            (Start::Supervisor { entry, fdt }, Some(sbi)) => {
-                sbi.boot(0, *entry, *fdt);
-            }
-            (Start::Supervisor { .. }, None) => {}
-            (Start::Machine { rom }, _) => {
-                if let Some(offset) = ram.offset_of(ROM_BASE, rom.len() as u64) {
-                    rom.iter().enumerate().for_each(|(i, byte)| ram.store(offset + i, *byte));
-                }
-            }
+        if let Some(offset) = ram.offset_of(ROM_BASE, rom.len() as u64) {
+            rom.iter().enumerate().for_each(|(i, byte)| ram.store(offset + i, *byte));
+        }
+        if let (Start::Kernel { entry }, Some(sbi)) = (start, sbi) {
+            sbi.boot(0, *entry, *fdt);
         }
         Ok(())
     }
