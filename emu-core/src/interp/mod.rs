@@ -303,6 +303,12 @@ impl Run<'_> {
                     return Ok(Some(inst.imm));
                 }
             }
+            Op::RaiseIf => {
+                let [a, b, value] = [inst.a, inst.b, inst.c].map(|val| self.get(&vcpu.state, val));
+                if compare(Cc::from_bits(inst.attr), inst.ty, a, b) {
+                    return Err(Exception::new((inst.imm as u32).into(), value).into());
+                }
+            }
             Op::Amo => {
                 let (va, b) = (self.get(&vcpu.state, inst.a), self.get(&vcpu.state, inst.b));
                 let op = AmoOp::from_bits(inst.attr >> 8);

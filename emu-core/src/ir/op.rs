@@ -26,6 +26,8 @@ pub enum Effect {
     State,
     /// May leave the block.
     Exit,
+    /// May raise an exception, and does nothing else.
+    Raise,
 }
 
 /// Which types an operation comes in.
@@ -197,7 +199,10 @@ impl Op {
 
     /// Whether it can raise a guest exception.
     pub fn may_raise(self) -> bool {
-        matches!(self.info().effect, Effect::Load | Effect::Store | Effect::Atomic | Effect::Call)
+        matches!(
+            self.info().effect,
+            Effect::Load | Effect::Store | Effect::Atomic | Effect::Call | Effect::Raise
+        )
     }
 }
 
@@ -396,4 +401,6 @@ ops! {
     Call "call" One O (I, I, I) true NONE Call;
     /// If the comparison of `a` with `b` holds, the block ends here, going on `imm` bytes from the start of its page.
     ExitIf "exitif" Int Absent (I, I) true CC Exit;
+    /// If the comparison of `a` with `b` holds, raises the front end's exception with cause `imm` (32 bits) and value `c`.
+    RaiseIf "raiseif" Int Absent (I, I, I) true CC Raise;
 }

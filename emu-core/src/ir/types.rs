@@ -249,6 +249,29 @@ attr_enum! {
     Le "le",
 }
 
+impl NzcvCond {
+    /// Whether it holds for these flags.
+    pub fn holds(self, flags: u64) -> bool {
+        let [v, c, z, n] = [28, 29, 30, 31].map(|bit| flags >> bit & 1 != 0);
+        match self {
+            Self::Eq => z,
+            Self::Ne => !z,
+            Self::Cs => c,
+            Self::Cc => !c,
+            Self::Mi => n,
+            Self::Pl => !n,
+            Self::Vs => v,
+            Self::Vc => !v,
+            Self::Hi => c && !z,
+            Self::Ls => !c || z,
+            Self::Ge => n == v,
+            Self::Lt => n != v,
+            Self::Gt => !z && n == v,
+            Self::Le => z || n != v,
+        }
+    }
+}
+
 attr_enum! {
     /// Whose rights a memory access has; what each means is decided at run time, by the address-translation state.
     View:

@@ -105,6 +105,8 @@ enum Cold {
     Leave { entry: DynamicLabel, target: i32 },
     /// The taken side of an [`Op::ExitIf`].
     SideExit { entry: DynamicLabel, target: i32, retired: usize },
+    /// The exception of an [`Op::RaiseIf`].
+    Raise { entry: DynamicLabel, mark: MarkAt, cause: i32, value: Operand },
 }
 
 /// Translates blocks; each vCPU thread has its own, so that its buffers are reused.
@@ -166,6 +168,7 @@ impl Compiler {
             }
             Op::Call => self.call(block, inst, number),
             Op::ExitIf => self.exit_if(block, inst, number),
+            Op::RaiseIf => self.raise_if(block, inst, number),
             // Value moves between containers of 64 bits are all the same.
             Op::Fmov | Op::Fbits | Op::Ffrom => self.mov(block, inst, true),
             op if (op as u8) < Op::Load as u8 => self.int(block, inst),

@@ -255,7 +255,10 @@ impl VirtioMmio {
             queue.retire();
         }
         device.reset();
-        *state = State::new(Some(device));
+        // Linux says it once, before the reset that begins each driver's initialisation: it belongs to the
+        // transport, not to the device.
+        let guest_page_size = state.guest_page_size;
+        *state = State { guest_page_size, ..State::new(Some(device)) };
         self.interrupt.clear();
     }
 }
@@ -352,7 +355,9 @@ impl Mmio for VirtioMmio {
 
     fn reset(&self) {
         if let Some(device) = &self.device {
-            self.reset_device(&mut self.state.lock(), device.as_ref());
+            let mut state = self.state.lock();
+            self.reset_device(&mut state, device.as_ref());
+            state.guest_page_size = 0;
         }
     }
 }

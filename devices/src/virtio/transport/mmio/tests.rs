@@ -373,11 +373,13 @@ fn rings_that_run_away_need_a_reset() {
 fn a_legacy_driver() {
     let (mut driver, probe) = rig(MmioVersion::Legacy);
     assert_eq!((driver.read(VERSION), driver.read(DEVICE_ID)), (1, 42));
+    // Linux says this before it resets the device.
+    driver.write(GUEST_PAGE_SIZE, 4096);
+    driver.write(STATUS, 0);
     driver.write(STATUS, 3);
     driver.write(DEVICE_FEATURES_SEL, 1);
     assert_eq!(driver.read(DEVICE_FEATURES), 0, "there are only 32 features");
     driver.write(DRIVER_FEATURES, 1 << 3);
-    driver.write(GUEST_PAGE_SIZE, 4096);
     driver.write(QUEUE_SEL, 1);
     driver.write(QUEUE_SIZE, 8);
     driver.write(QUEUE_ALIGN, 4096);

@@ -1,16 +1,16 @@
 //! The RISC-V decoder and lifter against other disassemblers, on all sorts of words, and on hostile ones.
 
-mod support;
-
 use disc_v::Isa;
-use emu_core::exec::{Exception, FetchCode};
+use emu_core::exec::FetchCode;
 use emu_core::ir::{BlockBuilder, BlockKey, Terminal, ValKind, verify};
 use frontends::riscv::decode::{Insn, insn16, insn32, length};
 use frontends::riscv::disas::disassemble;
 use frontends::riscv::ext::{Ext, ExtSet};
 use frontends::riscv::lift::lift;
 use frontends::riscv::{Context, Privilege, SLOTS};
-use support::{Random, asm};
+
+use crate::common::{Code, Random};
+use crate::support::asm;
 
 const ALL: ExtSet = ExtSet::of(Ext::ALL);
 
@@ -137,19 +137,6 @@ fn reserved_encodings_are_illegal() {
     with("sd", 0, 4 << 12);
     with("beq", 0, 2 << 12);
     with("ecall", 0, 4 << 12); // the hypervisor's loads
-}
-
-/// Code that repeats one instruction, or any bytes.
-struct Code(Vec<u8>);
-
-impl FetchCode for Code {
-    fn half(&mut self, offset: u32) -> Result<u16, Exception> {
-        let at = offset as usize;
-        match self.0.get(at..at + 2) {
-            Some(&[low, high]) => Ok(u16::from_le_bytes([low, high])),
-            _ => Err(Exception::new(12, offset.into())),
-        }
-    }
 }
 
 fn contexts() -> impl Iterator<Item = Context> {

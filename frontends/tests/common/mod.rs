@@ -1,74 +1,83 @@
-//! What the tests of the RISC-V front end have in common: a hart in flat memory, an assembler by table line,
-//! random operands.
+//! What the tests of all instruction sets have in common: a vCPU in flat memory, an assembler by table line, random
+//! operands; [`oracle`], [`vectors`] and [`golden`] for what these tests are.
 
 #![allow(dead_code, reason = "each test uses its own part of it")]
 
+pub mod golden;
+pub mod oracle;
+pub mod vectors;
+
 use std::sync::Arc;
 
-use emu_core::exec::{BlockMap, Engine, Exit, HostRequest, Limits, Vcpu, VcpuParts};
+use emu_core::exec::{
+    BlockMap, Engine, Exception, Exit, FetchCode, HostRequest, Isa, Limits, Vcpu, VcpuParts,
+};
 use emu_core::interp::Interpreter;
 use emu_core::mem::{BusBuilder, RamBuilder};
 use emu_core::sync::Group;
 use emu_core::time::Clock;
-use frontends::riscv::decode::Insn;
-use frontends::riscv::{Config, Hart, MODELS, Riscv};
+use frontends::decode::{Features, Line};
 
-/// A hart of the model that has everything, in M-mode, with a writable region of memory.
-pub fn hart(base: u64, len: u64) -> Hart {
+/// A vCPU alone with a writable region of memory.
+pub fn machine<I: Isa>(isa: I, base: u64, len: u64) -> Vcpu<I> {
     let ram = RamBuilder::new().region("ram", base, len, true).and_then(RamBuilder::build).unwrap();
-    let bus = Arc::new(BusBuilder::new(Arc::new(ram)).build());
-    let model = *MODELS.iter().find(|model| model.name == "max").unwrap();
-    let config = Config { model, hart_id: 0, timebase_hz: 10_000_000, firmware_calls: true };
-    let group = Arc::new(Group::new(1));
-    let blocks = Arc::new(BlockMap::default());
-    let parts = VcpuParts { index: 0, bus, group, blocks, clock: Clock::real_time() };
-    Vcpu::new(Riscv::new(config, None), parts)
+    let parts = VcpuParts {
+        index: 0,
+        bus: Arc::new(BusBuilder::new(Arc::new(ram)).build()),
+        group: Arc::new(Group::new(1)),
+        blocks: Arc::new(BlockMap::default()),
+        clock: Clock::real_time(),
+    };
+    Vcpu::new(isa, parts)
 }
 
-/// CSRs that let the lower modes do everything: `pmpaddr0` and `pmpcfg0` for all of memory, `menvcfg` and
-/// `senvcfg` for cache-block operations, and floating point on.
-pub const OPEN: &[(u16, u64)] =
-    &[(0x3b0, u64::MAX), (0x3a0, 0x1f), (0x30a, 0xf0), (0x10a, 0xf0), (0x300, 1 << 13)];
-
 /// Writes bytes to guest-physical memory.
-pub fn write(hart: &Hart, pa: u64, bytes: &[u8]) {
-    let ram = hart.bus.ram();
+pub fn write<I: Isa>(vcpu: &Vcpu<I>, pa: u64, bytes: &[u8]) {
+    let ram = vcpu.bus.ram();
     let offset = ram.offset_of(pa, bytes.len() as u64).expect("the test's own memory");
     bytes.iter().enumerate().for_each(|(i, byte)| ram.store::<u8>(offset + i, *byte));
 }
 
 /// Reads bytes from guest-physical memory.
-pub fn read(hart: &Hart, pa: u64, len: usize) -> Vec<u8> {
-    let ram = hart.bus.ram();
+pub fn read<I: Isa>(vcpu: &Vcpu<I>, pa: u64, len: usize) -> Vec<u8> {
+    let ram = vcpu.bus.ram();
     let offset = ram.offset_of(pa, len as u64).expect("the test's own memory");
     (0..len).map(|i| ram.load::<u8>(offset + i)).collect()
 }
 
 /// Runs until something other than a request to let others run.
-pub fn run(hart: &mut Hart, limits: Limits<'_>) -> Exit {
+pub fn run<I: Isa>(vcpu: &mut Vcpu<I>, limits: Limits<'_>) -> Exit {
     let mut interpreter = Interpreter::new();
     loop {
-        match interpreter.run(hart, limits) {
+        match interpreter.run(vcpu, limits) {
             Exit::Request(HostRequest::Yield) => {}
             exit => return exit,
         }
     }
 }
 
-/// The instruction called `name`.
-pub fn insn(name: &str) -> Insn {
-    Insn::all().find(|insn| insn.line().name == name).unwrap_or_else(|| panic!("no instruction `{name}`"))
-}
-
-/// Assembles: the fields that are not named are zero.
-pub fn asm(name: &str, fields: &[(&str, i64)]) -> u32 {
-    let line = insn(name).line();
+/// Assembles an instruction: the fields that are not named are zero.
+pub fn assemble<F: Features>(line: &Line<F>, fields: &[(&str, i64)]) -> u32 {
     fields.iter().fold(line.value, |word, (field, value)| {
+        let name = line.name;
         let field = line.field(field).unwrap_or_else(|| panic!("no field `{field}` in `{name}`"));
         let word = field.put(word, *value);
         assert_eq!(field.get(word), *value, "`{name}` cannot hold {} = {value}", field.name);
         word
     })
+}
+
+/// Code at the start of a page.
+pub struct Code(pub Vec<u8>);
+
+impl FetchCode for Code {
+    fn half(&mut self, offset: u32) -> Result<u16, Exception> {
+        let at = offset as usize;
+        match self.0.get(at..at + 2) {
+            Some(&[low, high]) => Ok(u16::from_le_bytes([low, high])),
+            _ => Err(Exception::new(12, offset.into())),
+        }
+    }
 }
 
 /// A reproducible source of random numbers (SplitMix64).
@@ -124,8 +133,7 @@ impl Random {
         }
     }
 
-    /// The contents of a floating-point register: a value of one of the formats, often a corner of it, rarely
-    /// not boxed.
+    /// A floating-point value of one of the formats, often a corner of it, with ones above it; rarely any bits.
     pub fn float(&mut self) -> u64 {
         let random = self.bits();
         let (exponent, fraction) = [(5, 10), (8, 23), (11, 52)][(random % 3) as usize];

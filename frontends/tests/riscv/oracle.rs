@@ -1,26 +1,19 @@
-//! Compares the lifter with another implementation: QEMU's user-mode emulator `qemu-riscv64`, which must be
-//! in the `PATH`.
-//!
-//! For each line of the tables, a program is made that runs a thousand random instances of it, each with
-//! registers, `fcsr` and some memory of its own, and writes out what became of these. The same program runs
-//! here, and the outputs must be the same. What user mode cannot run, and why, is in [`EXCLUDED`]; such lines
-//! have vectors (`tests/vectors`).
-
-mod support;
+//! Compares the lifter with QEMU's `qemu-riscv64`, as [`crate::common::oracle`] says: a thousand random instances of each line
+//! of the tables. What user mode cannot run, and why, is in [`EXCLUDED`]; such lines have vectors (`vectors`).
 
 use std::fmt::Write as _;
-use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use emu_core::exec::{Exit, HostRequest, Limits};
 use frontends::riscv::decode::{Insn, length};
 use frontends::riscv::disas::disassemble;
 use frontends::riscv::enter_supervisor;
 use frontends::riscv::ext::{Ext, ExtSet};
-use support::{OPEN, Random, asm, hart, insn, read, run, write};
+
+use crate::common::oracle::{
+    CODE, DATA, MEMORY_LEN as ALL_MEMORY, Oracle, Outside, Program, Target, get, put, report_counts,
+};
+use crate::common::{Random, run};
+use crate::support::{OPEN, asm, hart, insn};
 
 /// Random instances of each line.
 const INSTANCES: usize = 1000;
@@ -49,10 +42,6 @@ const EXCLUDED: &[(&str, &str)] = &[
 /// does not.
 const RECENT: &[&str] = &["Zacas", "Zabha", "Zfa", "Zicond", "Zawrs", "Zicbom and Zicboz", "Zfh and Zfhmin"];
 
-/// Where programs lie: their code, and their records.
-const CODE: u64 = 0x1000_0000;
-const DATA: u64 = 0x2000_0000;
-
 /// A record: `x0` to `x31`, `f0` to `f31`, `fcsr`, a mark that a taken branch clears, and memory to work on.
 /// Its size lets page boundaries fall at each multiple of 64 sooner or later.
 const RECORD: usize = 832;
@@ -69,18 +58,36 @@ const GP: i64 = 3;
 /// The register that is loaded last and saved first.
 const LAST: i64 = 31;
 
-#[derive(Default)]
-struct Program {
-    code: Vec<u8>,
-    records: Vec<[u8; RECORD]>,
-    /// What each record is for, as assembly text.
-    texts: Vec<String>,
-    /// Offset of the code that saves a record and loads the next one.
-    common: usize,
+static TARGET: Target = Target {
+    qemu: "qemu-riscv64",
+    elf: (RISCV, DOUBLE_FLOAT_AND_C),
+    record: RECORD,
+    name: |at| match at / 8 {
+        n @ 0..32 => format!("x{n}"),
+        n @ 32..64 => format!("f{}", n - 32),
+        64 => "fcsr".into(),
+        65 => "mark".into(),
+        _ => format!("memory+{}", at as i64 - MEMORY as i64),
+    },
+    registers: operands,
+};
+const RISCV: u16 = 243;
+const DOUBLE_FLOAT_AND_C: u32 = 5;
+
+/// What programs for RISC-V are made of.
+trait Assembler: Sized {
+    fn start() -> Self;
+    fn emit(&mut self, word: u32) -> usize;
+    fn patch(&mut self, at: usize, word: u32);
+    fn constant(&mut self, rd: i64, value: u64);
+    fn begin(&mut self);
+    fn end(&mut self, record: [u8; RECORD], text: String);
+    fn finish(&mut self);
+    fn run_here(&self) -> Vec<u8>;
 }
 
-impl Program {
-    fn new() -> Self {
+impl Assembler for Program {
+    fn start() -> Self {
         let mut program = Self::default();
         // Start: the first record, the first instance, and into the common code behind its saving part.
         program.constant(GP, DATA);
@@ -115,27 +122,16 @@ impl Program {
     }
 
     fn emit(&mut self, word: u32) -> usize {
-        let at = self.code.len();
-        self.code.extend(&word.to_le_bytes()[..length(word as u16).into()]);
-        at
+        self.emit_bytes(word, length(word as u16).into())
     }
 
     fn patch(&mut self, at: usize, word: u32) {
-        let len = usize::from(length(word as u16));
-        self.code[at..at + len].copy_from_slice(&word.to_le_bytes()[..len]);
+        self.patch_bytes(at, word, length(word as u16).into());
     }
 
     /// `rd` = a multiple of 4096 below 2³¹.
     fn constant(&mut self, rd: i64, value: u64) {
         self.emit(asm("lui", &[("rd", rd), ("imm", value as i64)]));
-    }
-
-    fn at(&self) -> u64 {
-        CODE + self.code.len() as u64
-    }
-
-    fn record_address(&self) -> u64 {
-        DATA + (self.records.len() * RECORD) as u64
     }
 
     fn begin(&mut self) {
@@ -146,13 +142,13 @@ impl Program {
         self.emit(asm("sd", &[("rs2", LAST), ("rs1", GP), ("imm", LAST * 8)]));
         let back = self.common as i64 - self.code.len() as i64;
         self.emit(asm("jal", &[("rd", LAST), ("imm", back)]));
-        self.records.push(record);
+        self.records.push(record.to_vec());
         self.texts.push(text);
     }
 
     /// Adds the code that writes out the records and ends; then nothing may follow.
     fn finish(&mut self) {
-        let len = (self.records.len() * RECORD) as u64;
+        let len = self.data_len();
         assert!(len < 1 << 31);
         self.constant(11, DATA);
         self.constant(12, (len + 0x800) & !0xfff);
@@ -169,98 +165,14 @@ impl Program {
         self.emit(asm("ecall", &[]));
     }
 
-    /// A static ELF executable: one segment of code, one of records.
-    fn elf(&self) -> Vec<u8> {
-        const HEADERS: u64 = 0x1000;
-        let code_len = self.code.len() as u64;
-        let data_at = HEADERS + code_len.next_multiple_of(0x1000);
-        let data_len = (self.records.len() * RECORD) as u64;
-        let mut elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
-        let half = |elf: &mut Vec<u8>, value: u16| elf.extend(value.to_le_bytes());
-        let word = |elf: &mut Vec<u8>, value: u32| elf.extend(value.to_le_bytes());
-        let long = |elf: &mut Vec<u8>, value: u64| elf.extend(value.to_le_bytes());
-        const EXECUTABLE: u16 = 2;
-        const RISCV: u16 = 243;
-        const DOUBLE_FLOAT_AND_C: u32 = 5;
-        half(&mut elf, EXECUTABLE);
-        half(&mut elf, RISCV);
-        word(&mut elf, 1);
-        for value in [CODE, 64, 0] {
-            long(&mut elf, value);
-        }
-        word(&mut elf, DOUBLE_FLOAT_AND_C);
-        for value in [64, 56, 2, 64, 0, 0] {
-            half(&mut elf, value);
-        }
-        for (flags, offset, address, len) in [(5, HEADERS, CODE, code_len), (6, data_at, DATA, data_len)] {
-            word(&mut elf, 1);
-            word(&mut elf, flags);
-            for value in [offset, address, address, len, len, 0x1000] {
-                long(&mut elf, value);
-            }
-        }
-        elf.resize(HEADERS as usize, 0);
-        elf.extend(&self.code);
-        elf.resize(data_at as usize, 0);
-        elf.extend(self.records.iter().flatten());
-        elf
-    }
-
     /// What becomes of the records here.
     fn run_here(&self) -> Vec<u8> {
-        let mut hart = hart(CODE, 0x1800_0000);
-        write(&hart, CODE, &self.code);
-        write(&hart, DATA, &self.records.concat());
+        let mut hart = hart(CODE, ALL_MEMORY);
+        self.load(&hart);
         enter_supervisor(&mut hart, CODE, 0, 0, OPEN);
         let exit = run(&mut hart, Limits::NONE);
         assert_eq!(exit, Exit::Request(HostRequest::Firmware), "stopped at {:#x}", hart.state.pc);
-        read(&hart, DATA, self.records.len() * RECORD)
-    }
-}
-
-/// An outside run of a program.
-enum Outside {
-    Output(Vec<u8>),
-    IllegalInstruction,
-}
-
-struct Oracle {
-    program: PathBuf,
-}
-
-impl Oracle {
-    fn new(name: &str) -> Self {
-        let found = Command::new("qemu-riscv64").arg("--version").output();
-        let output = found.expect(
-            "the outside oracle `qemu-riscv64` is not in the PATH: \
-             install the package qemu-user of Debian trixie or newer",
-        );
-        println!("oracle: {}", String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default());
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        Self { program: folder.join(format!("oracle-{name}-{}.elf", std::process::id())) }
-    }
-
-    fn run(&self, program: &Program) -> Outside {
-        std::fs::write(&self.program, program.elf()).unwrap();
-        std::fs::set_permissions(&self.program, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let mut command = Command::new("qemu-riscv64");
-        let mut child =
-            command.args(["-cpu", "max"]).arg(&self.program).stdout(Stdio::piped()).spawn().unwrap();
-        let mut output = Vec::new();
-        child.stdout.take().unwrap().read_to_end(&mut output).unwrap();
-        let status = child.wait().unwrap();
-        const SIGILL: i32 = 4;
-        if status.signal() == Some(SIGILL) || status.code() == Some(128 + SIGILL) {
-            return Outside::IllegalInstruction;
-        }
-        assert!(status.success(), "the oracle ended with {status}");
-        Outside::Output(output)
-    }
-}
-
-impl Drop for Oracle {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.program);
+        self.output(&hart)
     }
 }
 
@@ -280,14 +192,6 @@ fn random_record(random: &mut Random) -> [u8; RECORD] {
         put(&mut record, at, value);
     }
     record
-}
-
-fn put(record: &mut [u8], at: usize, value: u64) {
-    record[at..at + 8].copy_from_slice(&value.to_le_bytes());
-}
-
-fn get(record: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(record[at..at + 8].try_into().unwrap())
 }
 
 /// The names of the fields that the operands' syntax shows as integer registers.
@@ -384,7 +288,7 @@ fn add_instance(program: &mut Program, insn: Insn, random: &mut Random) {
         Kind::Memory { bytes, aligned } => {
             let base = if insn.line().field("rs1").is_some() { field(insn, word, "rs1") } else { 2 };
             let offset = field(insn, word, "imm") + field(insn, word, "uimm");
-            let start = program.record_address() + MEMORY as u64;
+            let start = program.record_address(RECORD) + MEMORY as u64;
             let mut address = start + random.below(MEMORY_LEN as u64 - bytes + 1);
             // Where a page ends in the record, half of the accesses go across.
             let page = (start + 1).next_multiple_of(0x1000);
@@ -486,7 +390,8 @@ fn add_atomic(program: &mut Program, compute: &[Insn], random: &mut Random) {
             return n;
         }
     };
-    let address = program.record_address() + MEMORY as u64 + bytes * random.below(MEMORY_LEN as u64 / bytes);
+    let address =
+        program.record_address(RECORD) + MEMORY as u64 + bytes * random.below(MEMORY_LEN as u64 / bytes);
     put(&mut record, base as usize * 8, address);
     let mut words = Vec::new();
     let order = [("aq", random.below(2) as i64), ("rl", random.below(2) as i64)];
@@ -523,35 +428,6 @@ fn add_atomic(program: &mut Program, compute: &[Insn], random: &mut Random) {
     program.end(record, text);
 }
 
-/// Describes the first records that differ; the number of those.
-fn differences(program: &Program, ours: &[u8], theirs: &[u8], report: &mut String) -> usize {
-    assert_eq!(ours.len(), theirs.len(), "the oracle's output has another length");
-    let records = ours.chunks(RECORD).zip(theirs.chunks(RECORD)).enumerate();
-    let different: Vec<_> = records.filter(|(_, (ours, theirs))| ours != theirs).collect();
-    for (index, (ours, theirs)) in different.iter().take(3) {
-        let before = &program.records[*index];
-        let _ = writeln!(report, "{}", program.texts[*index]);
-        for at in (8..RECORD).step_by(8) {
-            let (ours, theirs) = (get(ours, at), get(theirs, at));
-            let name = match at / 8 {
-                n @ 0..32 => format!("x{n}"),
-                n @ 32..64 => format!("f{}", n - 32),
-                64 => "fcsr".into(),
-                65 => "mark".into(),
-                _ => format!("memory+{}", at as i64 - MEMORY as i64),
-            };
-            if ours != theirs {
-                let was = get(before, at);
-                let _ = writeln!(report, "    {name}: was {was:#x}, here {ours:#x}, oracle {theirs:#x}");
-            }
-        }
-        if program.texts[*index].len() < 100 {
-            let _ = writeln!(report, "    with {}", operands(before));
-        }
-    }
-    different.len()
-}
-
 fn operands(record: &[u8]) -> String {
     let value = |at: usize| format!("{:#x}", get(record, at));
     let x: Vec<String> = (1..32).map(|n| format!("x{n}={}", value(n * 8))).collect();
@@ -561,40 +437,36 @@ fn operands(record: &[u8]) -> String {
 
 #[test]
 fn every_line_agrees() {
-    let oracle = Oracle::new("lines");
+    let oracle = Oracle::new(&TARGET, "lines");
     let (mut report, mut failures, mut counts) = (String::new(), 0, Vec::new());
     for (index, insn) in Insn::all().enumerate() {
         let line = insn.line();
         if let Some((_, reason)) = EXCLUDED.iter().find(|(name, _)| *name == line.name) {
-            counts.push((line, 0, *reason));
+            counts.push((line.name, line.section, 0, *reason));
             continue;
         }
         let mut random = Random(0x5eed_0000 + index as u64);
-        let mut program = Program::new();
+        let mut program = Program::start();
         (0..INSTANCES).for_each(|_| add_instance(&mut program, insn, &mut random));
         program.finish();
         match oracle.run(&program) {
             Outside::Output(theirs) => {
-                failures += differences(&program, &program.run_here(), &theirs, &mut report);
-                counts.push((line, INSTANCES, ""));
+                failures += oracle.differences(&program, &program.run_here(), &theirs, &mut report);
+                counts.push((line.name, line.section, INSTANCES, ""));
             }
             Outside::IllegalInstruction => {
                 assert!(RECENT.contains(&line.section), "the oracle does not know `{}`", line.name);
-                counts.push((line, 0, "this oracle does not know it"));
+                counts.push((line.name, line.section, 0, "this oracle does not know it"));
             }
         }
     }
-    for (line, count, reason) in &counts {
-        println!("{:<12} {:<36} {count:>5} {reason}", line.name, line.section);
-    }
-    let covered = counts.iter().filter(|(_, count, _)| *count > 0).count();
-    println!("{covered} of {} lines, {INSTANCES} instances each", counts.len());
+    report_counts(&counts);
     assert_eq!(failures, 0, "instances differ:\n{report}");
 }
 
 #[test]
 fn sequences_agree() {
-    let oracle = Oracle::new("sequences");
+    let oracle = Oracle::new(&TARGET, "sequences");
     let mut random = Random(0x5eed);
     let usable = |insn: &Insn| {
         let line = insn.line();
@@ -606,12 +478,12 @@ fn sequences_agree() {
     let formats = ["R", "I", "U", "Shift", "Unary", "Ci", "Cr", "Cshift"];
     let compute: Vec<Insn> = plain.iter().copied().filter(|i| formats.contains(&i.format().name)).collect();
     assert!(plain.contains(&insn("fadd.d")) && compute.contains(&insn("add")));
-    let mut program = Program::new();
+    let mut program = Program::start();
     (0..SEQUENCES).for_each(|_| add_sequence(&mut program, &plain, &mut random));
     (0..SEQUENCES).for_each(|_| add_atomic(&mut program, &compute, &mut random));
     program.finish();
     let Outside::Output(theirs) = oracle.run(&program) else { panic!("the oracle does not know something") };
     let mut report = String::new();
-    let failures = differences(&program, &program.run_here(), &theirs, &mut report);
+    let failures = oracle.differences(&program, &program.run_here(), &theirs, &mut report);
     assert_eq!(failures, 0, "sequences differ:\n{report}");
 }
