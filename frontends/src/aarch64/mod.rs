@@ -18,6 +18,7 @@
 pub mod decode;
 pub mod disas;
 pub mod features;
+pub mod gic;
 pub mod helper;
 pub mod lift;
 pub mod pauth;
