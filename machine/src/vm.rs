@@ -107,6 +107,8 @@ impl Machine {
             virtio: Box::new(move |slot, irq| virtio_slots.make(slot, irq)),
         };
         let devices = board::build(&wiring);
+        let serial = devices.iter().find(|device| device.name == board::SERIAL);
+        let serial = serial.map(|device| Arc::clone(&device.device));
         let bus = Arc::new(map(&ram, &devices)?);
         let boot = Boot::prepare(&config, model, &devices)?;
 
@@ -161,6 +163,7 @@ impl Machine {
             group,
             memory,
             console: Arc::clone(&console),
+            serial,
             power: Arc::clone(&power),
             holds: (0..config.cpus).map(|_| Mutex::new(Hold::None)).collect(),
         });

@@ -36,6 +36,8 @@ pub const ROM_SIZE: u64 = 0xf000;
 pub const MAX_HARTS: usize = 8;
 /// Ticks of the time counter a second.
 pub const TIMEBASE_HZ: u64 = 10_000_000;
+/// The serial port's name in the table.
+pub const SERIAL: &str = "serial";
 /// How many virtio devices fit.
 pub const VIRTIO_SLOTS: usize = 8;
 
@@ -106,7 +108,7 @@ const TABLE: &[Entry] = &[
     controller("sswi", 0x02f0_0000, 0x4000, &[pin::SSI], sswi),
     entry("test", 0x0010_0000, 0x1000, &[], test_finisher),
     entry("rtc", 0x0010_1000, 0x1000, &[11], rtc),
-    entry("serial", 0x1000_0000, 0x100, &[10], serial),
+    entry(SERIAL, 0x1000_0000, 0x100, &[10], serial),
     entry("virtio0", 0x1000_1000, 0x1000, &[1], virtio),
     entry("virtio1", 0x1000_2000, 0x1000, &[2], virtio),
     entry("virtio2", 0x1000_3000, 0x1000, &[3], virtio),

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use devices::backend::chardev::CharBackend;
+use devices::uart::ns16550::spec as serial;
+use emu_core::device::{Mmio, Width};
 use emu_core::exec::{Exception, Stop, Vcpu};
 use emu_core::ir::{MemAttr, Ty};
 use emu_core::mem::{Flush, GuestMemory};
@@ -10,6 +12,7 @@ use emu_core::sync::{Group, Request};
 use firmware::sbi::{
     EntryState, EventSelector, Fence, HartSet, HwEvent, MemoryFault, Outcome, Platform, Resume, Sbi, csr,
 };
+use frontends::riscv::counters::event as counter_event;
 use frontends::riscv::{Riscv, X, csr_read_debug, csr_write_debug, enter_supervisor};
 use parking_lot::Mutex;
 
@@ -30,6 +33,8 @@ pub struct Harts {
     pub memory: GuestMemory,
     /// Where the firmware's console output goes.
     pub console: Arc<dyn CharBackend>,
+    /// The serial port, where its input comes from.
+    pub serial: Option<Arc<dyn Mmio>>,
     /// The power switch.
     pub power: Arc<PowerSwitch>,
     /// How each hart is held back from running.
@@ -186,19 +191,32 @@ impl Platform for Calling<'_> {
         self.harts.console.write(bytes)
     }
 
-    fn console_read(&mut self, _buf: &mut [u8]) -> usize {
-        // Input belongs to the serial port; there is one reader of the console.
-        0
+    /// Reads the serial port as a driver would that polls: whoever reads first gets a byte.
+    fn console_read(&mut self, buf: &mut [u8]) -> usize {
+        let Some(port) = &self.harts.serial else { return 0 };
+        let read = |register| port.read(register, Width::Byte).unwrap_or(0) as u8;
+        let mut bytes = buf.iter_mut();
+        // Behind the divisor latch there are no characters.
+        while read(serial::LCR) & serial::lcr::DLAB == 0 && read(serial::LSR) & serial::lsr::DATA_READY != 0 {
+            let Some(byte) = bytes.next() else { break };
+            *byte = read(serial::RBR_THR_DLL);
+        }
+        let left = bytes.len();
+        buf.len() - left
     }
 
     fn hpm_counters(&self) -> u32 {
-        let counters = u32::from(self.vcpu.isa.config().model.hpm_counters);
-        ((1u64 << (counters + 3)) - 8) as u32
+        self.vcpu.isa.hpm_counters()
     }
 
     fn event_selector(&self, event: HwEvent) -> Option<EventSelector> {
-        let _ = event;
-        None
+        let value = match event {
+            HwEvent::General(1) => counter_event::CYCLES,
+            HwEvent::General(2) => counter_event::INSTRUCTIONS,
+            HwEvent::Raw(value @ (counter_event::CYCLES | counter_event::INSTRUCTIONS)) => value,
+            _ => return None,
+        };
+        Some(EventSelector { value, counters: self.hpm_counters() })
     }
 
     fn read_virtual(&mut self, address: u64) -> Result<u64, MemoryFault> {

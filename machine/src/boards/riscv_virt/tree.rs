@@ -3,10 +3,10 @@
 use devices::syscon::TestFinisher;
 use emu_core::device::PropValue;
 use firmware::fdt::{Cell, Node, Tree};
-use frontends::riscv::Model;
+use frontends::riscv::{Model, counters};
 
 use super::super::{Built, cells_64};
-use super::{DRAM_BASE, TIMEBASE_HZ};
+use super::{DRAM_BASE, SERIAL, TIMEBASE_HZ};
 
 /// What the tree says besides what the devices say.
 pub struct Description<'a> {
@@ -29,8 +29,7 @@ pub fn tree(about: &Description<'_>) -> Tree {
         .prop("#size-cells", 2u32)
         .prop("compatible", "riscv-virtio")
         .prop("model", "riscv-virtio,ferry");
-    let serial =
-        about.devices.iter().find(|d| d.name == "serial").map(|d| format!("/soc/serial@{:x}", d.base));
+    let serial = about.devices.iter().find(|d| d.name == SERIAL).map(|d| format!("/soc/serial@{:x}", d.base));
     let mut chosen = Node::new("chosen").prop("rng-seed", PropValue::Bytes(about.rng_seed.to_vec()));
     if let Some(serial) = &serial {
         chosen.set("stdout-path", serial.as_str());
@@ -43,7 +42,7 @@ pub fn tree(about: &Description<'_>) -> Tree {
             .prop("reg", cells_64(&[DRAM_BASE, about.memory])),
     );
     root.push(cpus(about));
-    root.push(Node::new("pmu").prop("compatible", "riscv,pmu"));
+    root.push(pmu(about.model));
     for node in TestFinisher::describe_power("test") {
         let compatible = PropValue::Strs(node.compatible.iter().map(|&s| s.to_owned()).collect());
         let fdt = Node::new(node.name).prop("compatible", compatible);
@@ -61,6 +60,24 @@ pub fn tree(about: &Description<'_>) -> Tree {
     }
     root.push(soc);
     Tree::new(root)
+}
+
+/// What the counters count, for firmware (the device tree binding `riscv,pmu`): events by their SBI numbers, the
+/// counters that can count each, and the value of `mhpmevent` for it.
+fn pmu(model: &Model) -> Node {
+    const EVENTS: [(u32, u64, usize); 2] = [
+        (1, counters::event::CYCLES, counters::CYCLE),
+        (2, counters::event::INSTRUCTIONS, counters::INSTRET),
+    ];
+    let cells = |of: fn(u32, u32, u32) -> [u32; 3]| {
+        let triple =
+            EVENTS.map(|(event, value, fixed)| of(event, value as u32, model.hpm_mask() | 1 << fixed));
+        PropValue::Cells(triple.concat())
+    };
+    Node::new("pmu")
+        .prop("compatible", "riscv,pmu")
+        .prop("riscv,event-to-mhpmevent", cells(|event, value, _| [event, 0, value]))
+        .prop("riscv,event-to-mhpmcounters", cells(|event, _, counters| [event, event, counters]))
 }
 
 fn cpus(about: &Description<'_>) -> Node {
