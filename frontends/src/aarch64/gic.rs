@@ -6,8 +6,6 @@
 //! of the physical (`ICC_*`) and the virtual interface (`ICV_*`) an access goes to; what registers there are and what
 //! they do is the controller's business. A machine with a GICv2 has no such interface, only the pins.
 
-use emu_core::device::IrqLine;
-
 /// The interrupt pins of a vCPU's [`emu_core::sync::Port`], by bit number. All are levels.
 pub mod pin {
     /// A physical IRQ.
@@ -47,30 +45,4 @@ pub trait CpuInterface: Send {
 
     /// Writes a register; none if there is no such register.
     fn write(&self, register: u16, by: Requester, value: u64) -> Option<()>;
-}
-
-/// The wires from a vCPU's own interrupt sources to its interrupt controller, as inputs for its private interrupts. All
-/// are levels.
-#[derive(Clone, Debug)]
-pub struct PrivateLines {
-    /// The EL1 physical timer (`CNTP`).
-    pub cntp: IrqLine,
-    /// The EL1 virtual timer (`CNTV`).
-    pub cntv: IrqLine,
-    /// The Non-secure EL2 physical timer (`CNTHP`).
-    pub cnthp: IrqLine,
-    /// The Non-secure EL2 virtual timer (`CNTHV`).
-    pub cnthv: IrqLine,
-    /// The Secure EL1 physical timer (`CNTPS`).
-    pub cntps: IrqLine,
-    /// Overflow of a performance counter.
-    pub pmu: IrqLine,
-}
-
-impl PrivateLines {
-    /// Wires that lead nowhere.
-    pub fn unconnected() -> Self {
-        let line = IrqLine::unconnected;
-        Self { cntp: line(), cntv: line(), cnthp: line(), cnthv: line(), cntps: line(), pmu: line() }
-    }
 }
