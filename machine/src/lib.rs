@@ -10,9 +10,12 @@ mod debug;
 mod error;
 mod hart;
 mod power;
+mod supervisor;
 mod virtio;
 mod vm;
 
-pub use config::{Accel, Arch, Console, Firmware, InputFilter, MachineConfig, NetConfig, TraceConfig};
+pub use config::{
+    Accel, Arch, Console, Firmware, GicVersion, InputFilter, MachineConfig, NetConfig, TraceConfig,
+};
 pub use error::Error;
 pub use vm::{Control, Ended, Machine};

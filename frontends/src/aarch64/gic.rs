@@ -40,14 +40,9 @@ pub struct Requester {
 
 /// One vCPU's interface to its GICv3. A register that the controller does not have is UNDEFINED.
 pub trait CpuInterface: Send {
-    /// Reads a register, named by [`encoding`]; none if there is no such register.
+    /// Reads a register, named by [`super::helper::sysreg`]; none if there is no such register.
     fn read(&self, register: u16, by: Requester) -> Option<u64>;
 
     /// Writes a register; none if there is no such register.
     fn write(&self, register: u16, by: Requester, value: u64) -> Option<()>;
-}
-
-/// A system register's number: bits 20 to 5 of the `MRS` and `MSR` instructions that access it (Arm ARM, C5.2).
-pub const fn encoding(op0: u16, op1: u16, crn: u16, crm: u16, op2: u16) -> u16 {
-    op0 << 14 | op1 << 11 | crn << 7 | crm << 3 | op2
 }
