@@ -271,15 +271,13 @@ fn returned_step(isa: &Aarch64, to: u8, status: u64) -> bool {
 /// `x0` set and all other registers zero: what firmware does that is not guest code. The levels above it let it do whatever
 /// an operating system expects to (Linux, "Booting AArch64 Linux").
 pub fn enter(cpu: &mut Cpu, el: u8, pc: u64, x0: u64) {
-    let el = el.min(3);
-    cpu.state.slots.fill(0);
+    reset(cpu);
+    let el = el.min(cpu.isa.config.highest_el());
     cpu.state.slots[usize::from(X)] = x0;
     cpu.state.pc = pc;
     let isa = &mut cpu.isa;
-    isa.monitor.clear();
     isa.pstate.el = el;
     isa.pstate.sp_sel = el > 0;
-    isa.pstate.daif = 15;
     if el < 3 && isa.config.el3 {
         isa.sys[Reg::SCR_EL3] |= scr::NS | scr::HCE | scr::RW | scr::APK | scr::API;
         isa.sys[Reg::CPTR_EL3] = 0;

@@ -33,10 +33,11 @@ use firmware::fdt::Tree;
 use firmware::load;
 use firmware::smccc::Smccc;
 use frontends::aarch64::gic::{CpuInterface, Requester, pin};
-use frontends::aarch64::{self, Aarch64, Conduit, MODELS, Model};
+use frontends::aarch64::pauth::Algorithm;
+use frontends::aarch64::{self, Aarch64, Alarm, Conduit, MODELS, Model};
 
 use self::psci::PsciFirmware;
-use super::{Board, Built, Entry, Layout, Made, Registers, Slot, Wiring, build, cpu_pin, shared};
+use super::{Board, Built, Entry, Layout, Made, Registers, Slot, WakeTimer, Wiring, build, cpu_pin, shared};
 use crate::config::{Firmware, GicVersion, MachineConfig, choose_model};
 use crate::error::Error;
 
@@ -176,8 +177,23 @@ impl Board for Aarch64Virt {
     }
 
     fn vcpu(&self, index: usize) -> Aarch64 {
-        let config = aarch64::Config { model: *self.model, mpidr: index as u64, conduit: self.conduit };
-        Aarch64::new(config)
+        let config = aarch64::Config {
+            model: *self.model,
+            pauth: Algorithm::Fast,
+            mpidr: index as u64,
+            conduit: self.conduit,
+            el2: self.parts.virtualization,
+            el3: false,
+        };
+        let line = |intid| self.parts.gic.ppi(index, intid);
+        let wiring = aarch64::Wiring {
+            gic: self.cpu_interface(index),
+            timers: Some(aarch64::Timer::ALL.map(|timer| line(timer.interrupt()))),
+            pmu: Some(line(ppi::PMU)),
+            alarm: Some(Box::new(CpuAlarm(self.parts.wiring.wake_timer(index)))),
+            random: Some(Box::new(random)),
+        };
+        Aarch64::connected(config, wiring)
     }
 
     fn reset(&self, cpu: &mut Vcpu<Aarch64>, entry: u64, fdt: u64) {
@@ -202,18 +218,27 @@ impl Aarch64Virt {
         if self.parts.virtualization { 2 } else { 1 }
     }
 
-    /// The wire from one of a CPU's own interrupt sources, by INTID.
-    #[expect(dead_code, reason = "the timers of the front end come with its system level")]
-    fn private_line(&self, cpu: usize, intid: u32) -> IrqLine {
-        self.parts.gic.ppi(cpu, intid)
-    }
-
     /// A CPU's interface to a GICv3.
-    #[expect(dead_code, reason = "the system registers of the front end come with its system level")]
     fn cpu_interface(&self, cpu: usize) -> Option<Box<dyn CpuInterface>> {
         let registers = self.parts.gic.v3()?.system_registers(cpu);
         Some(Box::new(GicRegisters(registers)))
     }
+}
+
+/// Wakes a vCPU when its timers are due.
+struct CpuAlarm(WakeTimer);
+
+impl Alarm for CpuAlarm {
+    fn arm(&self, deadline: Option<u64>) {
+        self.0.arm(deadline);
+    }
+}
+
+/// A random number from the host.
+fn random() -> Option<u64> {
+    let mut bytes = [0; 8];
+    let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    (filled == Ok(bytes.len())).then(|| u64::from_le_bytes(bytes))
 }
 
 /// The system registers of a GICv3, as a vCPU reaches them.
