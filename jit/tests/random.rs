@@ -169,6 +169,7 @@ impl Generator<'_> {
                 }
             }
             Op::Vlen => 0,
+            Op::Zero => 16 << self.random.below(9),
             Op::ExitIf => self.target(),
             Op::Load | Op::Store => self.random.pick(&[0, 0, 1, 8, -8, 4095, -4096, 0x7ff, 1 << 20]),
             _ if info.imm => self.random.below(64) as i32,
@@ -347,7 +348,8 @@ fn integers() {
 
 #[test]
 fn memory() {
-    let ops = [Op::Load, Op::Store, Op::Load, Op::Store, Op::Add, Op::Amo, Op::Cas, Op::Cas128, Op::Mov];
+    let ops =
+        [Op::Load, Op::Store, Op::Load, Op::Store, Op::Add, Op::Amo, Op::Cas, Op::Cas128, Op::Zero, Op::Mov];
     for seed in 1..=4 {
         compare(seed * 0x0bad_cafe, 20_000, &ops);
     }

@@ -3,5 +3,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod decode;
+mod golden;
 mod oracle;
 mod support;
+mod vectors;

@@ -74,7 +74,7 @@ const MARK: usize = 792;
 const MEMORY: usize = 832;
 const MEMORY_LEN: usize = RECORD - MEMORY;
 
-static TARGET: Target = Target {
+pub static TARGET: Target = Target {
     qemu: "qemu-aarch64",
     elf: (AARCH64, 0),
     record: RECORD,
@@ -120,10 +120,11 @@ fn of_record(name: &str, rt: i64, at: usize) -> u32 {
 }
 
 /// What programs for AArch64 are made of.
-trait Assembler: Sized {
+pub trait Assembler: Sized {
     fn start() -> Self;
     fn emit(&mut self, word: u32) -> usize;
     fn constant(&mut self, rd: i64, value: u64);
+    fn system_call(&mut self, number: u64, args: &[(i64, u64)]);
     fn begin(&mut self);
     fn end(&mut self, record: Vec<u8>, text: String);
     fn finish(&mut self);
@@ -185,6 +186,14 @@ impl Assembler for Program {
         self.emit(asm("movk.x", &[("rd", rd), ("imm16", (value >> 16) as i64), ("hw", 1)]));
     }
 
+    /// A system call with these registers set.
+    fn system_call(&mut self, number: u64, args: &[(i64, u64)]) {
+        for (register, value) in args.iter().chain([&(8, number)]) {
+            self.emit(asm("movz.x", &[("rd", *register), ("imm16", *value as i64)]));
+        }
+        self.emit(asm("svc", &[]));
+    }
+
     fn begin(&mut self) {
         self.emit(of_record("ldr_uimm.x", LAST, LAST as usize * 8));
     }
@@ -201,16 +210,13 @@ impl Assembler for Program {
     fn finish(&mut self) {
         self.constant(1, DATA);
         self.constant(2, self.data_len());
-        let write = self.emit(asm("movz.x", &[("rd", 0), ("imm16", 1)]));
-        self.emit(asm("movz.x", &[("rd", 8), ("imm16", 64)]));
-        self.emit(asm("svc", &[]));
+        let write = self.code.len();
+        self.system_call(64, &[(0, 1)]);
         self.emit(asm("add_shift.x", &[("rd", 1), ("rn", 1), ("rm", 0)]));
         self.emit(asm("sub_shift.x", &[("rd", 2), ("rn", 2), ("rm", 0)]));
         let back = write as i64 - self.code.len() as i64;
         self.emit(asm("cbnz.x", &[("rt", 2), ("imm", back)]));
-        self.emit(asm("movz.x", &[("rd", 0)]));
-        self.emit(asm("movz.x", &[("rd", 8), ("imm16", 93)]));
-        self.emit(asm("svc", &[]));
+        self.system_call(93, &[(0, 0)]);
     }
 
     /// What becomes of the records here.

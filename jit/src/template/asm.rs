@@ -103,6 +103,10 @@ impl Cond {
     }
 }
 
+/// The prefix that makes an instruction 64 bits wide, and any prefix of that kind, for [`Asm::with_at`].
+const REX_W: u8 = 8;
+const REX: u8 = 0x40;
+
 /// The assembler of one block.
 pub(crate) struct Asm {
     pub ops: VecAssembler<X64Relocation>,
@@ -140,16 +144,6 @@ fn alu_opcode(op: Alu) -> u8 {
         Alu::Cmp => 0x3b,
         Alu::Test => 0x85,
     }
-}
-
-/// An instruction whose last operand is in guest memory.
-macro_rules! at_form {
-    ($asm:expr, $at:expr, $op:ident $reg:ident($n:expr), $size:ident) => {
-        match $at {
-            At::Sum(a, b) => x64!($asm, $op $reg($n), $size [Rq(a.0) + Rq(b.0)]),
-            At::Mem(m) => x64!($asm, $op $reg($n), $size [Rq(m.base.0) + m.disp]),
-        }
-    };
 }
 
 macro_rules! shift_form {
@@ -305,9 +299,11 @@ impl Asm {
         self.ops.push(value as u8);
     }
 
-    /// Jumps to the address in memory.
-    pub(crate) fn jmp_mem(&mut self, at: Mem) {
-        self.with_mem(false, 0xff, 4, at);
+    /// Goes where the entry of the jump cache at `rdx + 8·rcx` says, if it is the one for `rax`; else to `miss`.
+    pub(crate) fn jump_entry(&mut self, miss: usize) {
+        x64!(self, cmp rax, [rdx + 8 * rcx]);
+        self.jcc_out(Cond::NE, miss);
+        x64!(self, jmp QWORD [rdx + 8 * rcx + 8]);
     }
 
     /// Writes 64 bits.
@@ -332,11 +328,7 @@ impl Asm {
     }
 
     pub(crate) fn lea_sum(&mut self, wide: bool, dst: Reg, a: Reg, b: Reg) {
-        if wide {
-            x64!(self, lea Rq(dst.0), [Rq(a.0) + Rq(b.0)]);
-        } else {
-            x64!(self, lea Rd(dst.0), [Rq(a.0) + Rq(b.0)]);
-        }
+        self.with_at(None, if wide { REX_W } else { 0 }, &[0x8d], dst.0, At::Sum(a, b));
     }
 
     pub(crate) fn alu(&mut self, op: Alu, wide: bool, dst: Reg, src: Operand) {
@@ -461,14 +453,15 @@ impl Asm {
     }
 
     pub(crate) fn shift_imm(&mut self, op: Shift, wide: bool, dst: Reg, by: u8) {
-        let by = by as i8;
-        match op {
-            Shift::Shl => shift_form!(self, wide, shl, dst, BYTE by),
-            Shift::Shr => shift_form!(self, wide, shr, dst, BYTE by),
-            Shift::Sar => shift_form!(self, wide, sar, dst, BYTE by),
-            Shift::Rol => shift_form!(self, wide, rol, dst, BYTE by),
-            Shift::Ror => shift_form!(self, wide, ror, dst, BYTE by),
-        }
+        let number = match op {
+            Shift::Rol => 0,
+            Shift::Ror => 1,
+            Shift::Shl => 4,
+            Shift::Shr => 5,
+            Shift::Sar => 7,
+        };
+        self.with_reg(wide, 0xc1, number, dst);
+        self.ops.push(by);
     }
 
     /// By `cl`.
@@ -519,69 +512,94 @@ impl Asm {
         }
     }
 
+    /// An instruction with an operand in guest memory: its mandatory prefix, opcode, and other operand.
+    fn with_at(&mut self, prefix: Option<u8>, rex: u8, opcode: &[u8], reg: u8, at: At) {
+        let (base, index, disp) = match at {
+            // Some registers cannot be a base without a displacement.
+            At::Sum(a, b) if a.0 & 7 == RBP.0 => (b, Some(a), 0),
+            At::Sum(a, b) => (a, Some(b), 0),
+            At::Mem(m) => (m.base, None, m.disp),
+        };
+        let x = index.map_or(0, |index| index.0 >> 3);
+        let rex = rex | (reg >> 3) << 2 | x << 1 | base.0 >> 3;
+        self.ops.extend(prefix);
+        if rex != 0 {
+            self.ops.push(0x40 | rex & 0x0f);
+        }
+        self.ops.extend(opcode);
+        let (mode, wide) = match i8::try_from(disp) {
+            Ok(0) if base.0 & 7 != RBP.0 => (0x00, false),
+            Ok(_) => (0x40, false),
+            Err(_) => (0x80, true),
+        };
+        let reg = (reg & 7) << 3;
+        match index {
+            Some(index) => self.ops.extend([mode | reg | 4, (index.0 & 7) << 3 | base.0 & 7]),
+            None if base.0 & 7 == RSP.0 => self.ops.extend([mode | reg | 4, 0x24]),
+            None => self.ops.push(mode | reg | base.0 & 7),
+        }
+        match (mode, wide) {
+            (0, _) => {}
+            (_, false) => self.ops.push(disp as u8),
+            (_, true) => self.ops.push_i32(disp),
+        }
+    }
+
     /// Reads a unit of guest memory, extended to 64 bits.
     pub(crate) fn load_unit(&mut self, bytes: usize, signed: bool, dst: Reg, at: At) {
-        match (bytes, signed) {
-            (1, false) => at_form!(self, at, movzx Rd(dst.0), BYTE),
-            (1, true) => at_form!(self, at, movsx Rq(dst.0), BYTE),
-            (2, false) => at_form!(self, at, movzx Rd(dst.0), WORD),
-            (2, true) => at_form!(self, at, movsx Rq(dst.0), WORD),
-            (4, false) => at_form!(self, at, mov Rd(dst.0), DWORD),
-            (4, true) => at_form!(self, at, movsxd Rq(dst.0), DWORD),
-            _ => at_form!(self, at, mov Rq(dst.0), QWORD),
-        }
+        let (rex, opcode): (u8, &[u8]) = match (bytes, signed) {
+            (1, false) => (0, &[0x0f, 0xb6]),
+            (1, true) => (REX_W, &[0x0f, 0xbe]),
+            (2, false) => (0, &[0x0f, 0xb7]),
+            (2, true) => (REX_W, &[0x0f, 0xbf]),
+            (4, false) => (0, &[0x8b]),
+            (4, true) => (REX_W, &[0x63]),
+            _ => (REX_W, &[0x8b]),
+        };
+        self.with_at(None, rex, opcode, dst.0, at);
     }
 
     /// Writes a unit of guest memory.
     pub(crate) fn store_unit(&mut self, bytes: usize, at: At, src: Operand) {
-        macro_rules! write {
-            ($size:ident, $($src:tt)*) => {
-                match at {
-                    At::Sum(a, b) => x64!(self, mov $size [Rq(a.0) + Rq(b.0)], $($src)*),
-                    At::Mem(m) => x64!(self, mov $size [Rq(m.base.0) + m.disp], $($src)*),
+        let prefix = if bytes == 2 { Some(0x66) } else { None };
+        let rex = if bytes == 8 { REX_W } else { 0 };
+        match src {
+            // Any REX prefix makes every register's low byte addressable.
+            Operand::Reg(s) if bytes == 1 && s.0 >= 4 => self.with_at(None, REX, &[0x88], s.0, at),
+            Operand::Reg(s) => {
+                self.with_at(prefix, rex, &[if bytes == 1 { 0x88 } else { 0x89 }], s.0, at);
+            }
+            Operand::Imm(imm) => {
+                self.with_at(prefix, rex, &[if bytes == 1 { 0xc6 } else { 0xc7 }], 0, at);
+                match bytes {
+                    1 => self.ops.push(imm as u8),
+                    2 => self.ops.extend((imm as u16).to_le_bytes()),
+                    _ => self.ops.push_i32(imm),
                 }
-            };
-        }
-        match (bytes, src) {
-            (1, Operand::Reg(s)) => write!(BYTE, Rb(s.0)),
-            (2, Operand::Reg(s)) => write!(WORD, Rw(s.0)),
-            (4, Operand::Reg(s)) => write!(DWORD, Rd(s.0)),
-            (_, Operand::Reg(s)) => write!(QWORD, Rq(s.0)),
-            (1, Operand::Imm(imm)) => write!(BYTE, BYTE imm as i8),
-            (2, Operand::Imm(imm)) => write!(WORD, WORD imm as i16),
-            (4, Operand::Imm(imm)) => write!(DWORD, DWORD imm),
-            (_, Operand::Imm(imm)) => write!(QWORD, DWORD imm),
-            (_, Operand::Mem(_)) => {}
+            }
+            Operand::Mem(_) => {}
         }
     }
 
     /// Reads a unit of guest memory into a vector register, zero-extended.
     pub(crate) fn load_unit_xmm(&mut self, bytes: usize, dst: Xmm, at: At) {
         match bytes {
-            4 => at_form!(self, at, movd Rx(dst.0), DWORD),
-            8 => at_form!(self, at, movq Rx(dst.0), QWORD),
-            _ => at_form!(self, at, movups Rx(dst.0), OWORD),
+            4 => self.with_at(Some(0x66), 0, &[0x0f, 0x6e], dst.0, at),
+            8 => self.with_at(Some(0xf3), 0, &[0x0f, 0x7e], dst.0, at),
+            _ => self.with_at(None, 0, &[0x0f, 0x10], dst.0, at),
         }
     }
 
     /// Writes a unit of guest memory from the low bits of a vector register.
     pub(crate) fn store_unit_xmm(&mut self, bytes: usize, at: At, src: Xmm) {
-        macro_rules! write {
-            ($op:ident $size:ident) => {
-                match at {
-                    At::Sum(a, b) => x64!(self, $op $size [Rq(a.0) + Rq(b.0)], Rx(src.0)),
-                    At::Mem(m) => x64!(self, $op $size [Rq(m.base.0) + m.disp], Rx(src.0)),
-                }
-            };
-        }
         match bytes {
-            2 => match at {
-                At::Sum(a, b) => x64!(self, pextrw WORD [Rq(a.0) + Rq(b.0)], Rx(src.0), 0),
-                At::Mem(m) => x64!(self, pextrw WORD [Rq(m.base.0) + m.disp], Rx(src.0), 0),
-            },
-            4 => write!(movd DWORD),
-            8 => write!(movq QWORD),
-            _ => write!(movups OWORD),
+            2 => {
+                self.with_at(Some(0x66), 0, &[0x0f, 0x3a, 0x15], src.0, at);
+                self.ops.push(0);
+            }
+            4 => self.with_at(Some(0x66), 0, &[0x0f, 0x7e], src.0, at),
+            8 => self.with_at(Some(0x66), 0, &[0x0f, 0xd6], src.0, at),
+            _ => self.with_at(None, 0, &[0x0f, 0x11], src.0, at),
         }
     }
 
@@ -674,6 +692,14 @@ impl Asm {
     /// The low 64 bits of a vector register.
     pub(crate) fn movq_from_xmm(&mut self, dst: Reg, src: Xmm) {
         x64!(self, movq Rq(dst.0), Rx(src.0));
+    }
+
+    /// Fills `len` bytes from the address in `base` with zeros.
+    pub(crate) fn zero_block(&mut self, base: Reg, len: i32) {
+        x64!(self, xorps xmm0, xmm0);
+        for at in (0..len).step_by(16) {
+            x64!(self, movups[Rq(base.0) + at], xmm0);
+        }
     }
 
     /// Clears all but the low 32 bits of a vector register.

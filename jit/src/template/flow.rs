@@ -3,26 +3,22 @@
 use emu_core::ir::{Block, Cc, Hint, Inst, Op, Terminal, Ty};
 use emu_core::mem::{JUMP_ENTRIES, JumpEntry, jump_index};
 
-use super::asm::{Alu, Cond, Mem, Operand, RAX, RCX, RDX, Shift};
+use super::asm::{Alu, Cond, Mem, Operand, RAX, RCX, RDX};
 use super::regs::AnyReg;
 use super::{Cold, Compiler, Done, Exit};
 use crate::frame::{self, MarkAt, PLAIN_EXIT, Site};
 
+// What `Compiler::go` computes is the index of the jump cache, scaled by half of an entry's size.
 const _: () = assert!(size_of::<JumpEntry>() == 16 && std::mem::offset_of!(JumpEntry, code) == 8);
-// What `Compiler::go` computes by shifts and masks is the index of the jump cache.
 const _: () = {
-    const fn scaled(pc: u64) -> usize {
-        ((pc >> 2) & PAGE_BITS as u64 | (pc << 3) & UNIT_BITS as u64) as usize
-    }
     let mut bit = 0;
     while bit < 64 {
-        assert!(scaled(1 << bit) == jump_index(1 << bit) * size_of::<JumpEntry>());
+        assert!((1u64 << bit & INDEX_MASK as u64) as usize == jump_index(1 << bit) * 2);
         bit += 1;
     }
-    assert!((PAGE_BITS | UNIT_BITS) as usize == (JUMP_ENTRIES - 1) * size_of::<JumpEntry>());
 };
-const PAGE_BITS: i32 = 0x1_fc00;
-const UNIT_BITS: i32 = 0x3f0;
+/// The bits of a target that are its index, doubled.
+const INDEX_MASK: i32 = (JUMP_ENTRIES as i32 - 1) * 2;
 
 /// Bytes in a page.
 const PAGE: i32 = 4096;
@@ -182,16 +178,9 @@ impl Compiler {
         self.asm.alu(Alu::And, true, RDX, Operand::Imm(-PAGE));
         self.asm.store(frame::PAGE_BASE, RDX);
         self.asm.mov32(RCX, RAX);
-        self.asm.shift_imm(Shift::Shr, false, RCX, 2);
-        self.asm.alu(Alu::And, false, RCX, Operand::Imm(PAGE_BITS));
-        self.asm.mov32(RDX, RAX);
-        self.asm.shift_imm(Shift::Shl, false, RDX, 3);
-        self.asm.alu(Alu::And, false, RDX, Operand::Imm(UNIT_BITS));
-        self.asm.alu(Alu::Or, false, RCX, Operand::Reg(RDX));
-        self.asm.alu(Alu::Add, true, RCX, Operand::Mem(frame::JUMPS));
-        self.asm.alu(Alu::Cmp, true, RAX, Operand::Mem(Mem { base: RCX, disp: 0 }));
-        self.asm.jcc_out(Cond::NE, self.stubs.miss);
-        self.asm.jmp_mem(Mem { base: RCX, disp: 8 });
+        self.asm.alu(Alu::And, false, RCX, Operand::Imm(INDEX_MASK));
+        self.asm.load(RDX, frame::JUMPS);
+        self.asm.jump_entry(self.stubs.miss);
     }
 
     /// The code of [`Compiler::go`], as the stub at `base`.

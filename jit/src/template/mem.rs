@@ -18,6 +18,9 @@ const ENTRY_SHIFT: u8 = 12 - 5;
 const ENTRY_MASK: i32 = (TLB_ENTRIES as i32 - 1) << 5;
 const ADDEND: i32 = offset_of!(TlbEntry, addend) as i32;
 
+/// Bytes that are filled with zeros inline.
+const MOST_ZEROS: i32 = 256;
+
 /// Which tag an access compares.
 const fn tag(write: bool) -> i32 {
     (if write { offset_of!(TlbEntry, write) } else { offset_of!(TlbEntry, read) }) as i32
@@ -30,6 +33,7 @@ impl Compiler {
             Op::Store => self.store(block, inst, at, number),
             Op::Amo => self.amo(block, inst, number),
             Op::Cas => self.cas(block, inst, number),
+            Op::Zero if inst.imm <= MOST_ZEROS => self.zero(block, inst, number),
             _ => self.access_by_helper(block, inst, number),
         }
     }
@@ -37,6 +41,9 @@ impl Compiler {
     fn access_by_helper(&mut self, block: &Block, inst: &Inst, number: usize) -> Done {
         self.regs.write_back(&mut self.asm);
         self.pass(block, 0, Class::Int, inst.a)?;
+        if inst.op == Op::Zero {
+            self.asm.store_imm(frame::arg(1), inst.imm);
+        }
         let kinds = inst.op.info().src;
         for (n, val) in [(1, inst.b), (2, inst.c)] {
             if let Some(class) = kinds[n].class(inst.ty) {
@@ -46,6 +53,31 @@ impl Compiler {
         self.site(Site::new(inst.op, inst.ty, inst.attr), Self::mark(block, number)?, None);
         self.asm.call_out(self.stubs.operation);
         self.take_result(inst.op.info().dst.class(inst.ty), inst.dst)
+    }
+
+    /// Fills a block with zeros.
+    fn zero(&mut self, block: &Block, inst: &Inst, number: usize) -> Done {
+        let va = self.read(block, inst.a)?;
+        let entry = self.asm.label();
+        let view = MemAttr::from_bits(inst.attr).view as usize;
+        let (host, _) = self.translate(va, (0, 0), 1, (view, true), entry)?;
+        let dirty = self.list_dirty();
+        self.asm.alu(Alu::Add, true, host, Operand::Reg(va));
+        self.asm.alu(Alu::And, true, host, Operand::Imm(-inst.imm));
+        self.asm.zero_block(host, inst.imm);
+        let back = self.asm.label();
+        self.asm.bind(back);
+        self.cold.push(Cold::Access {
+            entry,
+            back,
+            site: Site::new(inst.op, inst.ty, inst.attr),
+            mark: Self::mark(block, number)?,
+            va,
+            sources: [Some(Source::Int(Operand::Imm(inst.imm))), None],
+            dst: None,
+            dirty,
+        });
+        Ok(())
     }
 
     /// A register that holds the virtual address of an access; the base's register may be used again, unless it is

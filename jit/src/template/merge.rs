@@ -109,7 +109,10 @@ impl Groups {
                 }
                 _ => {}
             }
-            fresh &= !matches!(inst.op, Op::Store | Op::Amo | Op::Cas | Op::Cas128 | Op::Call | Op::ExitIf);
+            fresh &= !matches!(
+                inst.op,
+                Op::Store | Op::Zero | Op::Amo | Op::Cas | Op::Cas128 | Op::Call | Op::ExitIf
+            );
             let known = self.result(block, at);
             match inst.dst.kind() {
                 ValKind::Slot(n) => {

@@ -219,7 +219,9 @@ impl Compiler {
 
     fn inst(&mut self, block: &Block, inst: &Inst, at: usize, number: usize) -> Done {
         match inst.op {
-            Op::Load | Op::Store | Op::Amo | Op::Cas | Op::Cas128 => self.access(block, inst, at, number),
+            Op::Load | Op::Store | Op::Amo | Op::Cas | Op::Cas128 | Op::Zero => {
+                self.access(block, inst, at, number)
+            }
             Op::Fence => {
                 // The host orders everything but a store with a later load (Intel SDM volume 3, 8.2.2).
                 const STORE_LOAD: u16 = 0b0110;
