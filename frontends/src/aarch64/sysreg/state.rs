@@ -187,13 +187,15 @@ pub(super) fn write_fpcr(cpu: &mut Cpu, _: Reg, value: u64) {
     cpu.mode_changed();
 }
 
-/// The flags of `FPSR` and where they are: IOC, DZC, OFC, UFC, IXC.
-const FLAGS: [(u32, Flags); 5] = [
+/// The flags of `FPSR` and where they are: IOC, DZC, OFC, UFC, IXC, IDC, QC.
+const FLAGS: [(u32, Flags); 7] = [
     (0, Flags::INVALID),
     (1, Flags::DIV_BY_ZERO),
     (2, Flags::OVERFLOW),
     (3, Flags::UNDERFLOW),
     (4, Flags::INEXACT),
+    (7, Flags::INPUT_DENORMAL),
+    (27, Flags::SATURATED),
 ];
 
 pub(super) fn read_fpsr(cpu: &Cpu, _: Reg) -> u64 {
