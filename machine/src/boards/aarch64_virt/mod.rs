@@ -36,7 +36,7 @@ use frontends::aarch64::gic::{CpuInterface, Requester, pin};
 use frontends::aarch64::{self, Aarch64, Conduit, MODELS, Model};
 
 use self::psci::PsciFirmware;
-use super::{Board, Built, Entry, Layout, Made, Registers, Slot, Wiring, build, cpu_pin, shared};
+use super::{Board, Built, Entry, Layout, Made, Registers, Seeds, Slot, Wiring, build, cpu_pin, shared};
 use crate::config::{Firmware, GicVersion, MachineConfig, choose_model};
 use crate::error::Error;
 
@@ -171,8 +171,8 @@ impl Board for Aarch64Virt {
         &self.devices
     }
 
-    fn tree(&self, seed: &[u8; 32]) -> Tree {
-        tree::tree(self, seed)
+    fn tree(&self, seeds: &Seeds) -> Tree {
+        tree::tree(self, seeds)
     }
 
     fn vcpu(&self, index: usize) -> Aarch64 {
