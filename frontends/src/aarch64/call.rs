@@ -3,9 +3,10 @@
 use emu_core::exec::{Exception, HostRequest, Stop};
 
 use super::helper::Helper;
+use super::pauth::Key;
 use super::state::{Aarch64, Conduit, Cpu};
 use super::syndrome::{UNDEFINED, class, syndrome};
-use super::sysreg;
+use super::{crc, pauth, sysreg};
 use crate::exclusive::{self, Exclusive, Monitor};
 
 /// Runs helper `id`; see [`Helper`] for what the arguments are.
@@ -35,13 +36,13 @@ pub(super) fn call(cpu: &mut Cpu, id: u16, [a, b, c]: [u64; 3]) -> Result<u64, S
             cpu.end_exclusive();
             Ok(0)
         }
-        Helper::Crc32
-        | Helper::Crc32c
-        | Helper::Pac
-        | Helper::Aut
-        | Helper::Xpac
-        | Helper::Pacga
-        | Helper::Random => Err(undefined()),
+        Helper::Crc32 => Ok(crc::crc32(a, b, c)),
+        Helper::Crc32c => Ok(crc::crc32c(a, b, c)),
+        Helper::Pac => Ok(pauth::add(cpu, a, b, Key::from_bits(c))),
+        Helper::Aut => Ok(pauth::authenticate(cpu, a, b, Key::from_bits(c))),
+        Helper::Xpac => Ok(pauth::strip(cpu, a, b != 0)),
+        Helper::Pacga => Ok(pauth::generic(cpu, a, b)),
+        Helper::Random => Err(undefined()),
     }
 }
 

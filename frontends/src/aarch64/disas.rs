@@ -29,9 +29,10 @@ impl fmt::Display for Text {
 const CONDITIONS: [&str; 16] =
     ["eq", "ne", "cs", "cc", "mi", "pl", "vs", "vc", "hi", "ls", "ge", "lt", "gt", "le", "al", "nv"];
 
-/// A general register by number; 31 is `zero`.
-fn general(f: &mut fmt::Formatter<'_>, letter: char, n: i64, zero: &str) -> fmt::Result {
+/// A register by number. In a general one 31 is `zero`.
+fn register(f: &mut fmt::Formatter<'_>, letter: char, n: i64, zero: &str) -> fmt::Result {
     match n {
+        _ if !matches!(letter, 'w' | 'x') => write!(f, "{letter}{n}"),
         31 if letter == 'w' && zero == "sp" => f.write_str("wsp"),
         31 if zero == "sp" => f.write_str("sp"),
         31 => write!(f, "{letter}zr"),
@@ -53,12 +54,12 @@ impl Text {
             None => 'x',
         };
         match kind {
-            "r" => general(f, letter, value, "zr"),
-            "r1" => general(f, letter, value + 1, "zr"),
-            "rsp" => general(f, letter, value, "sp"),
-            "x" => general(f, 'x', value, "zr"),
-            "w" => general(f, 'w', value, "zr"),
-            "xsp" => general(f, 'x', value, "sp"),
+            "r" => register(f, letter, value, "zr"),
+            "r1" => register(f, letter, value + 1, "zr"),
+            "rsp" => register(f, letter, value, "sp"),
+            "x" => register(f, 'x', value, "zr"),
+            "w" => register(f, 'w', value, "zr"),
+            "xsp" => register(f, 'x', value, "sp"),
             "d" => write!(f, "#{value}"),
             "h" => write!(f, "#{value:#x}"),
             "pc" => write!(f, "{:#x}", self.pc.wrapping_add_signed(value)),
@@ -79,12 +80,12 @@ impl Text {
             },
             "ext" => {
                 let wide = letter == 'x' && self.field(insn, "option") & 3 == 3;
-                general(f, if wide { 'x' } else { 'w' }, value, "zr")
+                register(f, if wide { 'x' } else { 'w' }, value, "zr")
             }
             "extend" => self.extend(f, insn, letter, value, self.field(insn, "imm3")),
             "index" => {
                 let letter = if self.field(insn, "index") & 1 == 0 { 'w' } else { 'x' };
-                general(f, letter, value, "zr")
+                register(f, letter, value, "zr")
             }
             "scale" => self.scale(f, insn, value),
             "offset" if value == 0 => Ok(()),
@@ -99,7 +100,7 @@ impl Text {
             "key" => f.write_str(if value == 0 { "a" } else { "b" }),
             "writeback" if value != 0 => f.write_str("!"),
             "writeback" => Ok(()),
-            "tb" => general(f, if self.field(insn, "bit") < 32 { 'w' } else { 'x' }, value, "zr"),
+            "tb" => register(f, if self.field(insn, "bit") < 32 { 'w' } else { 'x' }, value, "zr"),
             "prfop" => {
                 let value = value as usize;
                 match (["pld", "pli", "pst"].get(value >> 3), value >> 1 & 3) {

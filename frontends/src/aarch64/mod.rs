@@ -25,6 +25,7 @@ pub mod pauth;
 pub mod syndrome;
 
 mod call;
+mod crc;
 mod exception;
 mod isa;
 mod mmu;

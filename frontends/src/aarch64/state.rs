@@ -3,7 +3,8 @@
 use emu_core::exec::Vcpu;
 
 use super::model::Model;
-use super::{Context, Fpcr};
+use super::pauth::Layout;
+use super::{Context, Fpcr, pauth};
 use crate::exclusive::Monitor;
 
 /// A processor.
@@ -23,6 +24,8 @@ pub enum Conduit {
 pub struct Config {
     /// What it implements.
     pub model: Model,
+    /// How pointer authentication codes are computed.
+    pub pauth: pauth::Algorithm,
     /// `MPIDR_EL1`'s affinity fields.
     pub mpidr: u64,
     /// How firmware that is not guest code is called, if there is any.
@@ -102,6 +105,11 @@ impl Aarch64 {
     /// PSTATE.
     pub fn pstate(&self) -> &Pstate {
         &self.pstate
+    }
+
+    /// Where pointers have their authentication codes now, in the lower and in the upper half of the address space.
+    pub(super) fn pointer_layouts(&self, _data: bool) -> [Layout; 2] {
+        [Layout { bottom: 48, tbi: true }; 2]
     }
 
     /// The context that code is lifted for.

@@ -31,9 +31,12 @@ pub struct Golden {
     /// The length in bytes of an instruction.
     pub length: fn(u32) -> usize,
     pub disassemble: fn(u32, u64) -> String,
-    pub lift: fn(&mut BlockBuilder, BlockKey, u32, &mut dyn FetchCode, usize) -> Result<Block, Exception>,
+    pub lift: Lift,
     pub slots: &'static [SlotInfo],
 }
+
+/// Lifts a block: its key, where it starts in its page, its code, and how long it may be.
+type Lift = fn(&mut BlockBuilder, BlockKey, u32, &mut dyn FetchCode, usize) -> Result<Block, Exception>;
 
 struct Case {
     comments: Vec<String>,

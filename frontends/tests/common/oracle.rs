@@ -97,7 +97,8 @@ impl Program {
         for (flags, offset, address, len) in [(5, HEADERS, CODE, code_len), (6, data_at, DATA, data_len)] {
             word(&mut elf, 1);
             word(&mut elf, flags);
-            for value in [offset, address, address, len, len, 0x1000] {
+            // Behind the last record one more is loaded.
+            for value in [offset, address, address, len, len + 0x1000, 0x1000] {
                 long(&mut elf, value);
             }
         }
@@ -148,7 +149,8 @@ impl Oracle {
         Self { program: folder.join(file), target }
     }
 
-    pub fn run(&self, program: &Program) -> Outside {
+    /// Runs a program that is for `what`.
+    pub fn run(&self, program: &Program, what: &str) -> Outside {
         std::fs::write(&self.program, program.elf(self.target.elf)).unwrap();
         std::fs::set_permissions(&self.program, std::fs::Permissions::from_mode(0o755)).unwrap();
         let mut command = Command::new(self.target.qemu);
@@ -161,7 +163,7 @@ impl Oracle {
         if status.signal() == Some(SIGILL) || status.code() == Some(128 + SIGILL) {
             return Outside::IllegalInstruction;
         }
-        assert!(status.success(), "the oracle ended with {status}");
+        assert!(status.success(), "the oracle ended with {status} for `{what}`");
         Outside::Output(output)
     }
 

@@ -449,7 +449,7 @@ fn every_line_agrees() {
         let mut program = Program::start();
         (0..INSTANCES).for_each(|_| add_instance(&mut program, insn, &mut random));
         program.finish();
-        match oracle.run(&program) {
+        match oracle.run(&program, line.name) {
             Outside::Output(theirs) => {
                 failures += oracle.differences(&program, &program.run_here(), &theirs, &mut report);
                 counts.push((line.name, line.section, INSTANCES, ""));
@@ -482,7 +482,9 @@ fn sequences_agree() {
     (0..SEQUENCES).for_each(|_| add_sequence(&mut program, &plain, &mut random));
     (0..SEQUENCES).for_each(|_| add_atomic(&mut program, &compute, &mut random));
     program.finish();
-    let Outside::Output(theirs) = oracle.run(&program) else { panic!("the oracle does not know something") };
+    let Outside::Output(theirs) = oracle.run(&program, "sequences") else {
+        panic!("the oracle does not know something")
+    };
     let mut report = String::new();
     let failures = oracle.differences(&program, &program.run_here(), &theirs, &mut report);
     assert_eq!(failures, 0, "sequences differ:\n{report}");

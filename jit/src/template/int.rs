@@ -74,7 +74,7 @@ impl Compiler {
             && let Ok(value) = i32::try_from(if wide { value as i64 } else { i64::from(value as u32) })
         {
             self.asm.store_imm(frame::slot(n), value);
-            self.regs.forget_slot(n);
+            self.regs.forget_slot::<Reg>(n);
             return Ok(());
         }
         let from = match block.constant(inst.a) {
@@ -85,8 +85,8 @@ impl Compiler {
             match self.regs.pinned(n) {
                 Some(own) => self.asm.mov(own, from),
                 None => {
+                    self.regs.forget_slot::<Reg>(n);
                     self.asm.store(frame::slot(n), from);
-                    self.regs.forget_slot(n);
                 }
             }
             return Ok(());

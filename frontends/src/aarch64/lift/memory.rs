@@ -6,6 +6,7 @@ use emu_core::ir::{AmoOp, Cc, MemAttr, Op, Ty, Val, View};
 
 use super::super::decode::args::{
     Atomic, Cas, Casp, Ls, LsLit, LsPair, LsPairPost, LsPairPre, LsPost, LsPre, LsReg, LsUimm, Ordered,
+    OrderedImm,
 };
 use super::super::syndrome::{ALIGNMENT_FAULT, WNR, class, syndrome};
 use super::{Done, Lifter};
@@ -285,11 +286,11 @@ impl Lifter<'_> {
         self.ordered_store(a.rt, a.rn, 0, Unit { ty, extend: None });
     }
 
-    pub(super) fn load_acquire_unscaled(&mut self, a: Ls, unit: Unit) {
+    pub(super) fn load_acquire_unscaled(&mut self, a: OrderedImm, unit: Unit) {
         self.ordered_load(a.rt, a.rn, a.imm, unit);
     }
 
-    pub(super) fn store_release_unscaled(&mut self, a: Ls, unit: Unit) {
+    pub(super) fn store_release_unscaled(&mut self, a: OrderedImm, unit: Unit) {
         self.ordered_store(a.rt, a.rn, a.imm, unit);
     }
 

@@ -9,6 +9,10 @@ use super::state::Cpu;
 const FPCR: u16 = sysreg(3, 3, 4, 4, 0);
 const FPSR: u16 = sysreg(3, 3, 4, 4, 1);
 const VBAR_EL1: u16 = sysreg(3, 0, 12, 0, 0);
+const SPSR_EL1: u16 = sysreg(3, 0, 4, 0, 0);
+const ELR_EL1: u16 = sysreg(3, 0, 4, 0, 1);
+const ESR_EL1: u16 = sysreg(3, 0, 5, 2, 0);
+const FAR_EL1: u16 = sysreg(3, 0, 6, 0, 0);
 
 /// The flags of `FPSR` and where they are: IOC, DZC, OFC, UFC, IXC.
 const FLAGS: [(u32, Flags); 5] = [
@@ -30,6 +34,10 @@ pub(super) fn read(cpu: &Cpu, register: u16) -> Option<u64> {
             Some(FLAGS.into_iter().map(set).fold(0, |all, bit| all | bit))
         }
         VBAR_EL1 => Some(cpu.isa.vbar[0]),
+        SPSR_EL1 => Some(cpu.isa.spsr[0]),
+        ELR_EL1 => Some(cpu.isa.elr[0]),
+        ESR_EL1 => Some(cpu.isa.esr[0]),
+        FAR_EL1 => Some(cpu.isa.far[0]),
         _ => None,
     }
 }

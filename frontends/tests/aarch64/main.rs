@@ -1,0 +1,9 @@
+//! The AArch64 front end: its decoder, its lifter, and what instructions do.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod decode;
+mod oracle;
+mod support;
+mod vectors;
