@@ -28,8 +28,12 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         _ => None,
     };
     let ended = machine.run();
+    let stats = args.stats.then(|| machine.stats());
     drop(machine);
     drop(terminal);
+    if let Some(stats) = stats {
+        eprint!("{stats}");
+    }
     Ok(match ended? {
         Ended::Off { code } => ExitCode::from(code.min(LARGEST_CODE) as u8),
         Ended::Quit => ExitCode::SUCCESS,

@@ -348,7 +348,8 @@ fn integers() {
 
 #[test]
 fn memory() {
-    let ops = [Op::Load, Op::Store, Op::Load, Op::Store, Op::Add, Op::Amo, Op::Cas, Op::Cas128, Op::Zero, Op::Mov];
+    let ops =
+        [Op::Load, Op::Store, Op::Load, Op::Store, Op::Add, Op::Amo, Op::Cas, Op::Cas128, Op::Zero, Op::Mov];
     for seed in 1..=4 {
         compare(seed * 0x0bad_cafe, 20_000, &ops);
     }

@@ -111,7 +111,8 @@ impl<I: Isa> Vcpu<I> {
             None => self.place(view, block, len, Access::Write),
         };
         // A fault is at the address that was given.
-        let at = |error: Exception| if error.value == block { Exception { value: va, ..error } } else { error };
+        let at =
+            |error: Exception| if error.value == block { Exception { value: va, ..error } } else { error };
         match place.map_err(at)? {
             Place::Ram(offset) => {
                 let ram = self.bus.ram();

@@ -5,8 +5,8 @@
 //! the target's page is mapped, and, where an instruction straddles its end, on the next page: a flush of a page drops
 //! the entries of that page and of the one before. So that it can, the entries of a page are together.
 
-use super::{PAGE_BITS, PAGE_SIZE};
 use super::mmu::{Flush, LargePages};
+use super::{PAGE_BITS, PAGE_SIZE};
 use crate::exec::SpaceId;
 
 /// A jump target and its code.

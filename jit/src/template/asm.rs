@@ -698,7 +698,7 @@ impl Asm {
     pub(crate) fn zero_block(&mut self, base: Reg, len: i32) {
         x64!(self, xorps xmm0, xmm0);
         for at in (0..len).step_by(16) {
-            x64!(self, movups [Rq(base.0) + at], xmm0);
+            x64!(self, movups[Rq(base.0) + at], xmm0);
         }
     }
 

@@ -109,7 +109,10 @@ impl Groups {
                 }
                 _ => {}
             }
-            fresh &= !matches!(inst.op, Op::Store | Op::Zero | Op::Amo | Op::Cas | Op::Cas128 | Op::Call | Op::ExitIf);
+            fresh &= !matches!(
+                inst.op,
+                Op::Store | Op::Zero | Op::Amo | Op::Cas | Op::Cas128 | Op::Call | Op::ExitIf
+            );
             let known = self.result(block, at);
             match inst.dst.kind() {
                 ValKind::Slot(n) => {
@@ -118,7 +121,7 @@ impl Groups {
                 }
                 ValKind::Temp(n) => {
                     self.temps[usize::from(n)] = known;
-                    live_until = live_until.max(regs.last_use(n));
+                    live_until = live_until.max(regs.last_use(inst.dst).unwrap_or(0));
                 }
                 ValKind::Const(_) | ValKind::None => {}
             }

@@ -6,9 +6,9 @@
 
 use emu_core::ir::{Hint, MemAttr, Op, Terminal, Ty, Val};
 
-use super::super::{CACHE_BLOCK, Privilege};
 use super::super::decode::insn32::args::{Cbo, Vma};
 use super::super::helper::Helper;
+use super::super::{CACHE_BLOCK, Privilege};
 use super::{Lifter, Refusal};
 
 /// Cause of a breakpoint exception (Priv., "Machine Cause Register").
