@@ -3,7 +3,7 @@
 use emu_core::exec::{Exception, Vcpu};
 use frontends::aarch64::disas::disassemble;
 use frontends::aarch64::syndrome::class;
-use frontends::aarch64::{Aarch64, NZCV, SP, V, X};
+use frontends::aarch64::{Aarch64, NZCV, SP, V, X, translate_debug};
 
 use super::inspect::{Code, Event, Inspect, feature, fetch_half, target};
 
@@ -107,8 +107,8 @@ impl Inspect for Aarch64 {
         target("aarch64", &xml)
     }
 
-    fn physical(_: &Vcpu<Self>, va: u64) -> Option<u64> {
-        Some(va)
+    fn physical(cpu: &Vcpu<Self>, va: u64) -> Option<u64> {
+        translate_debug(cpu, va)
     }
 
     fn privilege(&self) -> String {

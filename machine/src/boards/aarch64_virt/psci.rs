@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use emu_core::exec::{Isa, Vcpu};
+use emu_core::exec::Vcpu;
 use emu_core::mem::GuestMemory;
 use emu_core::sync::Group;
 use firmware::smccc::{EntryState, Outcome, Platform, Resume, Smccc};
@@ -45,6 +45,7 @@ impl BuiltinFirmware<Aarch64> for PsciFirmware {
     }
 
     fn enter(&self, vcpu: &mut Vcpu<Aarch64>, entry: &EntryState) {
+        aarch64::reset(vcpu);
         aarch64::enter(vcpu, self.el, entry.pc, entry.x0);
     }
 
@@ -52,9 +53,8 @@ impl BuiltinFirmware<Aarch64> for PsciFirmware {
         set_results(vcpu, &[0]);
     }
 
-    /// Timers are looked at while interrupts are; the pins show them then.
     fn wakes(&self, vcpu: &mut Vcpu<Aarch64>) -> bool {
-        Aarch64::pending_interrupt(vcpu).is_some() || vcpu.port().pins() != 0
+        aarch64::is_waking(vcpu)
     }
 
     fn call(&self, vcpu: &mut Vcpu<Aarch64>) -> Next {

@@ -3,7 +3,7 @@
 use emu_core::device::PropValue;
 use firmware::fdt::{Cell, Node, Tree};
 use firmware::smccc::function;
-use frontends::aarch64::Conduit;
+use frontends::aarch64::{Conduit, Timer};
 
 use super::super::{Built, Seeds, cells_64, common_nodes};
 use super::{Aarch64Virt, DRAM_BASE, Gic, POWER_BUTTON, ppi};
@@ -120,10 +120,11 @@ fn cpus(board: &Aarch64Virt) -> Node {
 }
 
 fn timer(board: &Aarch64Virt) -> Node {
-    let mut lines = vec![ppi::CNTPS, ppi::CNTP, ppi::CNTV, ppi::CNTHP];
+    let mut timers = vec![Timer::Secure, Timer::Physical, Timer::Virtual, Timer::HypPhysical];
     if board.parts.virtualization {
-        lines.push(ppi::CNTHV);
+        timers.push(Timer::HypVirtual);
     }
+    let lines: Vec<u32> = timers.into_iter().map(Timer::interrupt).collect();
     let compatible = ["arm,armv8-timer", "arm,armv7-timer"].map(str::to_owned).to_vec();
     Node::new("timer")
         .prop("compatible", PropValue::Strs(compatible))
