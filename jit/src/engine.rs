@@ -147,7 +147,7 @@ impl<I: Isa> Jit<I> {
 
     /// What the engines of this machine have done so far.
     pub fn stats(&self) -> JitStats {
-        self.shared.counters.read()
+        self.shared.stats()
     }
 
     /// Translates `block`, which lies at the program counter, and runs it alone.

@@ -27,7 +27,7 @@ use parking_lot::Mutex;
 
 use crate::cache::CodeMemory;
 use crate::frame::PLAIN_EXIT;
-use crate::stats::Counters;
+use crate::stats::{Counters, JitStats};
 use crate::stubs::Stubs;
 use crate::template::{Code, Exit};
 
@@ -392,6 +392,11 @@ impl JitShared {
             let cold = exit.cold.wrapping_sub(exit.site + 4) as i32;
             self.memory.patch(source.start + exit.site as usize, cold);
         }
+    }
+
+    /// What the engines of this machine have done so far.
+    pub fn stats(&self) -> JitStats {
+        self.counters.read()
     }
 
     /// How many blocks there are.

@@ -10,7 +10,7 @@ use firmware::boot::{self, BootPlan, Placement, Start};
 use firmware::fdt::Chosen;
 use firmware::load::Image;
 
-use crate::boards::{Board, Layout};
+use crate::boards::{Board, Layout, Seeds};
 use crate::config::{Firmware, MachineConfig};
 use crate::error::Error;
 
@@ -86,10 +86,12 @@ impl Boot {
         let blob = match &dtb {
             Some(blob) => chosen.patch(blob)?,
             None => {
-                let mut seed = [0; 32];
-                let filled = rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty());
-                filled.map_err(|e| Error::Host { what: "random bytes", source: e.into() })?;
-                let mut tree = board.tree(&seed);
+                let mut seeds = Seeds::default();
+                for bytes in [&mut seeds.rng[..], &mut seeds.kaslr] {
+                    let filled = rustix::rand::getrandom(bytes, rustix::rand::GetRandomFlags::empty());
+                    filled.map_err(|e| Error::Host { what: "random bytes", source: e.into() })?;
+                }
+                let mut tree = board.tree(&seeds);
                 chosen.apply(&mut tree);
                 tree.to_blob()?
             }

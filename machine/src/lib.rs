@@ -10,6 +10,7 @@ mod debug;
 mod error;
 mod hart;
 mod power;
+mod stats;
 mod supervisor;
 mod virtio;
 mod vm;
@@ -18,4 +19,5 @@ pub use config::{
     Accel, Arch, Console, Firmware, GicVersion, InputFilter, MachineConfig, NetConfig, TraceConfig,
 };
 pub use error::Error;
+pub use stats::{Stats, VcpuStats};
 pub use vm::{Control, Ended, Machine};

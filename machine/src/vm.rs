@@ -25,6 +25,7 @@ use crate::debug::trace::Tracer;
 use crate::error::Error;
 use crate::hart::{self, Oversight};
 use crate::power::{Ending, PowerSwitch};
+use crate::stats::{Meters, Stats};
 use crate::supervisor::{BuiltinFirmware, Holds};
 
 /// How long the last output may take to reach the host.
@@ -49,6 +50,7 @@ pub struct Machine(Box<dyn Run>);
 trait Run: Send {
     fn control(&self) -> Control;
     fn debugger_address(&self) -> Option<&str>;
+    fn stats(&self) -> Stats;
     fn run(&mut self) -> Result<Ended, Error>;
 }
 
@@ -64,6 +66,7 @@ struct Vm<B: Board> {
     /// Translated code; none for the interpreter.
     code: Option<Arc<JitShared>>,
     power: Arc<PowerSwitch>,
+    meters: Arc<Meters>,
     console: Arc<dyn CharBackend>,
     holds: Holds<B::Firmware>,
     vcpus: Vec<Vcpu<B::Isa>>,
@@ -74,10 +77,11 @@ struct Vm<B: Board> {
     _events: EventLoop,
 }
 
-/// Ends a running machine from another thread.
+/// Looks at a running machine, and ends it, from another thread.
 #[derive(Clone)]
 pub struct Control {
     power: Arc<PowerSwitch>,
+    meters: Arc<Meters>,
     button: Option<Arc<Button>>,
 }
 
@@ -85,6 +89,11 @@ impl Control {
     /// Ends the machine as if its plug were pulled.
     pub fn quit(&self) {
         self.power.end(Ending::Quit);
+    }
+
+    /// What the machine has done so far. Its vCPUs are interrupted for that.
+    pub fn stats(&self) -> Stats {
+        self.meters.read()
     }
 
     /// Presses the machine's power button, which asks the guest to switch off; false if it has none.
@@ -105,9 +114,14 @@ impl Machine {
         }))
     }
 
-    /// A handle that can end the machine from another thread.
+    /// A handle for other threads while the machine runs.
     pub fn control(&self) -> Control {
         self.0.control()
+    }
+
+    /// What the machine has done, in all its runs.
+    pub fn stats(&self) -> Stats {
+        self.0.stats()
     }
 
     /// Where the machine waits for a debugger, with the port that was chosen if [`MachineConfig::gdb`] names port zero.
@@ -127,11 +141,16 @@ impl Machine {
 
 impl<B: Board> Run for Vm<B> {
     fn control(&self) -> Control {
-        Control { power: Arc::clone(&self.power), button: self.board.power_button() }
+        let (power, meters) = (Arc::clone(&self.power), Arc::clone(&self.meters));
+        Control { power, meters, button: self.board.power_button() }
     }
 
     fn debugger_address(&self) -> Option<&str> {
         self.debugger.as_ref().map(Server::address)
+    }
+
+    fn stats(&self) -> Stats {
+        self.meters.read()
     }
 
     fn run(&mut self) -> Result<Ended, Error> {
@@ -189,6 +208,7 @@ impl<B: Board> Vm<B> {
                 Some(shared.map_err(host("memory for translated code"))?)
             }
         };
+        let meters = Meters::new(Arc::clone(&group), code.clone());
         let tracer = Tracer::open(&config.trace)?;
         let vcpus = buses.iter().enumerate().map(|(index, bus)| {
             let parts = VcpuParts {
@@ -222,6 +242,7 @@ impl<B: Board> Vm<B> {
             blocks,
             code,
             power,
+            meters,
             console,
             holds,
             vcpus,
@@ -235,7 +256,9 @@ impl<B: Board> Vm<B> {
     fn run_on(&mut self) -> Result<Ended, Error> {
         loop {
             self.power_on()?;
+            self.meters.run_begins();
             let ending = self.run_once();
+            self.meters.run_ends();
             self.power.rearm();
             self.console.drain(LAST_WORDS);
             match ending {
@@ -268,7 +291,7 @@ impl<B: Board> Vm<B> {
     }
 
     fn run_once(&mut self) -> Ending {
-        let (holds, power) = (&self.holds, &*self.power);
+        let (holds, power, meters) = (&self.holds, &*self.power, &*self.meters);
         let code = self.code.as_ref();
         let gate = self.gate.as_deref();
         let observed = self.tracer.as_ref().is_some_and(|tracer| tracer.instructions());
@@ -283,7 +306,7 @@ impl<B: Board> Vm<B> {
                         Some(code) => Box::new(Jit::new(Arc::clone(code))),
                         None => Box::new(Interpreter::new()),
                     };
-                    hart::run(vcpu, engine.as_mut(), holds, Oversight { gate, observed }, power);
+                    hart::run(vcpu, engine.as_mut(), holds, Oversight { meters, gate, observed }, power);
                 });
                 if let Err(error) = spawned {
                     power.end(Ending::Failed(format!("cannot start the thread of a vCPU: {error}")));

@@ -26,17 +26,21 @@ const PAGE: i32 = 4096;
 impl Compiler {
     pub(super) fn terminal(&mut self, block: &Block) -> Done {
         let len = block.len();
-        self.regs.write_back(&mut self.asm);
+        if let Terminal::Branch { cc, ty, a, b, taken, fall } = block.terminal {
+            self.retire(len);
+            let cond = self.compare(block, cc, ty != Ty::I32, a, b)?;
+            // Leaves the host's flags alone.
+            self.write_all_back();
+            self.branch(cond, taken, fall);
+            return Ok(());
+        }
+        self.write_all_back();
         match block.terminal {
             Terminal::Jump { target, call: _ } => {
                 self.retire(len);
                 self.go_to(target);
             }
-            Terminal::Branch { cc, ty, a, b, taken, fall } => {
-                self.retire(len);
-                let cond = self.compare(block, cc, ty != Ty::I32, a, b)?;
-                self.branch(cond, taken, fall);
-            }
+            Terminal::Branch { .. } => {}
             Terminal::Indirect { target, hint: Hint::Jump | Hint::Call(_) | Hint::Return } => {
                 let target = self.read(block, target)?;
                 self.asm.mov(RAX, target);

@@ -39,7 +39,7 @@ impl Compiler {
     }
 
     fn access_by_helper(&mut self, block: &Block, inst: &Inst, number: usize) -> Done {
-        self.regs.write_back(&mut self.asm);
+        self.write_all_back();
         self.pass(block, 0, Class::Int, inst.a)?;
         if inst.op == Op::Zero {
             self.asm.store_imm(frame::arg(1), inst.imm);
@@ -232,8 +232,9 @@ impl Compiler {
         let attr = MemAttr::from_bits(inst.attr);
         let bytes = inst.ty.bytes();
         let source = if is_int(inst.ty) {
-            match self.operand(block, true, inst.b)? {
-                Operand::Mem(_) => Source::Int(Operand::Reg(self.read(block, inst.b)?)),
+            let wide = bytes == 8;
+            match self.operand(block, wide, inst.b)? {
+                Operand::Mem(_) => Source::Int(Operand::Reg(self.read_as(block, wide, inst.b)?)),
                 source => Source::Int(source),
             }
         } else {

@@ -121,7 +121,7 @@ impl Groups {
                 }
                 ValKind::Temp(n) => {
                     self.temps[usize::from(n)] = known;
-                    live_until = live_until.max(regs.last_use(n));
+                    live_until = live_until.max(regs.last_use(inst.dst).unwrap_or(0));
                 }
                 ValKind::Const(_) | ValKind::None => {}
             }

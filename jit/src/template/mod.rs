@@ -160,6 +160,8 @@ pub(crate) struct Compiler {
     stubs: Stubs,
     cold: Vec<Cold>,
     dirty: Vec<Dirty>,
+    /// A buffer for a moment.
+    list: Vec<Dirty>,
     groups: Groups,
     exits: Vec<Exit>,
     /// Number that the block's exits name it by.
@@ -177,6 +179,7 @@ impl Compiler {
             stubs,
             cold: Vec::new(),
             dirty: Vec::new(),
+            list: Vec::new(),
             groups: Groups::default(),
             exits: Vec::new(),
             id: 0,
@@ -204,17 +207,54 @@ impl Compiler {
         self.id = id;
         self.start = block.marks.first().map_or(0, |mark| mark.offset);
         let mut number = 0;
-        for (at, inst) in block.insts.iter().enumerate() {
+        let mut at = 0;
+        while let Some(inst) = block.insts.get(at) {
             while block.marks.get(number + 1).is_some_and(|mark| usize::from(mark.inst) <= at) {
                 number += 1;
             }
             self.regs.advance(at);
-            self.inst(block, inst, at, number)?;
+            if let Some(both) = self.narrow_pair(block, at) {
+                self.int(block, &both)?;
+                self.regs.set_narrow(both.dst, true);
+                at += 2;
+                continue;
+            }
+            let narrow = self.stays_narrow(block, inst);
+            match narrow {
+                true => self.int(block, &Inst { ty: Ty::I32, ..*inst })?,
+                false => self.inst(block, inst, at, number)?,
+            }
+            self.regs.set_narrow(inst.dst, narrow);
+            at += 1;
         }
         self.regs.advance(block.insts.len());
         self.terminal(block)?;
         self.cold_parts()?;
         Ok(Code { bytes: self.asm.finish()?, exits: std::mem::take(&mut self.exits) })
+    }
+
+    /// The 32-bit operation `at` and the extension of its result to a slot that follows as one, which leaves the slot narrow.
+    fn narrow_pair(&self, block: &Block, at: usize) -> Option<Inst> {
+        let (inst, next) = (&block.insts[at], block.insts.get(at + 1)?);
+        let fits = next.op == Op::Sext32
+            && next.a == inst.dst
+            && inst.ty == Ty::I32
+            && matches!(next.dst.kind(), ValKind::Slot(_))
+            && self.regs.last_use(inst.dst) == Some(at as u32 + 1)
+            && int::is_inline(inst.op);
+        fits.then(|| Inst { dst: next.dst, ..*inst })
+    }
+
+    /// Whether the operation can be done on the lower halves of narrow operands, with a narrow result.
+    fn stays_narrow(&self, block: &Block, inst: &Inst) -> bool {
+        let binary = matches!(inst.op, Op::And | Op::Or | Op::Xor | Op::Xnor | Op::Andn | Op::Orn);
+        if inst.ty != Ty::I64 || !(binary || inst.op == Op::Mov) {
+            return false;
+        }
+        matches!(inst.dst.kind(), ValKind::Slot(_))
+            && (self.regs.is_narrow(inst.a) || binary && self.regs.is_narrow(inst.b))
+            && self.is_extended(block, inst.a)
+            && (!binary || self.is_extended(block, inst.b))
     }
 
     fn inst(&mut self, block: &Block, inst: &Inst, at: usize, number: usize) -> Done {
@@ -307,7 +347,7 @@ impl Compiler {
 
     fn call(&mut self, block: &Block, inst: &Inst, number: usize) -> Done {
         // The front end may look at any slot, and write it; and it preserves no vector register.
-        self.regs.write_back(&mut self.asm);
+        self.write_all_back();
         self.regs.vacate_all::<Xmm>(&mut self.asm)?;
         for (n, val) in [inst.a, inst.b, inst.c].into_iter().enumerate() {
             self.pass(block, n, Class::Int, val)?;
@@ -327,6 +367,11 @@ impl Compiler {
         start..self.dirty.len()
     }
 
+    /// Writes back all that is in registers only.
+    fn write_all_back(&mut self) {
+        self.regs.write_back(&mut self.asm, &mut self.list);
+    }
+
     /// Writes back what [`Compiler::list_dirty`] has noted.
     fn write_back(&mut self, dirty: Range<usize>) {
         for dirty in self.dirty.get(dirty).unwrap_or_default() {
@@ -336,12 +381,17 @@ impl Compiler {
 
     /// A register that holds the value; it must not be changed.
     fn read(&mut self, block: &Block, val: Val) -> Result<Reg, CompileError> {
+        self.read_as(block, true, val)
+    }
+
+    /// As [`Compiler::read`]; if not `wide`, the upper half may be anything.
+    fn read_as(&mut self, block: &Block, wide: bool, val: Val) -> Result<Reg, CompileError> {
         if let Some(value) = block.constant(val) {
             let reg = self.regs.scratch(&mut self.asm)?;
             self.asm.mov_imm(reg, value);
             return Ok(reg);
         }
-        match self.regs.place(val) {
+        match self.place(wide, val) {
             Operand::Reg(reg) => Ok(reg),
             Operand::Mem(mem) => {
                 let reg = self.regs.scratch(&mut self.asm)?;
@@ -353,6 +403,15 @@ impl Compiler {
         }
     }
 
+    /// Where the value, which is no constant, is.
+    fn place(&mut self, wide: bool, val: Val) -> Operand {
+        let place = self.regs.place(val);
+        if let (Operand::Reg(reg), true) = (place, wide) {
+            self.regs.widen(&mut self.asm, reg);
+        }
+        place
+    }
+
     /// The value as the second operand of an instruction.
     fn operand(&mut self, block: &Block, wide: bool, val: Val) -> Result<Operand, CompileError> {
         match block.constant(val) {
@@ -361,7 +420,12 @@ impl Compiler {
                 Ok(value) => Ok(Operand::Imm(value)),
                 Err(_) => Ok(Operand::Reg(self.read(block, val)?)),
             },
-            None => Ok(self.regs.place(val)),
+            None => match self.place(wide, val) {
+                Operand::Mem(_) if self.regs.read_again(val) => {
+                    Ok(Operand::Reg(self.read_as(block, wide, val)?))
+                }
+                place => Ok(place),
+            },
         }
     }
 
@@ -372,7 +436,7 @@ impl Compiler {
             let value = if wide { value } else { value & 0xffff_ffff };
             return self.asm.mov_imm_keep_flags(reg, value);
         }
-        match self.regs.place(val) {
+        match self.place(wide, val) {
             Operand::Reg(from) if from == reg => {}
             Operand::Reg(from) if wide => self.asm.mov(reg, from),
             Operand::Reg(from) => self.asm.mov32(reg, from),
@@ -398,7 +462,7 @@ impl Compiler {
         let pinned = matches!(dst.kind(), ValKind::Slot(n) if self.regs.pinned(n).is_some());
         if !pinned
             && self.regs.dies(a)
-            && let Operand::Reg(reg) = self.regs.place(a)
+            && let Operand::Reg(reg) = self.place(false, a)
             && SCRATCH.contains(&reg)
             && !avoid.contains(&reg)
         {

@@ -5,6 +5,10 @@
 //! block ends, where it calls a helper that may look at slots, and on the way out where it leaves early. Temporaries live in
 //! scratch registers from their assignment to their last use, or in cells of the frame if these do not suffice.
 //!
+//! A register that holds an integer slot may be *narrow*: its upper half is anything, and the slot's value is the lower half,
+//! sign-extended. So 32-bit results, which RISC-V extends, need not be extended one by one; whoever needs all of the value
+//! extends it, and whoever writes it back does.
+//!
 //! There are two files of scratch registers, general ones for integers and vector ones for floating-point numbers and
 //! vectors; what can be done with a register of either is the same ([`HostReg`]).
 
@@ -130,22 +134,29 @@ impl HostReg for Xmm {
     }
 }
 
-/// A slot whose value is in a register only.
+/// What has to be done so that all slots are where they belong between blocks.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Dirty {
-    pub slot: u16,
-    pub reg: AnyReg,
-    /// It is a vector.
-    pub vector: bool,
+pub(crate) enum Dirty {
+    /// This register, which is a slot's own, must be extended.
+    Narrow(Reg),
+    /// This register must be written to the slot, extended if it is narrow.
+    Int { slot: u16, reg: Reg, narrow: bool },
+    /// This register must be written to the slot, which is a vector or a number.
+    Vec { slot: u16, reg: Xmm, vector: bool },
 }
 
 impl Dirty {
-    /// Writes the value to the slot.
+    /// Does it.
     pub(crate) fn write_back(self, asm: &mut Asm) {
-        let to = frame::slot(self.slot);
-        match self.reg {
-            AnyReg::Int(reg) => reg.store(asm, to, false),
-            AnyReg::Vec(reg) => reg.store(asm, to, self.vector),
+        match self {
+            Self::Narrow(reg) => asm.movsxd(reg, reg),
+            Self::Int { slot, reg, narrow } => {
+                if narrow {
+                    asm.movsxd(reg, reg);
+                }
+                asm.store(frame::slot(slot), reg);
+            }
+            Self::Vec { slot, reg, vector } => asm.store_xmm(frame::slot(slot), reg, vector),
         }
     }
 }
@@ -158,6 +169,10 @@ pub(crate) struct Regs {
     vector_slots: [bool; SLOTS],
     ints: File,
     vecs: File,
+    /// Narrow registers, by their number.
+    narrow: u16,
+    /// For each slot the number of the last operation that reads it.
+    last_read: [u32; SLOTS],
     temps: Vec<Temp>,
     cells: Vec<bool>,
     now: u32,
@@ -188,6 +203,8 @@ impl Regs {
             vector_slots,
             ints: File::EMPTY,
             vecs: File::EMPTY,
+            narrow: 0,
+            last_read: [0; SLOTS],
             temps: Vec::new(),
             cells: vec![false; SPILLS],
             now: 0,
@@ -199,6 +216,8 @@ impl Regs {
     /// Begins a block: finds where each temporary is used last.
     pub(crate) fn begin(&mut self, block: &Block) {
         (self.ints, self.vecs) = (File::EMPTY, File::EMPTY);
+        self.narrow = 0;
+        self.last_read.fill(0);
         self.now = 0;
         self.cells.fill(false);
         if std::mem::take(&mut self.any_boxed) {
@@ -206,12 +225,14 @@ impl Regs {
         }
         self.temps.clear();
         self.temps.resize(usize::from(block.temps), Temp::default());
-        let mut used = |val: Val, at: usize| {
-            if let ValKind::Temp(n) = val.kind()
-                && let Some(temp) = self.temps.get_mut(usize::from(n))
-            {
-                temp.last_use = at as u32;
+        let mut used = |val: Val, at: usize| match val.kind() {
+            ValKind::Temp(n) => {
+                if let Some(temp) = self.temps.get_mut(usize::from(n)) {
+                    temp.last_use = at as u32;
+                }
             }
+            ValKind::Slot(n) => self.last_read[usize::from(n) % SLOTS] = at as u32,
+            ValKind::Const(_) | ValKind::None => {}
         };
         for (at, inst) in block.insts.iter().enumerate() {
             [inst.a, inst.b, inst.c].into_iter().for_each(|val| used(val, at));
@@ -224,9 +245,12 @@ impl Regs {
         }
     }
 
-    /// The number of the last operation that reads temporary `n`; valid after [`Regs::begin`].
-    pub(crate) fn last_use(&self, n: u16) -> u32 {
-        self.temps.get(usize::from(n)).map_or(0, |temp| temp.last_use)
+    /// The number of the last operation that reads temporary `val`; valid after [`Regs::begin`].
+    pub(crate) fn last_use(&self, val: Val) -> Option<u32> {
+        match val.kind() {
+            ValKind::Temp(n) => self.temps.get(usize::from(n)).map(|temp| temp.last_use),
+            _ => None,
+        }
     }
 
     /// A temporary of the compiler's own, which is last read by operation `last_use`.
@@ -255,6 +279,36 @@ impl Regs {
     /// Whether temporary `val` is not read after the operation in hand.
     pub(crate) fn dies(&self, val: Val) -> bool {
         matches!(val.kind(), ValKind::Temp(n) if self.temps[usize::from(n)].last_use <= self.now)
+    }
+
+    /// Whether slot `val`, which is in memory, is read again after the operation in hand.
+    pub(crate) fn read_again(&self, val: Val) -> bool {
+        matches!(val.kind(), ValKind::Slot(n) if self.last_read[usize::from(n) % SLOTS] > self.now)
+    }
+
+    /// Whether the slot is in a narrow register.
+    pub(crate) fn is_narrow(&self, val: Val) -> bool {
+        let ValKind::Slot(n) = val.kind() else { return false };
+        let held = || self.ints.find(Held::Slot(n)).map(|index| SCRATCH[index]);
+        self.narrow != 0 && self.pinned(n).or_else(held).is_some_and(|reg| self.narrow >> reg.0 & 1 != 0)
+    }
+
+    /// Notes whether the register that holds the slot, which has just been assigned, is narrow.
+    pub(crate) fn set_narrow(&mut self, val: Val, narrow: bool) {
+        if let ValKind::Slot(n) = val.kind() {
+            let held = self.pinned(n).or_else(|| self.ints.find(Held::Slot(n)).map(|index| SCRATCH[index]));
+            if let Some(reg) = held {
+                self.narrow = self.narrow & !(1 << reg.0) | u16::from(narrow) << reg.0;
+            }
+        }
+    }
+
+    /// Extends a narrow register.
+    pub(crate) fn widen(&mut self, asm: &mut Asm, reg: Reg) {
+        if self.narrow >> reg.0 & 1 != 0 {
+            asm.movsxd(reg, reg);
+            self.narrow &= !(1 << reg.0);
+        }
     }
 
     /// The host register of slot `n`, if it has one.
@@ -344,6 +398,9 @@ impl Regs {
             }
             Held::Slot(n) if file.dirty >> index & 1 != 0 => {
                 let vector = self.vector_slots[usize::from(n)];
+                if let AnyReg::Int(reg) = reg.any() {
+                    self.widen(asm, reg);
+                }
                 reg.store(asm, frame::slot(n), vector);
             }
             Held::Slot(_) | Held::Nothing => {}
@@ -351,6 +408,9 @@ impl Regs {
         let file = R::file(self);
         file.held[index] = Held::Nothing;
         file.dirty &= !(1 << index);
+        if let AnyReg::Int(reg) = reg.any() {
+            self.narrow &= !(1 << reg.0);
+        }
         Ok(())
     }
 
@@ -408,6 +468,9 @@ impl Regs {
         if let Held::Temp(n) = R::file(self).held[index] {
             self.temps[usize::from(n)].at = None;
         }
+        if let AnyReg::Int(reg) = reg.any() {
+            self.narrow &= !(1 << reg.0);
+        }
         let now = self.now;
         let held = match val.kind() {
             ValKind::Slot(n) => {
@@ -448,35 +511,31 @@ impl Regs {
         self.boxed.fill(false);
     }
 
-    fn dirty_of<R: HostReg>(&mut self, list: &mut Vec<Dirty>) {
-        let file = *R::file(self);
-        for (index, reg) in R::FILE.iter().enumerate().filter(|(index, _)| file.dirty >> index & 1 != 0) {
-            if let Held::Slot(slot) = file.held[index] {
-                let vector = self.vector_slots[usize::from(slot)];
-                list.push(Dirty { slot, reg: reg.any(), vector });
+    /// Appends what [`Regs::write_back`] would do now.
+    pub(crate) fn list_dirty(&self, list: &mut Vec<Dirty>) {
+        let narrow = |reg: Reg| self.narrow >> reg.0 & 1 != 0;
+        list.extend(PINNED.into_iter().filter(|&reg| narrow(reg)).map(Dirty::Narrow));
+        for (index, &reg) in SCRATCH.iter().enumerate() {
+            if let (Held::Slot(slot), true) = (self.ints.held[index], self.ints.dirty >> index & 1 != 0) {
+                list.push(Dirty::Int { slot, reg, narrow: narrow(reg) });
+            }
+        }
+        if self.vecs.dirty == 0 {
+            return;
+        }
+        for (index, &reg) in VECTORS.iter().enumerate() {
+            if let (Held::Slot(slot), true) = (self.vecs.held[index], self.vecs.dirty >> index & 1 != 0) {
+                list.push(Dirty::Vec { slot, reg, vector: self.vector_slots[usize::from(slot)] });
             }
         }
     }
 
-    /// Appends the slots whose memory is out of date.
-    pub(crate) fn list_dirty(&mut self, list: &mut Vec<Dirty>) {
-        self.dirty_of::<Reg>(list);
-        self.dirty_of::<Xmm>(list);
-    }
-
-    /// Writes all dirty copies back; they stay in their registers.
-    pub(crate) fn write_back(&mut self, asm: &mut Asm) {
-        for index in 0..MOST {
-            for (file, int) in [(&mut self.ints, true), (&mut self.vecs, false)] {
-                if file.dirty >> index & 1 != 0
-                    && let Held::Slot(slot) = file.held[index]
-                {
-                    let reg = if int { SCRATCH[index].any() } else { VECTORS[index].any() };
-                    Dirty { slot, reg, vector: self.vector_slots[usize::from(slot)] }.write_back(asm);
-                }
-                file.dirty &= !(1 << index);
-            }
-        }
+    /// Writes all dirty copies back, and extends what is narrow; everything stays in its register.
+    pub(crate) fn write_back(&mut self, asm: &mut Asm, list: &mut Vec<Dirty>) {
+        list.clear();
+        self.list_dirty(list);
+        list.drain(..).for_each(|dirty| dirty.write_back(asm));
+        (self.ints.dirty, self.vecs.dirty, self.narrow) = (0, 0, 0);
     }
 
     /// Notes whether the upper bits of the binary32 number in temporary `val` may be anything.

@@ -4,6 +4,8 @@
 
 pub mod aarch64_virt;
 pub mod riscv_virt;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -43,8 +45,8 @@ pub trait Board: Sized + Send + Sync + 'static {
     /// The devices, in the order of the board's table.
     fn devices(&self) -> &[Built];
 
-    /// The device tree, without what the loader adds. `seed` is for the kernel's random numbers.
-    fn tree(&self, seed: &[u8; 32]) -> Tree;
+    /// The device tree, without what the loader adds.
+    fn tree(&self, seeds: &Seeds) -> Tree;
 
     /// The state of vCPU `index`.
     fn vcpu(&self, index: usize) -> Self::Isa;
@@ -58,6 +60,15 @@ pub trait Board: Sized + Send + Sync + 'static {
 
     /// The power button, if there is one.
     fn power_button(&self) -> Option<Arc<Button>>;
+}
+
+/// Random numbers that a kernel is given.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Seeds {
+    /// For its own random numbers.
+    pub rng: [u8; 32],
+    /// For where it puts itself, on boards whose boot protocol has that.
+    pub kaslr: [u8; 8],
 }
 
 /// What is fixed about a board.
@@ -295,8 +306,8 @@ pub fn cells_64(values: &[u64]) -> PropValue {
 }
 
 /// `/chosen` and `/memory`, which are the same on all boards.
-pub fn common_nodes(seed: &[u8; 32], stdout: Option<&str>, dram: &Range<u64>) -> [Node; 2] {
-    let mut chosen = Node::new("chosen").prop("rng-seed", PropValue::Bytes(seed.to_vec()));
+pub fn common_nodes(seeds: &Seeds, stdout: Option<&str>, dram: &Range<u64>) -> [Node; 2] {
+    let mut chosen = Node::new("chosen").prop("rng-seed", PropValue::Bytes(seeds.rng.to_vec()));
     if let Some(stdout) = stdout {
         chosen.set("stdout-path", stdout);
     }

@@ -12,7 +12,8 @@
 //! ```
 //!
 //! Addresses and interrupt numbers are those of QEMU's `virt` machine, so that images made for it run unmodified. Not
-//! here yet: flash that can be written (a firmware is in ROM), PCIe, and what is in Secure state alone.
+//! here yet: flash that can be written (a firmware is in ROM), and PCIe. With Secure state there is EL3, but memory and
+//! devices are the same in both states, and the GIC knows one only (GICD_CTLR.DS).
 
 use std::sync::Arc;
 
@@ -34,10 +35,12 @@ use firmware::load;
 use firmware::smccc::Smccc;
 use frontends::aarch64::gic::{CpuInterface, Requester, pin};
 use frontends::aarch64::pauth::Algorithm;
-use frontends::aarch64::{self, Aarch64, Alarm, Conduit, MODELS, Model};
+use frontends::aarch64::{self, Aarch64, Alarm, Conduit, MODELS, Model, Timer, X};
 
 use self::psci::PsciFirmware;
-use super::{Board, Built, Entry, Layout, Made, Registers, Slot, WakeTimer, Wiring, build, cpu_pin, shared};
+use super::{
+    Board, Built, Entry, Layout, Made, Registers, Seeds, Slot, WakeTimer, Wiring, build, cpu_pin, shared,
+};
 use crate::config::{Firmware, GicVersion, MachineConfig, choose_model};
 use crate::error::Error;
 
@@ -55,15 +58,10 @@ const MESSAGES: std::ops::Range<u32> = 48..112;
 /// The GPIO line of the power button.
 const POWER_BUTTON: u32 = 3;
 
-/// Private interrupts, by INTID (Arm Base System Architecture, DEN0094, §3.4).
+/// Private interrupts besides the timers', by INTID (Arm Base System Architecture, DEN0094, §3.4).
 mod ppi {
     pub const PMU: u32 = 23;
     pub const MAINTENANCE: u32 = 25;
-    pub const CNTHP: u32 = 26;
-    pub const CNTV: u32 = 27;
-    pub const CNTHV: u32 = 28;
-    pub const CNTPS: u32 = 29;
-    pub const CNTP: u32 = 30;
 }
 
 const TABLE: &[Entry<Parts>] = &[
@@ -117,6 +115,7 @@ pub struct Aarch64Virt {
     memory: u64,
     /// How the built-in firmware is called, if there is any.
     conduit: Option<Conduit>,
+    secure: bool,
     button: Arc<Button>,
     parts: Parts,
     devices: Vec<Built>,
@@ -146,15 +145,13 @@ impl Board for Aarch64Virt {
     fn new(config: &MachineConfig, wiring: Wiring) -> Result<Self, Error> {
         let model = choose_model(config, MODELS, |model| model.name)?;
         config.expect_no_riscv_options()?;
-        if config.secure {
-            return Err(Error::Config("Secure state is not there yet on aarch64 machines".into()));
-        }
-        let virtualization = config.virtualization;
-        // A program that runs without firmware has all CPUs to itself from the start.
-        let conduit = match (&config.firmware, virtualization) {
-            (Firmware::None, _) => None,
-            (_, true) => Some(Conduit::Smc),
-            (_, false) => Some(Conduit::Hvc),
+        let MachineConfig { virtualization, secure, .. } = *config;
+        // Without a firmware, or with one at EL3, all CPUs begin at once.
+        let conduit = match &config.firmware {
+            Firmware::None => None,
+            Firmware::File(_) if secure => None,
+            _ if virtualization => Some(Conduit::Smc),
+            _ => Some(Conduit::Hvc),
         };
         let gic = gic(config.gic.unwrap_or(GicVersion::V3), virtualization, &wiring);
         let spi = |line| IrqLine::new(gic.inputs(), line);
@@ -165,46 +162,50 @@ impl Board for Aarch64Virt {
         let button = Arc::new(Button::new(pressed, &wiring.events));
         let parts = Parts { wiring, gic, gpio, virtualization };
         let devices = build(TABLE, &parts);
-        Ok(Self { model, memory: config.memory, conduit, button, parts, devices })
+        Ok(Self { model, memory: config.memory, conduit, secure, button, parts, devices })
     }
 
     fn devices(&self) -> &[Built] {
         &self.devices
     }
 
-    fn tree(&self, seed: &[u8; 32]) -> Tree {
-        tree::tree(self, seed)
+    fn tree(&self, seeds: &Seeds) -> Tree {
+        tree::tree(self, seeds)
     }
 
     fn vcpu(&self, index: usize) -> Aarch64 {
+        let Parts { wiring, gic, virtualization, .. } = &self.parts;
         let config = aarch64::Config {
             model: *self.model,
-            pauth: Algorithm::Fast,
+            pauth: Algorithm::default(),
             mpidr: index as u64,
             conduit: self.conduit,
-            el2: self.parts.virtualization,
-            el3: false,
+            el2: *virtualization,
+            el3: self.secure,
         };
-        let line = |intid| self.parts.gic.ppi(index, intid);
+        let registers = gic.v3().map(|gic| GicRegisters(gic.system_registers(index)));
         let wiring = aarch64::Wiring {
-            gic: self.cpu_interface(index),
-            timers: Some(aarch64::Timer::ALL.map(|timer| line(timer.interrupt()))),
-            pmu: Some(line(ppi::PMU)),
-            alarm: Some(Box::new(CpuAlarm(self.parts.wiring.wake_timer(index)))),
+            gic: registers.map(|registers| Box::new(registers) as Box<dyn CpuInterface>),
+            timers: Some(Timer::ALL.map(|timer| gic.ppi(index, timer.interrupt()))),
+            pmu: Some(gic.ppi(index, ppi::PMU)),
+            alarm: Some(Box::new(CpuAlarm(wiring.wake_timer(index)))),
             random: Some(Box::new(random)),
         };
         Aarch64::connected(config, wiring)
     }
 
     fn reset(&self, cpu: &mut Vcpu<Aarch64>, entry: u64, fdt: u64) {
-        aarch64::enter(cpu, self.entry_el(), entry, fdt);
+        aarch64::reset(cpu);
+        cpu.state.pc = entry;
+        cpu.state.slots[usize::from(X)] = fdt;
     }
 
     fn firmware(&self) -> Option<PsciFirmware> {
         self.conduit?;
         let Wiring { group, memory, .. } = &self.parts.wiring;
         let (smccc, group, memory) = (Smccc::new(group.len()), Arc::clone(group), memory.clone());
-        Some(PsciFirmware { smccc, group, memory, el: self.entry_el() })
+        let el = if self.parts.virtualization { 2 } else { 1 };
+        Some(PsciFirmware { smccc, group, memory, el })
     }
 
     fn power_button(&self) -> Option<Arc<Button>> {
@@ -212,20 +213,7 @@ impl Board for Aarch64Virt {
     }
 }
 
-impl Aarch64Virt {
-    /// The exception level in which software is entered.
-    fn entry_el(&self) -> u8 {
-        if self.parts.virtualization { 2 } else { 1 }
-    }
-
-    /// A CPU's interface to a GICv3.
-    fn cpu_interface(&self, cpu: usize) -> Option<Box<dyn CpuInterface>> {
-        let registers = self.parts.gic.v3()?.system_registers(cpu);
-        Some(Box::new(GicRegisters(registers)))
-    }
-}
-
-/// Wakes a vCPU when its timers are due.
+/// What wakes a CPU when one of its timers is due.
 struct CpuAlarm(WakeTimer);
 
 impl Alarm for CpuAlarm {
@@ -234,11 +222,11 @@ impl Alarm for CpuAlarm {
     }
 }
 
-/// A random number from the host.
+/// A random number of the host's.
 fn random() -> Option<u64> {
     let mut bytes = [0; 8];
     let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-    (filled == Ok(bytes.len())).then(|| u64::from_le_bytes(bytes))
+    filled.is_ok_and(|filled| filled == bytes.len()).then(|| u64::from_ne_bytes(bytes))
 }
 
 /// The system registers of a GICv3, as a vCPU reaches them.

@@ -45,6 +45,7 @@ impl BuiltinFirmware<Aarch64> for PsciFirmware {
     }
 
     fn enter(&self, vcpu: &mut Vcpu<Aarch64>, entry: &EntryState) {
+        aarch64::reset(vcpu);
         aarch64::enter(vcpu, self.el, entry.pc, entry.x0);
     }
 

@@ -3,9 +3,9 @@
 use emu_core::device::PropValue;
 use firmware::fdt::{Cell, Node, Tree};
 use firmware::smccc::function;
-use frontends::aarch64::Conduit;
+use frontends::aarch64::{Conduit, Timer};
 
-use super::super::{Built, cells_64, common_nodes};
+use super::super::{Built, Seeds, cells_64, common_nodes};
 use super::{Aarch64Virt, DRAM_BASE, Gic, POWER_BUTTON, ppi};
 
 /// Interrupt specifiers of a GIC (the device tree bindings `arm,gic` and `arm,gic-v3`): kind, number, trigger.
@@ -19,7 +19,7 @@ const CLOCK_HZ: u32 = 24_000_000;
 const KEY_POWER: u32 = 116;
 
 /// The board's device tree.
-pub fn tree(board: &Aarch64Virt, seed: &[u8; 32]) -> Tree {
+pub fn tree(board: &Aarch64Virt, seeds: &Seeds) -> Tree {
     let mut root = Node::new("")
         .prop("#address-cells", 2u32)
         .prop("#size-cells", 2u32)
@@ -31,10 +31,8 @@ pub fn tree(board: &Aarch64Virt, seed: &[u8; 32]) -> Tree {
     if let Some(uart) = &uart {
         root.push(Node::new("aliases").prop("serial0", uart.as_str()));
     }
-    let [mut chosen, memory] = common_nodes(seed, uart.as_deref(), &(DRAM_BASE..DRAM_BASE + board.memory));
-    let (kaslr, _) = seed.as_chunks::<8>();
-    chosen
-        .set("kaslr-seed", kaslr.iter().fold(0, |all, part| all ^ u64::from_le_bytes(*part).rotate_left(7)));
+    let [mut chosen, memory] = common_nodes(seeds, uart.as_deref(), &(DRAM_BASE..DRAM_BASE + board.memory));
+    chosen.set("kaslr-seed", u64::from_le_bytes(seeds.kaslr));
     root.push(chosen);
     root.push(memory);
     if let Some(conduit) = board.conduit {
@@ -122,10 +120,11 @@ fn cpus(board: &Aarch64Virt) -> Node {
 }
 
 fn timer(board: &Aarch64Virt) -> Node {
-    let mut lines = vec![ppi::CNTPS, ppi::CNTP, ppi::CNTV, ppi::CNTHP];
+    let mut timers = vec![Timer::Secure, Timer::Physical, Timer::Virtual, Timer::HypPhysical];
     if board.parts.virtualization {
-        lines.push(ppi::CNTHV);
+        timers.push(Timer::HypVirtual);
     }
+    let lines: Vec<u32> = timers.into_iter().map(Timer::interrupt).collect();
     let compatible = ["arm,armv8-timer", "arm,armv7-timer"].map(str::to_owned).to_vec();
     Node::new("timer")
         .prop("compatible", PropValue::Strs(compatible))

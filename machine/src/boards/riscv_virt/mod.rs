@@ -30,7 +30,7 @@ use frontends::riscv::ext::Ext;
 use frontends::riscv::{self, HartTimer, MODELS, Model, Riscv};
 
 use self::supervisor::SbiFirmware;
-use super::{Board, Built, Entry, Layout, Made, Registers, Slot, WakeTimer, Wiring, build, shared};
+use super::{Board, Built, Entry, Layout, Made, Registers, Seeds, Slot, WakeTimer, Wiring, build, shared};
 use crate::config::{Firmware, MachineConfig, choose_model};
 use crate::error::Error;
 
@@ -121,8 +121,8 @@ impl Board for RiscvVirt {
         &self.devices
     }
 
-    fn tree(&self, seed: &[u8; 32]) -> Tree {
-        tree::tree(self, seed)
+    fn tree(&self, seeds: &Seeds) -> Tree {
+        tree::tree(self, seeds)
     }
 
     fn vcpu(&self, index: usize) -> Riscv {

@@ -5,11 +5,11 @@ use emu_core::device::PropValue;
 use firmware::fdt::{Cell, Node, Tree};
 use frontends::riscv::{Model, counters};
 
-use super::super::{Built, common_nodes};
+use super::super::{Built, Seeds, common_nodes};
 use super::{DRAM_BASE, RiscvVirt, SERIAL, TIMEBASE_HZ};
 
 /// The board's device tree.
-pub fn tree(board: &RiscvVirt, seed: &[u8; 32]) -> Tree {
+pub fn tree(board: &RiscvVirt, seeds: &Seeds) -> Tree {
     let mut root = Node::new("")
         .prop("#address-cells", 2u32)
         .prop("#size-cells", 2u32)
@@ -20,7 +20,7 @@ pub fn tree(board: &RiscvVirt, seed: &[u8; 32]) -> Tree {
     if let Some(serial) = &serial {
         root.push(Node::new("aliases").prop("serial0", serial.as_str()));
     }
-    for node in common_nodes(seed, serial.as_deref(), &(DRAM_BASE..DRAM_BASE + board.memory)) {
+    for node in common_nodes(seeds, serial.as_deref(), &(DRAM_BASE..DRAM_BASE + board.memory)) {
         root.push(node);
     }
     let harts = board.parts.wiring.group.len();
