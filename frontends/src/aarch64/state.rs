@@ -5,8 +5,8 @@ use emu_core::exec::Vcpu;
 
 use super::bits::{cptr, hcr, mdscr, scr, sctlr};
 use super::debug::Points;
-use super::gic::CpuInterface;
 use super::features::Feature;
+use super::gic::CpuInterface;
 use super::model::Model;
 use super::pauth::Layout;
 use super::pmu::Pmu;
