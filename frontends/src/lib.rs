@@ -10,3 +10,4 @@ pub mod riscv;
 mod exclusive;
 mod helper;
 mod lift;
+mod tally;

@@ -2,31 +2,48 @@
 
 use emu_core::exec::{Exception, HostRequest, Stop};
 
+use super::NZCV;
+use super::bits::{hcr, scr};
+use super::exception::{self, undefined};
 use super::helper::Helper;
 use super::pauth::Key;
 use super::state::{Aarch64, Conduit, Cpu};
-use super::syndrome::{UNDEFINED, class, syndrome};
-use super::{crc, pauth, sysreg};
+use super::syndrome::{class, syndrome, target};
+use super::sysreg::Reg;
+use super::{crc, pauth, sysreg, wait};
 use crate::exclusive::{self, Exclusive, Monitor};
 
 /// Runs helper `id`; see [`Helper`] for what the arguments are.
 pub(super) fn call(cpu: &mut Cpu, id: u16, [a, b, c]: [u64; 3]) -> Result<u64, Stop> {
     let Some(helper) = Helper::ALL.get(usize::from(id)) else { return Err(undefined()) };
     match helper {
-        // The lifter takes register names from 16 bits.
-        Helper::Mrs => sysreg::read(cpu, a as u16).ok_or_else(undefined),
-        Helper::Msr => sysreg::write(cpu, a as u16, b).then_some(0).ok_or_else(undefined),
-        Helper::MsrImmediate | Helper::Sys | Helper::Sysl => Err(undefined()),
+        // The lifter takes register names from 16 bits, and numbers from five.
+        Helper::Mrs => at(cpu, b, |cpu| sysreg::read(cpu, a as u16, (a >> 16) as u32)),
+        Helper::Msr => at(cpu, c, |cpu| sysreg::write(cpu, a as u16, (a >> 16) as u32, b).map(|()| 0)),
+        Helper::MsrImmediate => wait::msr_immediate(cpu, a, b),
+        Helper::Sys => sysreg::write(cpu, a as u16, (a >> 16) as u32, b).map(|()| 0),
+        Helper::Sysl => sysreg::read(cpu, a as u16, (a >> 16) as u32),
         Helper::Isb => {
             cpu.sync_code();
             Ok(0)
         }
-        Helper::Hvc => firmware(cpu, Conduit::Hvc, class::HVC, a),
-        Helper::Smc => firmware(cpu, Conduit::Smc, class::SMC, a),
-        Helper::Eret => Err(undefined()),
-        Helper::Wfi => Err(Stop::Host(HostRequest::Wait { deadline: None })),
-        Helper::Wfe | Helper::Yield => Err(Stop::Host(HostRequest::Yield)),
-        Helper::Sev | Helper::Sevl => Ok(0),
+        Helper::Hvc => hvc(cpu, a),
+        Helper::Smc => smc(cpu, a),
+        Helper::Eret => exception::exception_return(cpu, (b != 0).then_some(a), c),
+        Helper::Wfi => wait::wfi(cpu),
+        Helper::Wfe => wait::wfe(cpu),
+        Helper::Yield => wait::yield_(cpu),
+        Helper::Sev => wait::sev(cpu),
+        Helper::Sevl => {
+            cpu.isa.event = true;
+            Ok(0)
+        }
+        Helper::Step => {
+            cpu.isa.stepping = true;
+            cpu.isa.pstate.ss = false;
+            cpu.mode_changed();
+            Ok(0)
+        }
         Helper::LoadExclusive => exclusive::load(cpu, a, b).map(|value| value as u64),
         Helper::LoadExclusiveHigh => Ok((cpu.isa.monitor.value() >> 64) as u64),
         Helper::StoreExclusive => store_exclusive(cpu, a, b.into(), c),
@@ -42,20 +59,58 @@ pub(super) fn call(cpu: &mut Cpu, id: u16, [a, b, c]: [u64; 3]) -> Result<u64, S
         Helper::Aut => Ok(pauth::authenticate(cpu, a, b, Key::from_bits(c))),
         Helper::Xpac => Ok(pauth::strip(cpu, a, b != 0)),
         Helper::Pacga => Ok(pauth::generic(cpu, a, b)),
-        Helper::Random => Err(undefined()),
+        Helper::Random => Ok(random(cpu)),
     }
 }
 
-fn undefined() -> Stop {
-    Exception::new(UNDEFINED.into(), 0).into()
+/// Runs `access` with the count of retired instructions as it is there, `before` instructions into the block.
+fn at(cpu: &mut Cpu, before: u64, access: impl FnOnce(&mut Cpu) -> Result<u64, Stop>) -> Result<u64, Stop> {
+    let start = cpu.state.retired;
+    cpu.state.retired = start.wrapping_add(before);
+    let outcome = access(cpu);
+    cpu.state.retired = start;
+    outcome
 }
 
-/// `HVC` and `SMC`.
-fn firmware(cpu: &Cpu, conduit: Conduit, class: u32, imm: u64) -> Result<u64, Stop> {
-    if cpu.isa.config().conduit == Some(conduit) {
+/// `HVC`: to EL2, unless it calls the machine's firmware or is undefined.
+fn hvc(cpu: &Cpu, imm: u64) -> Result<u64, Stop> {
+    let isa = &cpu.isa;
+    if isa.config.conduit == Some(Conduit::Hvc) {
         return Err(Stop::Host(HostRequest::Firmware));
     }
-    Err(Exception::new(syndrome(class, imm as u32).into(), 0).into())
+    let disabled = if isa.config.el3 {
+        isa.sys[Reg::SCR_EL3] & scr::HCE == 0
+    } else {
+        isa.sys[Reg::HCR_EL2] & hcr::HCD != 0
+    };
+    let el = isa.pstate.el;
+    if !isa.config.el2 || disabled || el < 3 && !isa.el2_enabled() {
+        return Err(undefined());
+    }
+    Err(Exception::new(syndrome(class::HVC, imm as u32).into(), 0).into())
+}
+
+/// `SMC`: to EL3, unless it traps, calls the machine's firmware or is undefined.
+fn smc(cpu: &Cpu, imm: u64) -> Result<u64, Stop> {
+    let isa = &cpu.isa;
+    if isa.pstate.el == 1 && isa.el2_enabled() && isa.hcr() & hcr::TSC != 0 {
+        let cause = target(syndrome(class::SMC, imm as u32), 2);
+        return Err(Exception::new(cause, 0).into());
+    }
+    if isa.config.conduit == Some(Conduit::Smc) {
+        return Err(Stop::Host(HostRequest::Firmware));
+    }
+    if !isa.config.el3 || isa.sys[Reg::SCR_EL3] & scr::SMD != 0 {
+        return Err(undefined());
+    }
+    Err(Exception::new(syndrome(class::SMC, imm as u32).into(), 0).into())
+}
+
+/// `RNDR` and `RNDRRS`: a random number, with all flags clear; or zero with Z, if there is none.
+fn random(cpu: &mut Cpu) -> u64 {
+    let value = cpu.isa.wiring.random.as_mut().and_then(|random| random());
+    cpu.state.slots[usize::from(NZCV)] = if value.is_some() { 0 } else { 1 << 30 };
+    value.unwrap_or(0)
 }
 
 fn store_exclusive(cpu: &mut Cpu, va: u64, value: u128, bytes: u64) -> Result<u64, Stop> {

@@ -12,15 +12,17 @@ pub const fn sysreg(op0: u16, op1: u16, crn: u16, crm: u16, op2: u16) -> u16 {
 }
 
 helpers! {
-    /// `MRS`: the value of register `a`. `b` is how many instructions precede it in its block.
+    /// `MRS`: the value of register `a`, for general register `a >> 16`. `b` is how many instructions precede it in its
+    /// block.
     Mrs,
-    /// `MSR (register)`: writes `b` to register `a`.
+    /// `MSR (register)`: writes `b` to register `a`, from general register `a >> 16`. `c` is how many instructions precede it
+    /// in its block.
     Msr,
     /// `MSR (immediate)`: writes `b` to the field of PSTATE that `a` names as op1:op2.
     MsrImmediate,
-    /// `SYS` instruction `a` on `b`: cache, translation and other maintenance.
+    /// `SYS` instruction `a` on `b`, which is general register `a >> 16`: cache, translation and other maintenance.
     Sys,
-    /// `SYSL` instruction `a`; its result.
+    /// `SYSL` instruction `a`; its result, for general register `a >> 16`.
     Sysl,
     /// `ISB`: code written before is visible to instructions fetched after.
     Isb,
@@ -41,6 +43,8 @@ helpers! {
     Sevl,
     /// `YIELD`.
     Yield,
+    /// An instruction begins that software step steps over.
+    Step,
     /// Load-exclusive of `b` bytes (1 to 16) at `a`, zero-extended, whose store-exclusive is not in the same block: other
     /// vCPUs stop until then. The low 64 bits of what it has read.
     LoadExclusive,
@@ -65,6 +69,6 @@ helpers! {
     Xpac,
     /// The generic code of `a` for modifier `b`.
     Pacga,
-    /// A random number, for `RNDR` (`a` = 0) and `RNDRRS` (`a` = 1).
+    /// A random number, for `RNDR` (`a` = 0) and `RNDRRS` (`a` = 1); it sets the flags.
     Random,
 }

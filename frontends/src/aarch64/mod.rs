@@ -5,8 +5,8 @@
 //! # What blocks depend on
 //!
 //! [`Context`] holds all of PSTATE and the system registers that lifting depends on. What is not in there is decided at run
-//! time: PAN and UAO by the translation spaces of [`emu_core::ir::View`]s, `SPSel` by which stack pointer the slot [`SP`]
-//! holds (the others wait in slots of their own), traps and enables of system instructions by their helpers.
+//! time: PAN and UAO by the translation spaces of [`emu_core::ir::View`]s, traps and enables of system instructions by their
+//! helpers. `SPSel` decides which stack pointer the slot [`SP`] holds; the others wait in slots of their own.
 //!
 //! # BTYPE
 //!
@@ -19,25 +19,34 @@ pub mod decode;
 pub mod disas;
 mod disas_vector;
 pub mod features;
+pub mod gic;
 pub mod helper;
 pub mod lift;
 pub mod pauth;
 pub mod syndrome;
 
+mod bits;
 mod call;
 mod crc;
+mod debug;
 mod exception;
 mod immediate;
 mod isa;
 mod mmu;
 mod model;
+mod pmu;
 mod state;
+mod sysop;
 mod sysreg;
+mod timer;
+mod wait;
 
-pub use exception::enter;
+pub use exception::{enter, is_waking, reset};
+pub use mmu::translate_debug;
 pub use model::{MODELS, Model};
-pub use state::{Aarch64, Conduit, Config, Cpu, Pstate};
-pub use sysreg::{sysreg_read_debug, sysreg_write_debug};
+pub use state::{Aarch64, Conduit, Config, Cpu, Pstate, Wiring};
+pub use sysreg::{Reg, sysreg_list, sysreg_name, sysreg_read_debug, sysreg_write_debug};
+pub use timer::{Alarm, Timer};
 
 use emu_core::ir::{Class, SlotInfo};
 
@@ -198,6 +207,8 @@ impl Fpcr {
 pub struct Context {
     /// The exception level, 0 to 3.
     pub el: u8,
+    /// The stack pointer is that of the exception level, not `SP_EL0`.
+    pub sp_sel: bool,
     /// Advanced SIMD and floating point do not trap.
     pub fp_on: bool,
     /// Modes of floating point.
@@ -216,11 +227,17 @@ pub struct Context {
     pub step: u8,
     /// `SCTLR_ELx.BT`: `PACIASP` and `PACIBSP` do not let jumps land, only calls.
     pub bt: bool,
-    /// The block's page is guarded: indirect branches may only go to landing pads.
+    /// The block's page is guarded: indirect branches may only go to landing pads. This depends on the page, not on the
+    /// processor ([`Context::GUARDED`]).
     pub guarded: bool,
+    /// `DC ZVA` neither traps nor is prohibited.
+    pub zva: bool,
 }
 
 impl Context {
+    /// The bit of [`Context::guarded`].
+    pub const GUARDED: u32 = 1 << 20;
+
     /// Packs it into [`emu_core::ir::BlockKey::ctx`].
     pub const fn bits(self) -> u32 {
         let f = self.fpcr;
@@ -238,7 +255,9 @@ impl Context {
             | (self.illegal as u32) << 16
             | ((self.step & 3) as u32) << 17
             | (self.bt as u32) << 19
-            | (self.guarded as u32) << 20
+            | if self.guarded { Self::GUARDED } else { 0 }
+            | (self.sp_sel as u32) << 21
+            | (self.zva as u32) << 22
     }
 
     /// Unpacks it.
@@ -263,7 +282,9 @@ impl Context {
             illegal: bit(bits, 16),
             step: (bits >> 17 & 3) as u8,
             bt: bit(bits, 19),
-            guarded: bit(bits, 20),
+            guarded: bits & Self::GUARDED != 0,
+            sp_sel: bit(bits, 21),
+            zva: bit(bits, 22),
         }
     }
 }

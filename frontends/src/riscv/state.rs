@@ -172,7 +172,7 @@ impl Riscv {
     }
 
     fn reset_counters(model: &Model, retired: u64) -> Counters {
-        Counters::new(model.hpm_counters, model.ext.has(Ext::Sscofpmf), retired)
+        Counters::new(model.hpm_mask(), model.ext.has(Ext::Sscofpmf), retired)
     }
 
     /// The context that code is lifted for.

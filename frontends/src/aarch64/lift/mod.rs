@@ -14,6 +14,7 @@ mod fp;
 mod memory;
 mod pauth;
 mod simd;
+mod step;
 mod system;
 
 use emu_core::exec::{Exception, FetchCode};
@@ -24,7 +25,7 @@ use super::decode::{self, LENGTH};
 use super::features::{Feature, FeatureSet};
 use super::helper::Helper;
 use super::pauth::Key;
-use super::syndrome::{UNDEFINED, class, syndrome};
+use super::syndrome::{CONDITION, DEBUG_EXCEPTION, UNDEFINED, class, syndrome};
 use super::{Context, NZCV, SP, V, X};
 use crate::lift::{self, Flow, Guest, Lifted, Outcome, Refusal, Role};
 
@@ -48,6 +49,12 @@ pub fn lift(
 ) -> Result<Block, Exception> {
     let (at, low) = (start & !3, start & 3);
     let ctx = Context::from_bits(key.ctx);
+    if ctx.step == step::PENDING {
+        let value = builder.imm(0);
+        builder.mark(start as i32, LENGTH);
+        let cause = syndrome(class::STEP, DEBUG_EXCEPTION);
+        return Ok(builder.finish(key, Terminal::Exception { cause, value }));
+    }
     if low != 0 {
         let cause = if !features.has(Feature::Bti) {
             Some(syndrome(class::PC_ALIGNMENT, 0))
@@ -92,15 +99,21 @@ impl Guest for A64 {
         if lifter.guest.ctx.illegal {
             return Err(Refusal::Raise(syndrome(class::ILLEGAL_STATE, 0), 0));
         }
-        match decode::decode(lifter.bits, lifter.guest.features) {
-            Some(insn) => {
-                if insn.is_vector() {
-                    lifter.fp_on()?;
-                }
-                lifter.dispatch(insn, lifter.bits)
-            }
-            None => Err(Refusal::Illegal),
+        let Some(insn) = decode::decode(lifter.bits, lifter.guest.features) else {
+            return Err(Refusal::Illegal);
+        };
+        if insn.is_vector() {
+            lifter.fp_on()?;
         }
+        if lifter.guest.ctx.step == step::ACTIVE {
+            return lifter.stepped(insn);
+        }
+        lifter.dispatch(insn, lifter.bits)
+    }
+
+    /// Where instructions are stepped over, each is a block.
+    fn context_changed(&self) -> bool {
+        self.ctx.step == step::ACTIVE
     }
 
     fn illegal(_: u32) -> (u32, u64) {
@@ -121,12 +134,10 @@ impl Lifter<'_> {
 
     /// Refuses the instruction where Advanced SIMD and floating point trap.
     fn fp_on(&self) -> Done {
-        const CV: u32 = 1 << 24;
-        const ALWAYS: u32 = 0xe << 20;
         if self.guest.ctx.fp_on {
             Ok(())
         } else {
-            Err(Refusal::Raise(syndrome(class::FP_ACCESS, CV | ALWAYS), 0))
+            Err(Refusal::Raise(syndrome(class::FP_ACCESS, CONDITION), 0))
         }
     }
 
