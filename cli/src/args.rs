@@ -39,6 +39,7 @@ pub enum Command {
 const RUN_EXAMPLES: &str = "\
 Examples:
   ferry run debian                      a Debian kernel and a shell, fetched on first use
+  ferry run debian --arch aarch64
   ferry run debian --cpus 4 --net user,forward=tcp:127.0.0.1:2222-:22
   ferry run --kernel Image --initrd initrd.gz --append 'console=ttyS0'
   ferry run --kernel Image --append 'root=/dev/vda rw' --disk root.qcow2
@@ -62,7 +63,7 @@ pub struct RunArgs {
     /// How much memory: 512M, 2G
     #[arg(long, default_value = "1G", value_parser = parse::size, value_name = "SIZE")]
     pub memory: u64,
-    /// The CPU model: rv64, rva22s64, max [default: rv64]
+    /// The CPU model; a wrong name lists them [default: rv64 for riscv64, max for aarch64]
     #[arg(long, value_name = "MODEL")]
     pub cpu: Option<String>,
     /// What runs before the kernel: `builtin`, `none`, or a firmware file
@@ -98,9 +99,18 @@ pub struct RunArgs {
     /// Give virtio devices the legacy register layout (version 1)
     #[arg(long)]
     pub virtio_legacy: bool,
-    /// An ACLINT with supervisor software interrupts in place of the CLINT
+    /// riscv64: an ACLINT with supervisor software interrupts in place of the CLINT
     #[arg(long)]
     pub aclint: bool,
+    /// aarch64: the version of the interrupt controller [default: 3]
+    #[arg(long, value_enum, value_name = "2|3")]
+    pub gic_version: Option<GicArg>,
+    /// aarch64: CPUs have EL2, in which the kernel is entered
+    #[arg(long)]
+    pub virtualization: bool,
+    /// aarch64: CPUs have EL3, in which a firmware is entered
+    #[arg(long)]
+    pub secure: bool,
     /// Write down what the guest does, to standard error or a file
     #[arg(long = "trace", value_parser = parse::trace, value_name = "exec|exceptions|mmio[,FILE]")]
     pub traces: Vec<TraceConfig>,
@@ -126,6 +136,19 @@ pub struct RunArgs {
 pub enum ArchArg {
     /// 64-bit RISC-V
     Riscv64,
+    /// 64-bit Arm
+    Aarch64,
+}
+
+/// The interrupt controllers of Arm machines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum GicArg {
+    /// GICv2 with a GICv2m frame
+    #[value(name = "2")]
+    V2,
+    /// GICv3 with an ITS
+    #[value(name = "3")]
+    V3,
 }
 
 /// The accelerators.

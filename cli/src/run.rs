@@ -7,9 +7,11 @@ use anyhow::bail;
 use devices::backend::net;
 use firmware::load::{self, Isa};
 use images::{Options, Store};
-use machine::{Accel, Arch, Console, Ended, Firmware, Machine, MachineConfig, NetConfig, TraceConfig};
+use machine::{
+    Accel, Arch, Console, Ended, Firmware, GicVersion, Machine, MachineConfig, NetConfig, TraceConfig,
+};
 
-use crate::args::{AccelArg, ConsoleArg, RunArgs};
+use crate::args::{AccelArg, ArchArg, ConsoleArg, GicArg, RunArgs};
 use crate::progress::Bars;
 use crate::terminal::{RawTerminal, escape_filter};
 
@@ -42,7 +44,8 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
 
 /// The machine that the arguments describe.
 fn configure(args: &RunArgs, control: &Arc<OnceLock<machine::Control>>) -> anyhow::Result<MachineConfig> {
-    let mut config = MachineConfig::new(Arch::Riscv64);
+    let arch = arch(args)?;
+    let mut config = MachineConfig::new(arch);
     config.cpus = args.cpus;
     config.memory = args.memory;
     config.cpu = args.cpu.clone();
@@ -61,6 +64,12 @@ fn configure(args: &RunArgs, control: &Arc<OnceLock<machine::Control>>) -> anyho
     config.no_reboot = args.no_reboot;
     config.virtio_legacy = args.virtio_legacy;
     config.aclint = args.aclint;
+    config.gic = args.gic_version.map(|version| match version {
+        GicArg::V2 => GicVersion::V2,
+        GicArg::V3 => GicVersion::V3,
+    });
+    config.virtualization = args.virtualization;
+    config.secure = args.secure;
     config.gdb = args.gdb.clone();
     config.trace = trace(&args.traces)?;
     config.console = match &args.console {
@@ -82,17 +91,33 @@ fn configure(args: &RunArgs, control: &Arc<OnceLock<machine::Control>>) -> anyho
             }
         }
     }
-    if let Some(kernel) = &config.kernel {
-        check_isa(kernel)?;
-    }
     Ok(config)
 }
 
-/// The architecture is known from the kernel; only one is there so far.
-fn check_isa(kernel: &std::path::Path) -> anyhow::Result<()> {
-    match load::identify_file(kernel)?.isa {
-        None | Some(Isa::Riscv64) => Ok(()),
-        Some(isa) => bail!("{} is for {isa}: this version of ferry runs riscv64 guests", kernel.display()),
+/// The architecture that was asked for, or else what the kernel, or the firmware, is for. A named image is for RISC-V if
+/// nothing else is said.
+fn arch(args: &RunArgs) -> anyhow::Result<Arch> {
+    match args.arch {
+        Some(ArchArg::Riscv64) => return Ok(Arch::Riscv64),
+        Some(ArchArg::Aarch64) => return Ok(Arch::Aarch64),
+        None => {}
+    }
+    let firmware = match &args.firmware {
+        Firmware::File(path) => Some(path),
+        Firmware::Builtin | Firmware::None => None,
+    };
+    let files: Vec<_> = args.kernel.iter().chain(firmware).collect();
+    for file in &files {
+        match load::identify_file(file)?.isa {
+            Some(Isa::Riscv64) => return Ok(Arch::Riscv64),
+            Some(Isa::Aarch64) => return Ok(Arch::Aarch64),
+            Some(isa) => bail!("{} is for {isa}: ferry runs riscv64 and aarch64 guests", file.display()),
+            None => {}
+        }
+    }
+    match files.first() {
+        Some(file) => bail!("cannot tell what architecture {} is for: give --arch", file.display()),
+        None => Ok(Arch::Riscv64),
     }
 }
 
@@ -102,10 +127,14 @@ fn use_image(name: &str, args: &RunArgs, config: &mut MachineConfig) -> anyhow::
     }
     let options =
         Options { mirror: args.mirror.clone(), keyring: args.keyring.clone(), cache: args.cache_dir.clone() };
-    let files = Store::open(options)?.image(name, images::Arch::Riscv64, &mut Bars::default())?;
+    let (arch, console) = match config.arch {
+        Arch::Riscv64 => (images::Arch::Riscv64, "ttyS0"),
+        Arch::Aarch64 => (images::Arch::Arm64, "ttyAMA0"),
+    };
+    let files = Store::open(options)?.image(name, arch, &mut Bars::default())?;
     config.kernel = Some(files.kernel);
     config.initrd = Some(files.initrd);
-    config.append = format!("console=ttyS0 quiet {}", config.append).trim_end().to_owned();
+    config.append = format!("console={console} quiet {}", config.append).trim_end().to_owned();
     if args.net.is_none() {
         config.net = NetConfig::User(net::Config::default());
     }

@@ -12,7 +12,11 @@
 //! [`backend`] is the host's side: where characters, frames and random bytes come from and go to.
 
 pub mod backend;
+pub mod fw_cfg;
+pub mod gpio;
 pub mod intc;
+mod part;
+mod primecell;
 pub mod rtc;
 pub mod syscon;
 pub mod uart;

@@ -7,10 +7,13 @@
 //! - [`load`]: finds out what a kernel file is and unpacks it.
 //! - [`boot`]: where everything goes in memory, and how the harts start.
 //! - [`sbi`]: the built-in RISC-V supervisor firmware.
+//! - [`smccc`]: the built-in Arm firmware, PSCI first of all.
 
 pub mod boot;
 pub mod fdt;
+mod lifecycle;
 pub mod load;
 pub mod sbi;
+pub mod smccc;
 #[cfg(test)]
 mod testing;

@@ -67,8 +67,7 @@ impl Finder {
             return None;
         }
         let pc = vcpu.state.pc;
-        let pa = vcpu.mmu.lookup(View::Current, pc, 2, Access::Fetch)? as u64;
-        let key = BlockKey { pa, ctx: vcpu.mode().ctx };
+        let key = vcpu.cached_block_key()?;
         let code = match variant {
             Variant::Merged => self.find_cached(vcpu, key)?,
             Variant::Plain => Self::code_of(vcpu, self.shared.find(key, variant)?)?,
@@ -288,7 +287,7 @@ impl<I: Isa> Jit<I> {
     fn prepare(&mut self, vcpu: &mut Vcpu<I>, variant: Variant) -> Result<Prepared, Stop> {
         let key = vcpu.block_key()?;
         let pc = vcpu.state.pc;
-        if vcpu.mmu.lookup(View::Current, pc, 2, Access::Fetch).is_none() {
+        if vcpu.cached_block_key().is_none() {
             // Protection is finer than a page here: every instruction must be checked by itself.
             return Ok(Prepared::Instruction);
         }

@@ -219,8 +219,8 @@ fn perform<I: Isa>(frame: &mut Frame, vcpu: &mut Vcpu<I>, context: &mut Context)
         Op::Cas => frame.result = vcpu.cas(ty, attr, va, b as u64, c as u64)?.into(),
         Op::Zero => vcpu.zero(attr.view, va, b as usize)?,
         Op::Cas128 => frame.result = vcpu.cas_128(attr.view, va, b, c)?,
-        // The terminal that raises an exception.
-        Op::ExitIf => return Err(Exception::new(frame.imm & u64::from(u32::MAX), va).into()),
+        // Its condition has held; or it stands for the terminal that raises an exception.
+        Op::RaiseIf => return Err(Exception::new(frame.imm & u64::from(u32::MAX), va).into()),
         op => {
             let inst = Inst {
                 op,

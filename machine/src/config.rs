@@ -4,11 +4,15 @@ use std::path::PathBuf;
 
 pub use devices::backend::chardev::InputFilter;
 
+use crate::error::Error;
+
 /// The guest's instruction set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arch {
     /// RISC-V, 64 bits, on the `virt` board.
     Riscv64,
+    /// Arm, 64 bits, on the `virt` board.
+    Aarch64,
 }
 
 impl Arch {
@@ -16,18 +20,28 @@ impl Arch {
     pub fn name(self) -> &'static str {
         match self {
             Self::Riscv64 => "riscv64",
+            Self::Aarch64 => "aarch64",
         }
     }
+}
+
+/// The Arm interrupt controller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GicVersion {
+    /// GICv2, with a GICv2m frame for messages.
+    V2,
+    /// GICv3, with an ITS.
+    V3,
 }
 
 /// What runs before, or instead of, an operating system.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Firmware {
-    /// ferry's own firmware interface (SBI): the kernel is entered in supervisor mode.
+    /// ferry's own firmware interface (SBI, PSCI): the kernel is entered as an operating system.
     Builtin,
-    /// Nothing: the image is entered in machine mode at the start of memory.
+    /// Nothing: the image is entered with all privileges.
     None,
-    /// A firmware image, entered in machine mode, that finds the kernel itself.
+    /// A firmware image, entered with all privileges, that finds the kernel itself.
     File(PathBuf),
 }
 
@@ -90,7 +104,7 @@ impl TraceConfig {
 pub struct MachineConfig {
     /// Its instruction set.
     pub arch: Arch,
-    /// How many harts: 1 to 8.
+    /// How many CPUs: 1 to 8.
     pub cpus: usize,
     /// Bytes of memory, a multiple of 2 MiB.
     pub memory: u64,
@@ -120,6 +134,12 @@ pub struct MachineConfig {
     pub virtio_legacy: bool,
     /// The interrupt block at 0x200_0000 is an ACLINT with supervisor software interrupts, instead of a CLINT.
     pub aclint: bool,
+    /// The interrupt controller of an Arm board; GICv3 if none is given.
+    pub gic: Option<GicVersion>,
+    /// An Arm board's CPUs have EL2, in which a kernel is entered.
+    pub virtualization: bool,
+    /// An Arm board has Secure state and EL3.
+    pub secure: bool,
     /// What to trace.
     pub trace: TraceConfig,
     /// Where to wait for a debugger.
@@ -146,8 +166,53 @@ impl MachineConfig {
             no_reboot: false,
             virtio_legacy: false,
             aclint: false,
+            gic: None,
+            virtualization: false,
+            secure: false,
             trace: TraceConfig::default(),
             gdb: None,
         }
     }
+    /// Settings of Arm boards must not be set.
+    ///
+    /// # Errors
+    /// One is.
+    pub(crate) fn expect_no_arm_options(&self) -> Result<(), Error> {
+        match self.gic.is_some() || self.virtualization || self.secure {
+            true => Err(self.foreign("GIC version, virtualization and secure state are", "aarch64")),
+            false => Ok(()),
+        }
+    }
+
+    /// Settings of RISC-V boards must not be set.
+    ///
+    /// # Errors
+    /// One is.
+    pub(crate) fn expect_no_riscv_options(&self) -> Result<(), Error> {
+        if self.aclint { Err(self.foreign("an ACLINT is", "riscv64")) } else { Ok(()) }
+    }
+
+    fn foreign(&self, what: &str, arch: &str) -> Error {
+        Error::Config(format!("{what} for {arch} machines, and this one is {}", self.arch.name()))
+    }
+}
+
+/// The CPU model that was asked for, of `models`; the first if none was.
+///
+/// # Errors
+/// There is no model of that name.
+pub(crate) fn choose_model<M>(
+    config: &MachineConfig,
+    models: &'static [M],
+    name: impl Fn(&M) -> &'static str,
+) -> Result<&'static M, Error> {
+    let wanted = match &config.cpu {
+        None => models.first(),
+        Some(wanted) => models.iter().find(|model| name(model) == wanted.as_str()),
+    };
+    wanted.ok_or_else(|| {
+        let names: Vec<_> = models.iter().map(name).collect();
+        let wanted = config.cpu.as_deref().unwrap_or_default();
+        Error::Config(format!("unknown CPU model {wanted:?}: expected one of {}", names.join(", ")))
+    })
 }

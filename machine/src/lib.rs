@@ -11,10 +11,13 @@ mod error;
 mod hart;
 mod power;
 mod stats;
+mod supervisor;
 mod virtio;
 mod vm;
 
-pub use config::{Accel, Arch, Console, Firmware, InputFilter, MachineConfig, NetConfig, TraceConfig};
+pub use config::{
+    Accel, Arch, Console, Firmware, GicVersion, InputFilter, MachineConfig, NetConfig, TraceConfig,
+};
 pub use error::Error;
 pub use stats::{Stats, VcpuStats};
 pub use vm::{Control, Ended, Machine};

@@ -13,7 +13,6 @@ use emu_core::device::{IrqLine, Mmio};
 use emu_core::mem::GuestMemory;
 use emu_core::sync::EventHandle;
 
-use crate::boards::riscv_virt::VIRTIO_SLOTS;
 use crate::config::{MachineConfig, NetConfig};
 use crate::error::Error;
 
@@ -32,7 +31,12 @@ impl Slots {
     ///
     /// # Errors
     /// A disk or the network cannot be opened, or there are more devices than slots.
-    pub fn open(config: &MachineConfig, events: &EventHandle, memory: &GuestMemory) -> Result<Self, Error> {
+    pub fn open(
+        config: &MachineConfig,
+        slots: usize,
+        events: &EventHandle,
+        memory: &GuestMemory,
+    ) -> Result<Self, Error> {
         let mut devices: Vec<Arc<dyn VirtioDevice>> = Vec::new();
         for (number, options) in config.disks.iter().enumerate() {
             let disk = disk_formats::open(options)?;
@@ -45,8 +49,8 @@ impl Slots {
             devices.push(Net::new(events, backend as Arc<dyn NetBackend>, MAC));
         }
         devices.push(Rng::new(events, Box::new(HostEntropy)));
-        if devices.len() > VIRTIO_SLOTS {
-            let text = format!("{} virtio devices: the virt board has {VIRTIO_SLOTS} slots", devices.len());
+        if devices.len() > slots {
+            let text = format!("{} virtio devices: the virt board has {slots} slots", devices.len());
             return Err(Error::Config(text));
         }
         let version = if config.virtio_legacy { MmioVersion::Legacy } else { MmioVersion::Modern };

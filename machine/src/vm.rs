@@ -1,26 +1,24 @@
 //! A machine: built once, run until its guest switches off.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use devices::backend::chardev::{CharBackend, HostChardev, NullChardev};
-use devices::intc::aclint::Mtimer;
+use devices::gpio::button::Button;
+use devices::rtc::host_epoch;
 use emu_core::device::PowerRequest;
 use emu_core::exec::{BlockMap, Engine, Vcpu, VcpuParts};
 use emu_core::interp::Interpreter;
-use emu_core::mem::{Bus, BusBuilder, RamBuilder};
-use emu_core::sync::{EventHandle, EventLoop, Group, Port, Timer};
+use emu_core::mem::{Bus, GuestMemory, RamBuilder};
+use emu_core::sync::{EventHandle, EventLoop, Group};
 use emu_core::time::Clock;
-use firmware::sbi::Sbi;
-use frontends::riscv::{self, HartTimer, MODELS, Model, Riscv};
 use jit::{Jit, JitConfig, JitShared};
-use parking_lot::Mutex;
 
-use crate::boards::Built;
-use crate::boards::riscv_virt::supervisor::{Harts, Hold};
-use crate::boards::riscv_virt::{self as board, Wiring};
-use crate::boot::Boot;
-use crate::config::{Accel, Console, Firmware, MachineConfig};
+use crate::boards::aarch64_virt::Aarch64Virt;
+use crate::boards::riscv_virt::RiscvVirt;
+use crate::boards::{self, Board, Wiring};
+use crate::boot::{Boot, Files};
+use crate::config::{Accel, Arch, Console, MachineConfig};
 use crate::debug::gate::{Gate, Over};
 use crate::debug::gdb::Server;
 use crate::debug::trace::Tracer;
@@ -28,6 +26,7 @@ use crate::error::Error;
 use crate::hart::{self, Oversight};
 use crate::power::{Ending, PowerSwitch};
 use crate::stats::{Meters, Stats};
+use crate::supervisor::{BuiltinFirmware, Holds};
 
 /// How long the last output may take to reach the host.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -45,20 +44,34 @@ pub enum Ended {
 }
 
 /// A machine.
-pub struct Machine {
+pub struct Machine(Box<dyn Run>);
+
+/// A machine, whatever its board.
+trait Run: Send {
+    fn control(&self) -> Control;
+    fn debugger_address(&self) -> Option<&str>;
+    fn stats(&self) -> Stats;
+    fn run(&mut self) -> Result<Ended, Error>;
+}
+
+/// A machine with its board.
+struct Vm<B: Board> {
+    board: B,
     boot: Boot,
     no_reboot: bool,
-    bus: Arc<Bus>,
+    /// Each CPU's.
+    buses: Vec<Arc<Bus>>,
+    memory: GuestMemory,
     blocks: Arc<BlockMap>,
     /// Translated code; none for the interpreter.
     code: Option<Arc<JitShared>>,
     power: Arc<PowerSwitch>,
     meters: Arc<Meters>,
     console: Arc<dyn CharBackend>,
-    harts: Arc<Harts>,
-    vcpus: Vec<Vcpu<Riscv>>,
-    gate: Option<Arc<Gate<Riscv>>>,
-    debugger: Option<Server>,
+    holds: Holds<B::Firmware>,
+    vcpus: Vec<Vcpu<B::Isa>>,
+    gate: Option<Arc<Gate<B::Isa>>>,
+    debugger: Option<Server<B::Isa>>,
     tracer: Option<Arc<Tracer>>,
     /// Last, so that everything that posts events is gone before it.
     _events: EventLoop,
@@ -69,6 +82,7 @@ pub struct Machine {
 pub struct Control {
     power: Arc<PowerSwitch>,
     meters: Arc<Meters>,
+    button: Option<Arc<Button>>,
 }
 
 impl Control {
@@ -81,6 +95,11 @@ impl Control {
     pub fn stats(&self) -> Stats {
         self.meters.read()
     }
+
+    /// Presses the machine's power button, which asks the guest to switch off; false if it has none.
+    pub fn press_power_button(&self) -> bool {
+        self.button.as_ref().inspect(|button| button.press()).is_some()
+    }
 }
 
 impl Machine {
@@ -88,123 +107,26 @@ impl Machine {
     ///
     /// # Errors
     /// A setting is out of range, a file cannot be used, or the host does not give what is needed.
-    pub fn new(mut config: MachineConfig) -> Result<Self, Error> {
-        let model = check(&config)?;
-        let clock = Clock::real_time();
-        let events = EventLoop::start(clock.clone()).map_err(host("a thread"))?;
-        let handle = events.handle();
-        let group = Arc::new(Group::new(config.cpus));
-        let power = PowerSwitch::new(Arc::clone(&group));
-        let ram = RamBuilder::new()
-            .region("reset ROM", board::ROM_BASE, board::ROM_SIZE, false)?
-            .region("memory", board::DRAM_BASE, config.memory, true)?
-            .build()?;
-        let ram = Arc::new(ram);
-        let memory = ram.guest_memory()?;
-        let console = open_console(std::mem::replace(&mut config.console, Console::None), &handle)?;
-        let mtimer = board::mtimer_for(&group, &handle);
-        let virtio_slots = crate::virtio::Slots::open(&config, &handle, &memory)?;
-        let wiring = Wiring {
-            group: Arc::clone(&group),
-            events: handle.clone(),
-            power: Arc::clone(&power) as Arc<_>,
-            console: Arc::clone(&console),
-            epoch_ns: epoch_ns(),
-            aclint: config.aclint,
-            mtimer: Arc::clone(&mtimer),
-            virtio: Box::new(move |slot, irq| virtio_slots.make(slot, irq)),
-        };
-        let devices = board::build(&wiring);
-        let bus = Arc::new(map(&ram, &devices)?);
-        let boot = Boot::prepare(&config, model, &devices)?;
-
-        let builtin = config.firmware == Firmware::Builtin;
-        let blocks = Arc::new(BlockMap::default());
-        // Traces show each access and exception, which translated code does not report.
-        let interpret = config.accel == Accel::Interp || config.trace.any();
-        let code = match interpret {
-            true => None,
-            false => {
-                let shared = JitShared::new::<Riscv>(JitConfig::default(), Arc::clone(&group), &blocks);
-                Some(shared.map_err(host("memory for translated code"))?)
-            }
-        };
-        let meters = Meters::new(Arc::clone(&group), code.clone());
-        let vcpus = (0..config.cpus).map(|index| {
-            let hart_config = riscv::Config {
-                model: *model,
-                hart_id: index as u64,
-                timebase_hz: board::TIMEBASE_HZ,
-                firmware_calls: builtin,
-            };
-            let timer = VirtTimer::new(&handle, group.port(index), &mtimer);
-            let parts = VcpuParts {
-                index,
-                bus: Arc::clone(&bus),
-                group: Arc::clone(&group),
-                blocks: Arc::clone(&blocks),
-                clock: clock.clone(),
-            };
-            Vcpu::new(Riscv::new(hart_config, Some(Box::new(timer))), parts)
-        });
-        let mut vcpus: Vec<Vcpu<Riscv>> = vcpus.collect();
-        let tracer = Tracer::open(&config.trace)?;
-        for vcpu in &mut vcpus {
-            vcpu.probe = tracer.as_ref().map(Tracer::probe);
-        }
-        let (mut gate, mut debugger) = (None, None);
-        if let (Some(address), Some(first)) = (&config.gdb, vcpus.first()) {
-            let failed = |source| Error::Debugger { address: address.clone(), source };
-            let new = Arc::new(Gate::new(Arc::clone(&group)).map_err(host("the debugger's gate"))?);
-            let server = Server::listen(address, Arc::clone(&new), &first.isa, Arc::clone(&power));
-            debugger = Some(server.map_err(failed)?);
-            gate = Some(new);
-        }
-        let sbi_config = firmware::sbi::Config {
-            harts: config.cpus,
-            hardware_ad_updates: model.ext.has(riscv::ext::Ext::Svadu)
-                && !model.ext.has(riscv::ext::Ext::Svade),
-        };
-        let harts = Arc::new(Harts {
-            sbi: builtin.then(|| Sbi::new(sbi_config)),
-            group,
-            memory,
-            console: Arc::clone(&console),
-            power: Arc::clone(&power),
-            holds: (0..config.cpus).map(|_| Mutex::new(Hold::None)).collect(),
-        });
-        let no_reboot = config.no_reboot;
-        Ok(Self {
-            boot,
-            no_reboot,
-            bus,
-            blocks,
-            code,
-            power,
-            meters,
-            console,
-            harts,
-            vcpus,
-            gate,
-            debugger,
-            tracer,
-            _events: events,
-        })
+    pub fn new(config: MachineConfig) -> Result<Self, Error> {
+        Ok(Self(match config.arch {
+            Arch::Riscv64 => Box::new(Vm::<RiscvVirt>::new(config)?),
+            Arch::Aarch64 => Box::new(Vm::<Aarch64Virt>::new(config)?),
+        }))
     }
 
     /// A handle for other threads while the machine runs.
     pub fn control(&self) -> Control {
-        Control { power: Arc::clone(&self.power), meters: Arc::clone(&self.meters) }
+        self.0.control()
     }
 
     /// What the machine has done, in all its runs.
     pub fn stats(&self) -> Stats {
-        self.meters.read()
+        self.0.stats()
     }
 
     /// Where the machine waits for a debugger, with the port that was chosen if [`MachineConfig::gdb`] names port zero.
     pub fn debugger_address(&self) -> Option<&str> {
-        self.debugger.as_ref().map(Server::address)
+        self.0.debugger_address()
     }
 
     /// Runs the machine until it ends; a guest that reboots starts again. With [`MachineConfig::gdb`] no instruction
@@ -213,6 +135,25 @@ impl Machine {
     /// # Errors
     /// The emulator itself failed.
     pub fn run(&mut self) -> Result<Ended, Error> {
+        self.0.run()
+    }
+}
+
+impl<B: Board> Run for Vm<B> {
+    fn control(&self) -> Control {
+        let (power, meters) = (Arc::clone(&self.power), Arc::clone(&self.meters));
+        Control { power, meters, button: self.board.power_button() }
+    }
+
+    fn debugger_address(&self) -> Option<&str> {
+        self.debugger.as_ref().map(Server::address)
+    }
+
+    fn stats(&self) -> Stats {
+        self.meters.read()
+    }
+
+    fn run(&mut self) -> Result<Ended, Error> {
         let ended = self.run_on();
         if let Some(debugger) = &mut self.debugger {
             debugger.finish(match ended {
@@ -221,6 +162,95 @@ impl Machine {
             });
         }
         ended
+    }
+}
+
+impl<B: Board> Vm<B> {
+    fn new(mut config: MachineConfig) -> Result<Self, Error> {
+        let layout = B::LAYOUT;
+        check(&config, layout.max_cpus)?;
+        let mut files = Files::read(&config, &layout)?;
+        let clock = Clock::real_time();
+        let events = EventLoop::start(clock.clone()).map_err(host("a thread"))?;
+        let handle = events.handle();
+        let group = Arc::new(Group::new(config.cpus));
+        let power = PowerSwitch::new(Arc::clone(&group));
+        let (rom, rom_size) = layout.rom;
+        let ram = RamBuilder::new()
+            .region("ROM", rom, rom_size, false)?
+            .region("memory", layout.dram, config.memory, true)?
+            .build()?;
+        let ram = Arc::new(ram);
+        let memory = ram.guest_memory()?;
+        let console = open_console(std::mem::replace(&mut config.console, Console::None), &handle)?;
+        let virtio_slots = crate::virtio::Slots::open(&config, layout.virtio_slots, &handle, &memory)?;
+        let wiring = Wiring {
+            group: Arc::clone(&group),
+            memory: memory.clone(),
+            events: handle.clone(),
+            power: Arc::clone(&power) as Arc<_>,
+            console: Arc::clone(&console),
+            epoch_ns: host_epoch(&handle),
+            virtio: Box::new(move |slot, irq| virtio_slots.make(slot, irq)),
+            fw_cfg: files.fw_cfg(&config, &layout),
+        };
+        let board = B::new(&config, wiring)?;
+        let buses = boards::buses(&ram, board.devices(), config.cpus)?;
+        let boot = Boot::prepare(&config, files, &board)?;
+
+        let blocks = Arc::new(BlockMap::default());
+        // Traces show each access and exception, which translated code does not report.
+        let interpret = config.accel == Accel::Interp || config.trace.any();
+        let code = match interpret {
+            true => None,
+            false => {
+                let shared = JitShared::new::<B::Isa>(JitConfig::default(), Arc::clone(&group), &blocks);
+                Some(shared.map_err(host("memory for translated code"))?)
+            }
+        };
+        let meters = Meters::new(Arc::clone(&group), code.clone());
+        let tracer = Tracer::open(&config.trace)?;
+        let vcpus = buses.iter().enumerate().map(|(index, bus)| {
+            let parts = VcpuParts {
+                index,
+                bus: Arc::clone(bus),
+                group: Arc::clone(&group),
+                blocks: Arc::clone(&blocks),
+                clock: clock.clone(),
+            };
+            let mut vcpu = Vcpu::new(board.vcpu(index), parts);
+            vcpu.probe = tracer.as_ref().map(Tracer::probe);
+            vcpu
+        });
+        let vcpus: Vec<Vcpu<B::Isa>> = vcpus.collect();
+        let (mut gate, mut debugger) = (None, None);
+        if let (Some(address), Some(first)) = (&config.gdb, vcpus.first()) {
+            let failed = |source| Error::Debugger { address: address.clone(), source };
+            let new = Arc::new(Gate::new(Arc::clone(&group)).map_err(host("the debugger's gate"))?);
+            let server = Server::listen(address, Arc::clone(&new), &first.isa, Arc::clone(&power));
+            debugger = Some(server.map_err(failed)?);
+            gate = Some(new);
+        }
+        let holds = Holds::new(board.firmware(), Arc::clone(&power), config.cpus);
+        let no_reboot = config.no_reboot;
+        Ok(Self {
+            board,
+            boot,
+            no_reboot,
+            buses,
+            memory,
+            blocks,
+            code,
+            power,
+            meters,
+            console,
+            holds,
+            vcpus,
+            gate,
+            debugger,
+            tracer,
+            _events: events,
+        })
     }
 
     fn run_on(&mut self) -> Result<Ended, Error> {
@@ -243,20 +273,25 @@ impl Machine {
 
     /// Puts everything into its power-on state, with the boot files in memory.
     fn power_on(&mut self) -> Result<(), Error> {
-        self.bus.reset();
-        self.blocks.clear();
-        self.harts.reset();
-        self.boot.load(self.bus.ram(), &self.harts.memory, self.harts.sbi.as_ref())?;
+        let (entry, fdt) = (self.boot.entry(), self.boot.fdt());
+        if let Some(bus) = self.buses.first() {
+            bus.reset();
+            self.blocks.clear();
+            self.holds.reset();
+            self.boot.load(bus.ram(), &self.memory)?;
+        }
         for vcpu in &mut self.vcpus {
-            riscv::reset(vcpu);
+            self.board.reset(vcpu, entry, fdt);
             vcpu.sync_code();
-            vcpu.state.pc = board::ROM_BASE;
+        }
+        if let Some(firmware) = self.holds.firmware() {
+            firmware.boot(entry, fdt);
         }
         Ok(())
     }
 
     fn run_once(&mut self) -> Ending {
-        let (harts, power, meters) = (&*self.harts, &*self.power, &*self.meters);
+        let (holds, power, meters) = (&self.holds, &*self.power, &*self.meters);
         let code = self.code.as_ref();
         let gate = self.gate.as_deref();
         let observed = self.tracer.as_ref().is_some_and(|tracer| tracer.instructions());
@@ -267,11 +302,11 @@ impl Machine {
             for (index, vcpu) in self.vcpus.iter_mut().enumerate() {
                 let builder = std::thread::Builder::new().name(format!("vcpu{index}"));
                 let spawned = builder.spawn_scoped(scope, move || {
-                    let mut engine: Box<dyn Engine<Riscv>> = match code {
+                    let mut engine: Box<dyn Engine<B::Isa>> = match code {
                         Some(code) => Box::new(Jit::new(Arc::clone(code))),
                         None => Box::new(Interpreter::new()),
                     };
-                    hart::run(vcpu, engine.as_mut(), harts, Oversight { meters, gate, observed }, power);
+                    hart::run(vcpu, engine.as_mut(), holds, Oversight { meters, gate, observed }, power);
                 });
                 if let Err(error) = spawned {
                     power.end(Ending::Failed(format!("cannot start the thread of a vCPU: {error}")));
@@ -286,11 +321,11 @@ impl Machine {
     }
 }
 
-/// Checks what the pieces cannot check themselves; the CPU model.
-fn check(config: &MachineConfig) -> Result<&'static Model, Error> {
+/// Checks what the pieces cannot check themselves.
+fn check(config: &MachineConfig, max_cpus: usize) -> Result<(), Error> {
     let invalid = |text: String| Err(Error::Config(text));
-    if !(1..=board::MAX_HARTS).contains(&config.cpus) {
-        return invalid(format!("{} CPUs: the virt board takes 1 to {}", config.cpus, board::MAX_HARTS));
+    if !(1..=max_cpus).contains(&config.cpus) {
+        return invalid(format!("{} CPUs: the virt board takes 1 to {max_cpus}", config.cpus));
     }
     const MIB: u64 = 1 << 20;
     if config.memory < 16 * MIB || !config.memory.is_multiple_of(2 * MIB) || config.memory > 1 << 40 {
@@ -299,25 +334,11 @@ fn check(config: &MachineConfig) -> Result<&'static Model, Error> {
             config.memory
         ));
     }
-    match &config.cpu {
-        None => Ok(&MODELS[0]),
-        Some(name) => match Model::named(name) {
-            Some(model) => Ok(model),
-            None => {
-                let names: Vec<_> = MODELS.iter().map(|model| model.name).collect();
-                invalid(format!("unknown CPU model {name:?}: expected one of {}", names.join(", ")))
-            }
-        },
-    }
+    Ok(())
 }
 
 fn host(what: &'static str) -> impl Fn(std::io::Error) -> Error {
     move |source| Error::Host { what, source }
-}
-
-fn epoch_ns() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(0)
 }
 
 fn open_console(console: Console, events: &EventHandle) -> Result<Arc<dyn CharBackend>, Error> {
@@ -335,38 +356,4 @@ fn open_console(console: Console, events: &EventHandle) -> Result<Arc<dyn CharBa
         Console::Backend(backend) => return Ok(backend),
     };
     Ok(Arc::new(opened))
-}
-
-fn map(ram: &Arc<emu_core::mem::Ram>, devices: &[Built]) -> Result<Bus, Error> {
-    let mut bus = BusBuilder::new(Arc::clone(ram));
-    for device in devices {
-        bus.map(device.name, device.base, device.size, Arc::clone(&device.device))?;
-    }
-    Ok(bus.build())
-}
-
-/// A hart's timer: wakes it through its port.
-struct VirtTimer {
-    timer: Timer,
-    mtimer: Arc<Mtimer>,
-}
-
-impl VirtTimer {
-    fn new(events: &EventHandle, port: &Arc<Port>, mtimer: &Arc<Mtimer>) -> Self {
-        let port = Arc::clone(port);
-        Self { timer: events.timer(move || port.interrupt()), mtimer: Arc::clone(mtimer) }
-    }
-}
-
-impl HartTimer for VirtTimer {
-    fn offset(&self) -> u64 {
-        self.mtimer.offset()
-    }
-
-    fn arm(&self, deadline: Option<u64>) {
-        match deadline {
-            Some(at) => self.timer.arm(at),
-            None => self.timer.disarm(),
-        }
-    }
 }

@@ -1,4 +1,5 @@
 //! Interrupt controllers.
 
 pub mod aclint;
+pub mod gic;
 pub mod plic;

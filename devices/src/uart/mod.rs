@@ -1,3 +1,7 @@
 //! Serial ports.
 
+mod line;
 pub mod ns16550;
+pub mod pl011;
+#[cfg(test)]
+mod testing;

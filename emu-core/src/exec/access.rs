@@ -250,10 +250,21 @@ impl<I: Isa> Vcpu<I> {
         if let Some(offset) = self.mmu.lookup(view, va, bytes, access) {
             return Ok(Place::Ram(offset));
         }
+        self.find_place(view, va, bytes, access).map(|(place, _)| place)
+    }
+
+    /// The same for an access whose translation is not cached; also the context bits of code there.
+    fn find_place(
+        &mut self,
+        view: View,
+        va: u64,
+        bytes: usize,
+        access: Access,
+    ) -> Result<(Place, u32), Exception> {
         let translation = I::translate(self, va, bytes, access, view)?;
         let ram = self.bus.ram();
         let Some(offset) = ram.offset_of(translation.pa, bytes as u64) else {
-            return Ok(Place::Device(translation.pa));
+            return Ok((Place::Device(translation.pa), 0));
         };
         let writable = ram.region_at(translation.pa).is_some_and(|region| region.writable);
         if access == Access::Write && !writable {
@@ -269,21 +280,28 @@ impl<I: Isa> Vcpu<I> {
                 write: !fetch && perms.write && writable && !ram.code_pages().is_code(offset),
                 global: translation.global,
                 page_bits: translation.page_bits,
+                context: translation.context,
             };
             self.mmu.fill(view, fetch, fill);
         }
-        Ok(Place::Ram(offset))
+        Ok((Place::Ram(offset), translation.context))
     }
 
     /// The RAM offset that instructions at `va` are fetched from; devices hold no code.
     #[inline]
     pub(crate) fn fetch_place(&mut self, va: u64) -> Result<usize, Exception> {
-        if let Some(offset) = self.mmu.lookup(View::Current, va, 2, Access::Fetch) {
-            return Ok(offset);
+        self.find_code(va).map(|(offset, _)| offset)
+    }
+
+    /// The same, and the context bits of code there.
+    #[inline]
+    pub(super) fn find_code(&mut self, va: u64) -> Result<(usize, u32), Exception> {
+        if let Some(found) = self.mmu.lookup_code(va) {
+            return Ok(found);
         }
-        match self.place(View::Current, va, 2, Access::Fetch)? {
-            Place::Ram(offset) => Ok(offset),
-            Place::Device(_) => Err(self.isa.access_fault(va, Access::Fetch)),
+        match self.find_place(View::Current, va, 2, Access::Fetch)? {
+            (Place::Ram(offset), context) => Ok((offset, context)),
+            (Place::Device(_), _) => Err(self.isa.access_fault(va, Access::Fetch)),
         }
     }
 }

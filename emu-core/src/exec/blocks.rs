@@ -117,6 +117,9 @@ impl BlockMap {
 
     /// Drops the blocks of all pages that have been written since their code was read.
     fn drop_stale(&self, ram: &Ram) {
+        if !ram.code_pages().any_stale() {
+            return;
+        }
         let mut inner = self.inner.write();
         let stale = ram.code_pages().take_stale();
         if stale.is_empty() {
@@ -195,8 +198,15 @@ impl<I: Isa> Vcpu<I> {
 
     /// What identifies the block at the program counter.
     pub fn block_key(&mut self) -> Result<BlockKey, Exception> {
-        let offset = self.fetch_place(self.state.pc)?;
-        Ok(BlockKey { pa: offset as u64, ctx: self.mode.ctx })
+        let (offset, context) = self.find_code(self.state.pc)?;
+        Ok(BlockKey { pa: offset as u64, ctx: self.mode.ctx | context })
+    }
+
+    /// The same, if the translation of the program counter is cached.
+    #[inline]
+    pub fn cached_block_key(&self) -> Option<BlockKey> {
+        let (offset, context) = self.mmu.lookup_code(self.state.pc)?;
+        Some(BlockKey { pa: offset as u64, ctx: self.mode.ctx | context })
     }
 
     /// Lifts the block with this key, which is that of the program counter, for a compiler: the block, and the RAM offset of
@@ -215,9 +225,8 @@ impl<I: Isa> Vcpu<I> {
     /// Lifts one instruction and checks that all of it may be fetched. That is how code runs in pages with protection finer
     /// than the page, too: a longer block could reach beyond what may be executed.
     pub(crate) fn lift_alone(&mut self) -> Result<Cached, Exception> {
+        let key = self.block_key()?;
         let pc = self.state.pc;
-        let offset = self.fetch_place(pc)?;
-        let key = BlockKey { pa: offset as u64, ctx: self.mode.ctx };
         let cached = self.lift(key, 1)?;
         let len = cached.block.marks.first().map_or(2, |mark| u64::from(mark.len));
         for half in (2..len).step_by(2) {

@@ -38,8 +38,10 @@ pub struct Translation {
     pub page_bits: u8,
     /// The mapping is valid in every address space.
     pub global: bool,
-    /// False where protection is finer than a page: every access must ask again.
+    /// False where every access must ask again: protection is finer than a page, or something watches.
     pub cacheable: bool,
+    /// Context bits of [`BlockKey::ctx`] that code in this page has besides those of the mode.
+    pub context: u32,
 }
 
 /// Names a set of translations: entries are cached per space, so that changing mode or address space only switches

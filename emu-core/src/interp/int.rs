@@ -110,7 +110,7 @@ fn any_width(inst: &Inst, a: u64, b: u64, c: u64) -> u64 {
         Op::Zext8 => a & 0xff,
         Op::Zext16 => a & 0xffff,
         Op::Zext32 => a & 0xffff_ffff,
-        Op::NzcvTest => holds(NzcvCond::from_bits(inst.attr), a).into(),
+        Op::NzcvTest => NzcvCond::from_bits(inst.attr).holds(a).into(),
         // The verifier knows no other.
         _ => 0,
     }
@@ -128,25 +128,4 @@ fn clmul(a: u128, b: u64) -> u128 {
 
 fn nzcv(n: bool, z: bool, c: bool, v: bool) -> u32 {
     u32::from(n) << 31 | u32::from(z) << 30 | u32::from(c) << 29 | u32::from(v) << 28
-}
-
-/// Whether `cond` holds for flags in bits 31 to 28.
-pub fn holds(cond: NzcvCond, flags: u64) -> bool {
-    let [v, c, z, n] = [28, 29, 30, 31].map(|bit| flags >> bit & 1 != 0);
-    match cond {
-        NzcvCond::Eq => z,
-        NzcvCond::Ne => !z,
-        NzcvCond::Cs => c,
-        NzcvCond::Cc => !c,
-        NzcvCond::Mi => n,
-        NzcvCond::Pl => !n,
-        NzcvCond::Vs => v,
-        NzcvCond::Vc => !v,
-        NzcvCond::Hi => c && !z,
-        NzcvCond::Ls => !c || z,
-        NzcvCond::Ge => n == v,
-        NzcvCond::Lt => n != v,
-        NzcvCond::Gt => !z && n == v,
-        NzcvCond::Le => z || n != v,
-    }
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::Code;
-use crate::exec::{Access, Cached, Exception, Isa, Vcpu};
-use crate::ir::{BlockKey, View};
+use crate::exec::{Cached, Exception, Isa, Vcpu};
+use crate::ir::BlockKey;
 
 /// A direct-mapped cache of the machine's blocks, for one vCPU.
 pub(super) struct JumpCache {
@@ -43,8 +43,7 @@ impl JumpCache {
     /// The block at the program counter, lifted if need be.
     #[inline]
     pub(super) fn find<I: Isa>(&mut self, vcpu: &mut Vcpu<I>) -> Result<(&Cached, &Code), Exception> {
-        let hit = vcpu.mmu.lookup(View::Current, vcpu.state.pc, 2, Access::Fetch).and_then(|offset| {
-            let key = BlockKey { pa: offset as u64, ctx: vcpu.mode().ctx };
+        let hit = vcpu.cached_block_key().and_then(|key| {
             let index = Self::index(key);
             let slot = &self.slots[index];
             (slot.key == key && slot.epoch == vcpu.epoch).then_some(index)
@@ -69,12 +68,10 @@ impl JumpCache {
             return Ok(index);
         }
         loop {
-            let pc = vcpu.state.pc;
             // Lifting may serve a flush, after which the translation must not be used any more.
             let flushes = vcpu.mmu.flushes;
-            let offset = vcpu.fetch_place(pc)?;
-            let key = BlockKey { pa: offset as u64, ctx: vcpu.mode().ctx };
-            let kept = vcpu.mmu.lookup(View::Current, pc, 2, Access::Fetch).is_some();
+            let key = vcpu.block_key()?;
+            let kept = vcpu.cached_block_key().is_some();
             let cached = if kept { vcpu.find_or_lift(key)? } else { Arc::new(vcpu.lift_alone()?) };
             if vcpu.mmu.flushes == flushes {
                 let (index, key) = if kept { (Self::index(key), key) } else { (Self::SLOTS, Self::NO_KEY) };

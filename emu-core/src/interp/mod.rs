@@ -303,6 +303,12 @@ impl Run<'_> {
                     return Ok(Some(inst.imm));
                 }
             }
+            Op::RaiseIf => {
+                let [a, b, value] = [inst.a, inst.b, inst.c].map(|val| self.get(&vcpu.state, val));
+                if compare(Cc::from_bits(inst.attr), inst.ty, a, b) {
+                    return Err(Exception::new((inst.imm as u32).into(), value).into());
+                }
+            }
             Op::Amo => {
                 let (va, b) = (self.get(&vcpu.state, inst.a), self.get(&vcpu.state, inst.b));
                 let op = AmoOp::from_bits(inst.attr >> 8);
@@ -361,7 +367,7 @@ pub fn evaluate(inst: &Inst, src: [u128; 3], flags: &mut Flags) -> u128 {
     match inst.op {
         op if (op as u8) < Op::Fmov as u8 => int::evaluate(inst, low).into(),
         op if (op as u8) < Op::Vmov as u8 => fp::evaluate(inst, low, flags).into(),
-        _ => vec::evaluate(inst, src),
+        _ => vec::evaluate(inst, src, flags),
     }
 }
 

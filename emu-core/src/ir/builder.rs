@@ -166,6 +166,11 @@ impl BlockBuilder {
         self.op(Op::ExitIf, ty, cc as u16, Val::NONE, [a, b, Val::NONE], target);
     }
 
+    /// Raises the exception `cause` with `value` if `a cc b`.
+    pub fn raise_if(&mut self, cc: Cc, ty: Ty, [a, b]: [Val; 2], cause: u32, value: Val) {
+        self.op(Op::RaiseIf, ty, cc as u16, Val::NONE, [a, b, value], cause as i32);
+    }
+
     /// Finishes the block and makes the builder empty again.
     pub fn finish(&mut self, key: BlockKey, terminal: Terminal) -> Block {
         let block = Block {

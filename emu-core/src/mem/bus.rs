@@ -11,14 +11,14 @@ use crate::device::{AccessError, Mmio, Width};
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("device {name} at {base:#x}, {len:#x} bytes, lies over {other}")]
 pub struct MapError {
-    name: &'static str,
+    name: String,
     base: u64,
     len: u64,
-    other: &'static str,
+    other: String,
 }
 
 struct Mapped {
-    name: &'static str,
+    name: String,
     base: u64,
     len: u64,
     device: Arc<dyn Mmio>,
@@ -39,15 +39,16 @@ impl BusBuilder {
     /// Maps `device` at `len` bytes from guest-physical `base`.
     pub fn map(
         &mut self,
-        name: &'static str,
+        name: impl Into<String>,
         base: u64,
         len: u64,
         device: Arc<dyn Mmio>,
     ) -> Result<(), MapError> {
+        let name = name.into();
         let overlaps = |other_base: u64, other_len: u64| {
             base < other_base + other_len && other_base - base.min(other_base) < len
         };
-        let conflict = |other| Err(MapError { name, base, len, other });
+        let conflict = |other: &str| Err(MapError { name: name.clone(), base, len, other: other.into() });
         if len == 0 || base.checked_add(len).is_none() {
             return conflict("the end of the address space");
         }
@@ -55,7 +56,7 @@ impl BusBuilder {
             return conflict(region.name);
         }
         if let Some(other) = self.devices.iter().find(|d| overlaps(d.base, d.len)) {
-            return conflict(other.name);
+            return conflict(&other.name);
         }
         self.devices.push(Mapped { name, base, len, device });
         Ok(())
@@ -101,8 +102,8 @@ impl Bus {
     }
 
     /// Name and offset of what is mapped at `pa`, for messages and traces.
-    pub fn name_at(&self, pa: u64) -> Option<(&'static str, u64)> {
-        let device = self.find(pa).map(|d| (d.name, pa - d.base));
+    pub fn name_at(&self, pa: u64) -> Option<(&str, u64)> {
+        let device = self.find(pa).map(|d| (d.name.as_str(), pa - d.base));
         device.or_else(|| self.ram.region_at(pa).map(|r| (r.name, pa - r.base)))
     }
 

@@ -6,7 +6,7 @@
 //! page is open for writing again, and its translations are checked, by content, at the next barrier: a page that
 //! mixes code and data costs one slow store per barrier, not one per store.
 
-use std::sync::atomic::{AtomicU8, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering, fence};
 
 use parking_lot::Mutex;
 
@@ -21,13 +21,16 @@ const STALE: u8 = 2;
 pub struct CodePages {
     pages: Vec<AtomicU8>,
     stale: Mutex<Vec<u32>>,
+    /// The list is not empty.
+    any_stale: AtomicBool,
 }
 
 impl CodePages {
     /// Tracking for `len` bytes of memory, all plain.
     pub fn new(len: usize) -> Self {
         let pages = len.div_ceil(1 << PAGE_BITS);
-        Self { pages: (0..pages).map(|_| AtomicU8::new(PLAIN)).collect(), stale: Mutex::default() }
+        let pages = (0..pages).map(|_| AtomicU8::new(PLAIN)).collect();
+        Self { pages, stale: Mutex::default(), any_stale: AtomicBool::new(false) }
     }
 
     /// Whether a store to the page must take the slow path.
@@ -54,14 +57,24 @@ impl CodePages {
             if page.load(Ordering::Relaxed) == CODE
                 && page.compare_exchange(CODE, STALE, Ordering::SeqCst, Ordering::SeqCst).is_ok()
             {
-                self.stale.lock().push(u32::try_from(index).unwrap_or(u32::MAX));
+                let mut stale = self.stale.lock();
+                stale.push(u32::try_from(index).unwrap_or(u32::MAX));
+                self.any_stale.store(true, Ordering::SeqCst);
             }
         }
     }
 
+    /// Whether pages have become stale since the list was last taken.
+    pub fn any_stale(&self) -> bool {
+        self.any_stale.load(Ordering::SeqCst)
+    }
+
     /// Takes the list of pages that have become stale since the last call, as offsets. Duplicates are possible.
     pub fn take_stale(&self) -> Vec<usize> {
-        let stale = std::mem::take(&mut *self.stale.lock());
+        let mut list = self.stale.lock();
+        self.any_stale.store(false, Ordering::SeqCst);
+        let stale = std::mem::take(&mut *list);
+        drop(list);
         stale.into_iter().map(|index| (index as usize) << PAGE_BITS).collect()
     }
 

@@ -30,7 +30,8 @@ pub struct TlbEntry {
     pub write: u64,
     /// What to add to a virtual address to get the host address.
     pub addend: u64,
-    /// Bit 0: valid in every address space. Bits 15 to 8: log2 of the mapping's size.
+    /// Bit 0: valid in every address space. Bits 15 to 8: log2 of the mapping's size. Bits 63 to 32: the context of its
+    /// code ([`crate::exec::Translation::context`]).
     pub flags: u64,
 }
 
@@ -150,6 +151,8 @@ pub struct Fill {
     pub global: bool,
     /// log2 of the mapping's size.
     pub page_bits: u8,
+    /// Context bits of code in the page.
+    pub context: u32,
 }
 
 impl Mmu {
@@ -263,6 +266,14 @@ impl Mmu {
             .then(|| va.wrapping_add(entry.addend).wrapping_sub(self.host_base) as usize)
     }
 
+    /// The offset in the RAM mapping of the code at `va`, and the context bits that it has of its page, if the page is cached
+    /// for fetches.
+    #[inline]
+    pub fn lookup_code(&self, va: u64) -> Option<(usize, u32)> {
+        let offset = self.lookup(View::Current, va, 2, Access::Fetch)?;
+        Some((offset, (self.banks[self.fetch].entries[index(va)].flags >> 32) as u32))
+    }
+
     /// What to add to addresses in the page of `va` to get host addresses, if the page is cached for such a data access.
     pub fn addend(&self, view: View, va: u64, access: Access) -> Option<u64> {
         self.lookup(view, va, 1, access)?;
@@ -345,7 +356,9 @@ impl Bank {
             read: if readable { page } else { INVALID },
             write: if readable && (fill.write || (same && old.write == page)) { page } else { INVALID },
             addend,
-            flags: (u64::from(fill.global) * TlbEntry::GLOBAL) | (u64::from(fill.page_bits) << 8),
+            flags: (u64::from(fill.global) * TlbEntry::GLOBAL)
+                | u64::from(fill.page_bits) << 8
+                | u64::from(fill.context) << 32,
         };
         if !fill.global && !self.space.per_asid && self.local.len() < Self::MAX_LOCAL {
             self.local.push(index as u16); // below TLB_ENTRIES
@@ -399,7 +412,7 @@ mod tests {
     }
 
     fn fill(va: u64, offset: usize, global: bool, page_bits: u8) -> Fill {
-        Fill { va, offset, read: true, write: true, global, page_bits }
+        Fill { va, offset, read: true, write: true, global, page_bits, context: 0 }
     }
 
     fn read(mmu: &Mmu, va: u64) -> Option<usize> {

@@ -1,10 +1,12 @@
-//! Where firmware, kernel, initrd and device tree go in memory, and how the harts start.
+//! Where firmware, kernel, initrd and device tree go in memory, and how the CPUs start.
 //!
-//! [`Placement::new`] decides where everything but the device tree goes, by the [`Rules`] of the board; the
+//! [`Placement::new`] decides where everything but the device tree goes, by the [`rules`] of the board; the
 //! device tree is then written, because it says where the initrd is; [`Placement::finish`] puts it in its
 //! place. The [`BootPlan`] can be carried out again and again, for each reset.
 
 mod reset_rom;
+pub mod rules;
+mod space;
 #[cfg(test)]
 mod tests;
 
@@ -15,43 +17,20 @@ use emu_core::mem::GuestMemory;
 use thiserror::Error;
 use vm_memory::{Bytes, GuestAddress};
 
-use crate::load::{Image, Layout};
+use crate::load::Image;
 
 pub use reset_rom::{FwDynamicInfo, RESET_ROM_SIZE, reset_rom};
-
-/// A board's rules. All sizes and offsets are in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rules {
-    /// How much memory the built-in firmware is taken to fill from the beginning of DRAM: it needs none, but
-    /// what comes after it is linked for this address.
-    pub builtin_firmware: u64,
-    /// The boundary at which a kernel without addresses of its own goes, above the firmware.
-    pub kernel_align: u64,
-    /// The initrd goes half the memory's size above the kernel's beginning, but at most this far.
-    pub initrd_offset_limit: u64,
-    /// The boundary at which the device tree goes, below the end of DRAM.
-    pub fdt_align: u64,
-}
-
-/// The rules of the riscv64 `virt` board.
-pub const RISCV_VIRT: Rules = Rules {
-    builtin_firmware: 2 << 20,
-    kernel_align: 2 << 20,
-    initrd_offset_limit: 512 << 20,
-    fdt_align: 2 << 20,
-};
-
-/// The boundary at which an initrd goes when a kernel's end decides.
-const PAGE: u64 = 4096;
+use rules::{Reset, Rules};
+use space::Space;
 
 /// What runs before the kernel.
 #[derive(Clone, Debug)]
 pub enum Firmware {
-    /// The built-in SBI: the kernel is entered in S-mode.
+    /// The built-in one: the kernel is entered as an operating system.
     Builtin,
-    /// Nothing: the kernel is entered in M-mode.
+    /// Nothing: the kernel is entered with all privileges.
     None,
-    /// A real one, entered in M-mode at the beginning of DRAM, or where its ELF file says.
+    /// A real one, entered with all privileges where the board's rules or its ELF file say.
     Image(Image),
 }
 
@@ -99,6 +78,22 @@ pub enum BootError {
         /// Its place.
         other_range: Range<u64>,
     },
+    /// The firmware is larger than the board's ROM.
+    #[error("the firmware has {len} bytes, but the board's ROM {size}")]
+    LargeFirmware {
+        /// The firmware's size.
+        len: u64,
+        /// The ROM's.
+        size: u64,
+    },
+    /// The firmware does not go into a ROM.
+    #[error(
+        "the firmware is a {kind}, but this board takes the contents of a ROM: give a raw image (objcopy -O binary)"
+    )]
+    FirmwareFormat {
+        /// What it is.
+        kind: String,
+    },
     /// Guest memory refused a write that had been checked before.
     #[error("cannot write {what} to guest memory at {address:#x}")]
     Memory {
@@ -109,21 +104,19 @@ pub enum BootError {
     },
 }
 
-/// How the harts start.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// How the CPUs start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// With the built-in firmware: the boot hart enters `entry` in S-mode with `a1` = `fdt`, by
-    /// [`crate::sbi::Sbi::boot`]; the others are stopped.
-    Supervisor {
+    /// With the built-in firmware ([`crate::sbi::Sbi::boot`], [`crate::smccc::Smccc::boot`]): the boot CPU enters
+    /// `entry`, with the address of the device tree as the argument; the others are stopped.
+    Kernel {
         /// The kernel's first instruction.
         entry: u64,
-        /// The device tree.
-        fdt: u64,
     },
-    /// All harts in M-mode at the reset vector, the beginning of this ROM.
-    Machine {
-        /// The contents of the reset ROM from its first byte on.
-        rom: [u8; RESET_ROM_SIZE],
+    /// All CPUs as after a reset, with all privileges.
+    Reset {
+        /// Where they begin.
+        entry: u64,
     },
 }
 
@@ -149,24 +142,41 @@ impl Segment {
 pub struct Placement {
     space: Space,
     initrd: Option<Range<u64>>,
-    mode: Mode,
+    start: Start,
+    fdt_at: FdtAt,
+    rom: RomContents,
 }
 
-/// How the harts start, as far as it is known without the device tree.
+/// What goes into the board's ROM.
+#[derive(Clone, Debug)]
+enum RomContents {
+    /// A firmware, or nothing.
+    File(Arc<Vec<u8>>),
+    /// The code that jumps to `start`.
+    Stub { start: u64, info: FwDynamicInfo },
+}
+
+/// Where the device tree is to go.
 #[derive(Clone, Copy, Debug)]
-enum Mode {
-    Supervisor { entry: u64 },
-    Machine { start: u64, info: FwDynamicInfo },
+enum FdtAt {
+    /// Below the end of DRAM.
+    End,
+    /// From this address on.
+    From(u64),
+    /// At the beginning of DRAM, with this much room.
+    Base(u64),
 }
 
 /// What goes where: the result, ready to be carried out.
 #[derive(Clone, Debug)]
 pub struct BootPlan {
     segments: Vec<Segment>,
-    /// How the harts start.
+    /// How the CPUs start.
     pub start: Start,
     /// Where the device tree is.
     pub fdt: u64,
+    /// What the board's ROM holds, from its first byte on; it may be less than all of it.
+    pub rom: Arc<Vec<u8>>,
 }
 
 impl Placement {
@@ -178,41 +188,13 @@ impl Placement {
         kernel: Option<&Image>,
         initrd: Option<Vec<u8>>,
     ) -> Result<Self, BootError> {
-        let base = dram.start;
-        let mut space = Space { rules: *rules, dram, segments: Vec::new() };
-
-        let (first, firmware_end) = match firmware {
-            Firmware::Builtin => (None, base.saturating_add(rules.builtin_firmware)),
-            Firmware::None => (None, base),
-            Firmware::Image(image) => {
-                let placed = space.place_image("the firmware", image, base)?;
-                let end = placed.end;
-                (Some(placed), end)
+        let space = Space { rules: *rules, dram, segments: Vec::new() };
+        match (firmware, rules.reset) {
+            (Firmware::Image(image), Reset::Direct { base, size }) => {
+                space.beside_rom_firmware(image, base, size, kernel.is_some() || initrd.is_some())
             }
-        };
-        let kernel_base = firmware_end.checked_next_multiple_of(rules.kernel_align).unwrap_or(u64::MAX);
-        let kernel = kernel.map(|kernel| space.place_image("the kernel", kernel, kernel_base)).transpose()?;
-
-        // A firmware enters a kernel at its lowest address, whatever its ELF entry point: firmwares that
-        // carry their kernel with them do so too, and kernels are built for that.
-        let mode = match (first, &kernel) {
-            (Some(firmware), kernel) => {
-                let next_address = kernel.as_ref().map_or(0, |kernel| kernel.low);
-                Mode::Machine { start: firmware.entry, info: FwDynamicInfo { next_address } }
-            }
-            (None, Some(kernel)) if matches!(firmware, Firmware::Builtin) => {
-                Mode::Supervisor { entry: kernel.low }
-            }
-            (None, Some(kernel)) => {
-                Mode::Machine { start: kernel.entry, info: FwDynamicInfo { next_address: 0 } }
-            }
-            (None, None) => return Err(BootError::NoKernel),
-        };
-        let initrd = initrd.map(|initrd| {
-            let (low, end) = kernel.map_or((kernel_base, kernel_base), |kernel| (kernel.low, kernel.end));
-            space.place_initrd(initrd, low, end)
-        });
-        Ok(Self { initrd: initrd.transpose()?, space, mode })
+            _ => space.in_memory(firmware, kernel, initrd),
+        }
     }
 
     /// Where the initrd is, for `/chosen`.
@@ -220,15 +202,18 @@ impl Placement {
         self.initrd.clone()
     }
 
-    /// Puts the device tree into its place: below the end of DRAM, above everything else.
-    pub fn finish(self, fdt: Vec<u8>) -> Result<BootPlan, BootError> {
-        let Self { mut space, mode, .. } = self;
-        let fdt = space.place_fdt(fdt)?;
-        let start = match mode {
-            Mode::Supervisor { entry } => Start::Supervisor { entry, fdt },
-            Mode::Machine { start, info } => Start::Machine { rom: reset_rom(start, fdt, &info) },
+    /// Puts the device tree into its place.
+    pub fn finish(self, mut fdt: Vec<u8>) -> Result<BootPlan, BootError> {
+        let Self { mut space, start, fdt_at, rom, .. } = self;
+        if let FdtAt::Base(room) = fdt_at {
+            crate::fdt::make_room(&mut fdt, room as usize);
+        }
+        let fdt = space.place_fdt(fdt, fdt_at)?;
+        let rom = match rom {
+            RomContents::File(bytes) => bytes,
+            RomContents::Stub { start, info } => Arc::new(reset_rom(start, fdt, &info).to_vec()),
         };
-        Ok(BootPlan { segments: space.segments, start, fdt })
+        Ok(BootPlan { segments: space.segments, start, fdt, rom })
     }
 }
 
@@ -260,113 +245,5 @@ impl BootPlan {
     /// What is where, for messages: name, first address and the address behind it, in the order of placement.
     pub fn map(&self) -> impl Iterator<Item = (&'static str, Range<u64>)> {
         self.segments.iter().map(|segment| (segment.what, segment.range()))
-    }
-}
-
-/// The memory, and what is in it so far.
-#[derive(Clone, Debug)]
-struct Space {
-    rules: Rules,
-    dram: Range<u64>,
-    segments: Vec<Segment>,
-}
-
-/// Where an image has been placed.
-struct Placed {
-    /// Its lowest address.
-    low: u64,
-    /// The address behind it.
-    end: u64,
-    /// Where it begins to execute.
-    entry: u64,
-}
-
-impl Space {
-    /// Places a kernel or firmware; one without addresses of its own goes to `base`.
-    fn place_image(&mut self, what: &'static str, image: &Image, base: u64) -> Result<Placed, BootError> {
-        let bytes = &image.bytes;
-        let (segments, entry, movable) = match &image.layout {
-            Layout::Flat { memory_size, .. } => {
-                let range = self.add(what, base, *memory_size, Arc::clone(bytes), 0..bytes.len())?;
-                return Ok(Placed { low: range.start, end: range.end, entry: base });
-            }
-            Layout::Segments { segments, entry, movable } => (segments, *entry, *movable),
-        };
-        let low = segments.first().map_or(base, |segment| segment.address);
-        let move_it = movable && !self.dram.contains(&low);
-        let shift = if move_it { base.wrapping_sub(low) } else { 0 };
-        let (low, entry) = (low.wrapping_add(shift), entry.wrapping_add(shift));
-        // A linker that was told of no entry point writes one that is nowhere: then it is the beginning.
-        let mut placed = Placed { low, end: low, entry: low };
-        for segment in segments {
-            let address = segment.address.wrapping_add(shift);
-            if !move_it && !self.dram.contains(&address) {
-                return Err(BootError::Outside { what, address, dram: self.dram.clone() });
-            }
-            let file = segment.file.clone();
-            let range = self.add(what, address, segment.memory_size, Arc::clone(bytes), file)?;
-            if range.contains(&entry) {
-                placed.entry = entry;
-            }
-            placed.end = range.end;
-        }
-        Ok(placed)
-    }
-
-    /// Places the initrd at its usual place above `low`, the kernel's beginning; where it does not fit there,
-    /// or the kernel is in the way, right behind the kernel's `end`.
-    fn place_initrd(&mut self, initrd: Vec<u8>, low: u64, end: u64) -> Result<Range<u64>, BootError> {
-        const WHAT: &str = "the initrd";
-        let size = initrd.len() as u64;
-        let behind = end.checked_next_multiple_of(PAGE).unwrap_or(u64::MAX);
-        let usual = low.saturating_add(self.rules.initrd_offset_limit.min(self.memory() / 2)).max(behind);
-        // The last place for a device tree stays free.
-        let limit = self.dram.end.saturating_sub(1) / self.rules.fdt_align * self.rules.fdt_align;
-        let fits = |at: u64| at.checked_add(size).is_some_and(|end| end <= limit);
-        let Some(at) = [usual, behind].into_iter().find(|&at| fits(at)) else {
-            return Err(self.no_room(WHAT, behind, size.saturating_add(self.dram.end - limit)));
-        };
-        let bytes = 0..initrd.len();
-        self.add(WHAT, at, size, Arc::new(initrd), bytes)
-    }
-
-    fn place_fdt(&mut self, fdt: Vec<u8>) -> Result<u64, BootError> {
-        const WHAT: &str = "the device tree";
-        let size = fdt.len() as u64;
-        let align = self.rules.fdt_align;
-        let taken = self.segments.iter().map(|segment| segment.range().end).max().unwrap_or(self.dram.start);
-        let place = self.dram.end.checked_sub(size).map(|at| at / align * align).filter(|&at| at >= taken);
-        let Some(at) = place else {
-            return Err(self.no_room(WHAT, taken, size.next_multiple_of(align)));
-        };
-        let bytes = 0..fdt.len();
-        Ok(self.add(WHAT, at, size, Arc::new(fdt), bytes)?.start)
-    }
-
-    fn add(
-        &mut self,
-        what: &'static str,
-        address: u64,
-        size: u64,
-        file: Arc<Vec<u8>>,
-        bytes: Range<usize>,
-    ) -> Result<Range<u64>, BootError> {
-        let end = address.checked_add(size).filter(|&end| address >= self.dram.start && end <= self.dram.end);
-        let Some(end) = end else { return Err(self.no_room(what, address, size)) };
-        let range = address..end;
-        let overlap = |other: &&Segment| other.range().start < end && address < other.range().end;
-        if let Some(other) = self.segments.iter().find(overlap) {
-            return Err(BootError::Overlap { what, range, other: other.what, other_range: other.range() });
-        }
-        self.segments.push(Segment { what, address, size, file, bytes });
-        Ok(range)
-    }
-
-    fn memory(&self) -> u64 {
-        self.dram.end - self.dram.start
-    }
-
-    fn no_room(&self, what: &'static str, address: u64, needed: u64) -> BootError {
-        BootError::NoRoom { what, address, needed, memory: self.memory() }
     }
 }

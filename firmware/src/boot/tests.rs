@@ -1,7 +1,9 @@
+use super::rules::{AARCH64_VIRT, RISCV_VIRT};
 use super::*;
-use crate::load::tests::{elf, riscv_image};
+use crate::load::tests::{elf, linux_image, riscv_image};
 use crate::load::{Image, Isa};
 use crate::testing::{Rng, memory};
+use emu_core::mem::RamBuilder;
 
 const BASE: u64 = 0x8000_0000;
 const MIB: u64 = 1 << 20;
@@ -29,8 +31,9 @@ fn word(rom: &[u8], at: usize) -> u64 {
 }
 
 /// Start address, device tree and next address in a reset ROM.
-fn rom(start: &Start) -> (u64, u64, u64) {
-    let Start::Machine { rom } = start else { panic!("not M-mode: {start:?}") };
+fn rom(plan: &BootPlan) -> (u64, u64, u64) {
+    assert_eq!(plan.start, Start::Reset { entry: 0x1000 });
+    let rom = &plan.rom;
     assert_eq!(word(rom, 0x28), 0x4942_534f);
     assert_eq!([0x30, 0x40, 0x48, 0x50].map(|at| word(rom, at)), [2, 1, 0, 0]);
     (word(rom, 0x18), word(rom, 0x20), word(rom, 0x38))
@@ -58,7 +61,7 @@ fn built_in_firmware() {
     let kernel = image(riscv_image(100_000, 30 * MIB));
     let plan = plan(128, &Firmware::Builtin, Some(&kernel), Some(10 * MIB));
     assert_eq!(plan.fdt, 0x87e0_0000, "the example of the board's documentation");
-    assert_eq!(plan.start, Start::Supervisor { entry: 0x8020_0000, fdt: 0x87e0_0000 });
+    assert_eq!(plan.start, Start::Kernel { entry: 0x8020_0000 });
     let map: Vec<_> = plan.map().collect();
     assert_eq!(
         map,
@@ -77,29 +80,25 @@ fn real_firmware() {
     let kernel = image(riscv_image(100_000, 0));
     let raw = |len: u64| Firmware::Image(image(vec![0x13; len as usize]));
     let fdt = 0x87e0_0000;
-    assert_eq!(rom(&plan(128, &raw(270_000), Some(&kernel), None).start), (BASE, fdt, 0x8020_0000));
-    assert_eq!(rom(&plan(128, &raw(2 * MIB), Some(&kernel), None).start), (BASE, fdt, 0x8020_0000));
-    assert_eq!(rom(&plan(128, &raw(2 * MIB + 1), Some(&kernel), None).start), (BASE, fdt, 0x8040_0000));
-    assert_eq!(
-        rom(&plan(128, &raw(1000), None, Some(100)).start),
-        (BASE, fdt, 0),
-        "a firmware with a payload"
-    );
+    assert_eq!(rom(&plan(128, &raw(270_000), Some(&kernel), None)), (BASE, fdt, 0x8020_0000));
+    assert_eq!(rom(&plan(128, &raw(2 * MIB), Some(&kernel), None)), (BASE, fdt, 0x8020_0000));
+    assert_eq!(rom(&plan(128, &raw(2 * MIB + 1), Some(&kernel), None)), (BASE, fdt, 0x8040_0000));
+    assert_eq!(rom(&plan(128, &raw(1000), None, Some(100))), (BASE, fdt, 0), "a firmware with a payload");
     let fw_elf = |entry| Firmware::Image(image(elf(243, entry, &[(BASE, &[1; 64], 0x5_0000)])));
-    assert_eq!(rom(&plan(128, &fw_elf(BASE + 8), Some(&kernel), None).start), (BASE + 8, fdt, 0x8020_0000));
-    assert_eq!(rom(&plan(128, &fw_elf(0), None, None).start), (BASE, fdt, 0), "no entry point");
+    assert_eq!(rom(&plan(128, &fw_elf(BASE + 8), Some(&kernel), None)), (BASE + 8, fdt, 0x8020_0000));
+    assert_eq!(rom(&plan(128, &fw_elf(0), None, None)), (BASE, fdt, 0), "no entry point");
     // A kernel with addresses of its own is entered at the lowest.
     let kernel = image(elf(243, 0x8020_1000, &[(0x8020_1000, &[2; 16], 16), (0x8020_0000, &[1; 16], 16)]));
-    assert_eq!(rom(&plan(128, &raw(1000), Some(&kernel), None).start), (BASE, fdt, 0x8020_0000));
+    assert_eq!(rom(&plan(128, &raw(1000), Some(&kernel), None)), (BASE, fdt, 0x8020_0000));
     assert_eq!(
         plan(128, &Firmware::Builtin, Some(&kernel), None).start,
-        Start::Supervisor { entry: 0x8020_0000, fdt }
+        Start::Kernel { entry: 0x8020_0000 }
     );
 }
 
 #[test]
 fn no_firmware() {
-    let start = |file| rom(&plan(128, &Firmware::None, Some(&image(file)), None).start);
+    let start = |file| rom(&plan(128, &Firmware::None, Some(&image(file)), None));
     assert_eq!(start(vec![0x13; 5000]), (BASE, 0x87e0_0000, 0));
     assert_eq!(start(elf(243, BASE + 0x40, &[(BASE, &[0x13; 0x80], 0x80)])).0, BASE + 0x40);
     assert_eq!(start(elf(243, 0, &[(BASE + 0x1000, &[0x13; 8], 8)])).0, BASE + 0x1000);
@@ -110,7 +109,7 @@ fn kernels_linked_at_virtual_addresses_are_moved() {
     let virt = 0xffff_ffff_8000_0000;
     let file = elf(243, virt, &[(virt, &[0x13; 64], 0x1000), (virt + 0x10_0000, &[7; 8], 0x2000)]);
     let plan = plan(128, &Firmware::Builtin, Some(&image(file)), None);
-    assert_eq!(plan.start, Start::Supervisor { entry: 0x8020_0000, fdt: 0x87e0_0000 });
+    assert_eq!(plan.start, Start::Kernel { entry: 0x8020_0000 });
     let map: Vec<_> = plan.map().map(|(_, range)| range).take(2).collect();
     assert_eq!(map, [0x8020_0000..0x8020_1000, 0x8030_0000..0x8030_2000]);
     let huge = elf(243, virt, &[(virt, &[1], 1), (u64::MAX - 15, &[1; 16], 16)]);
@@ -124,13 +123,122 @@ fn position_independent_firmware_is_moved() {
     file[16] = 3; // ET_DYN, as OpenSBI's are
     let firmware = Firmware::Image(image(file));
     let placed = plan(128, &firmware, None, None);
-    assert_eq!(rom(&placed.start).0, BASE);
+    assert_eq!(rom(&placed).0, BASE);
     let map: Vec<_> = placed.map().map(|(_, range)| range).take(2).collect();
     assert_eq!(map, [0x8000_0000..0x8000_1000, 0x8004_0000..0x8004_2000]);
     // One that is linked in memory stays where it is.
     let mut file = elf(243, 0x8100_0000, &[(0x8100_0000, &[0x13; 64], 64)]);
     file[16] = 3;
-    assert_eq!(rom(&plan(128, &Firmware::Image(image(file)), None, None).start).0, 0x8100_0000);
+    assert_eq!(rom(&plan(128, &Firmware::Image(image(file)), None, None)).0, 0x8100_0000);
+}
+
+/// The base of memory of the aarch64 `virt` board.
+const ARM_BASE: u64 = 0x4000_0000;
+
+fn arm_image(file: Vec<u8>) -> Image {
+    Image::parse(file, Isa::Aarch64, 1 << 30).unwrap()
+}
+
+fn arm_linux(text_offset: u64, memory: u64) -> Image {
+    arm_image(linux_image(b"ARM\x64", 100_000, text_offset, memory))
+}
+
+fn arm_plan(
+    mib: u64,
+    firmware: &Firmware,
+    kernel: Option<&Image>,
+    initrd: Option<u64>,
+) -> Result<BootPlan, BootError> {
+    let initrd = initrd.map(|len| vec![0x55; len as usize]);
+    let dram = ARM_BASE..ARM_BASE + mib * MIB;
+    Placement::new(&AARCH64_VIRT, dram, firmware, kernel, initrd)?.finish(vec![0xfd; 5000])
+}
+
+/// Entry, device tree, and where everything but the device tree is.
+fn arm(
+    mib: u64,
+    firmware: &Firmware,
+    kernel: Option<&Image>,
+    initrd: Option<u64>,
+) -> (Start, u64, Vec<(u64, u64)>) {
+    let plan = arm_plan(mib, firmware, kernel, initrd).unwrap();
+    let map = plan
+        .map()
+        .filter(|(what, _)| *what != "the device tree")
+        .map(|(_, range)| (range.start, range.end))
+        .collect();
+    (plan.start, plan.fdt, map)
+}
+
+#[test]
+fn arm_linux_kernels() {
+    let start = |entry| Start::Kernel { entry };
+    let modern = arm_linux(0, 32 * MIB);
+    assert_eq!(
+        arm(1024, &Firmware::Builtin, Some(&modern), None),
+        (start(0x4020_0000), 0x4800_0000, vec![(0x4020_0000, 0x4220_0000)])
+    );
+    assert_eq!(
+        arm(1024, &Firmware::Builtin, Some(&modern), Some(10 * MIB + 1)),
+        (start(0x4020_0000), 0x48c0_0000, vec![(0x4020_0000, 0x4220_0000), (0x4800_0000, 0x48a0_0001)])
+    );
+    let old = arm_linux(0x8_0000, 16 * MIB);
+    assert_eq!(arm(1024, &Firmware::Builtin, Some(&old), None).0, start(0x4008_0000));
+    let raw = arm_image(vec![0x1f; 5000]);
+    assert_eq!(arm(1024, &Firmware::Builtin, Some(&raw), None).0, start(0x4008_0000), "no header");
+    // Small memory, and a kernel in the way.
+    assert_eq!(arm(128, &Firmware::Builtin, Some(&modern), Some(MIB)).2[1], (0x4400_0000, 0x4410_0000));
+    let large = arm_linux(0, 140 * MIB);
+    assert_eq!(arm(1024, &Firmware::Builtin, Some(&large), Some(MIB)).2[1], (0x48e0_0000, 0x48f0_0000));
+    assert_eq!(arm(64, &Firmware::Builtin, Some(&modern), Some(28 * MIB)).1, 0x43e0_0000, "the last place");
+    let error = arm_plan(64, &Firmware::Builtin, Some(&modern), Some(29 * MIB)).unwrap_err();
+    assert!(matches!(error, BootError::NoRoom { what: "the initrd", .. }), "{error}");
+    // Linux linked at virtual addresses.
+    let virt = 0xffff_8000_8000_0000;
+    let linked = arm_image(elf(183, virt + 64, &[(virt, &[0x1f; 128], 4096)]));
+    assert_eq!(
+        arm(1024, &Firmware::Builtin, Some(&linked), None),
+        (start(0x4020_0040), 0x4800_0000, vec![(0x4020_0000, 0x4020_1000)])
+    );
+}
+
+#[test]
+fn arm_programs_with_addresses_of_their_own() {
+    let program = |base: u64| arm_image(elf(183, base + 16, &[(base, &[0x1f; 128], 4096)]));
+    for (firmware, start) in [
+        (Firmware::Builtin, Start::Kernel { entry: 0x4010_0010 }),
+        (Firmware::None, Start::Reset { entry: 0x4010_0010 }),
+    ] {
+        // With room below them, the device tree is there.
+        let plan = arm_plan(128, &firmware, Some(&program(0x4010_0000)), None).unwrap();
+        assert_eq!((plan.start, plan.fdt, plan.rom.len()), (start, ARM_BASE, 0));
+        let tree = plan.map().find(|(what, _)| *what == "the device tree").unwrap();
+        assert_eq!(tree.1, 0x4000_0000..0x4010_0000, "with room to grow");
+        assert_eq!(arm(128, &firmware, Some(&program(0x400f_f000)), None).1, 0x4400_0000);
+    }
+    let raw = arm_image(vec![0x1f; 5000]);
+    assert_eq!(
+        arm(32, &Firmware::None, Some(&raw), None),
+        (Start::Reset { entry: ARM_BASE }, 0x4100_0000, vec![(0x4000_0000, 0x4000_1388)])
+    );
+}
+
+#[test]
+fn arm_firmware_is_the_rom() {
+    let firmware = Firmware::Image(arm_image(vec![0x1f; 300_000]));
+    let plan = arm_plan(128, &firmware, None, None).unwrap();
+    assert_eq!((plan.start, plan.fdt, plan.rom.len()), (Start::Reset { entry: 0 }, ARM_BASE, 300_000));
+    let ram = RamBuilder::new().region("dram", ARM_BASE, 2 * MIB, true).and_then(RamBuilder::build).unwrap();
+    plan.load(&ram.guest_memory().unwrap()).unwrap();
+    let size: u32 = ram.guest_memory().unwrap().read_obj(GuestAddress(ARM_BASE + 4)).unwrap();
+    assert_eq!(u32::from_be(size), 1 << 20, "room to grow");
+    let huge = Firmware::Image(Image::parse(vec![0x1f; 65 << 20], Isa::Aarch64, 1 << 30).unwrap());
+    assert_eq!(
+        arm_plan(128, &huge, None, None).unwrap_err().to_string(),
+        "the firmware has 68157440 bytes, but the board's ROM 67108864"
+    );
+    let linked = Firmware::Image(arm_image(elf(183, 0, &[(0, &[0x1f; 8], 8)])));
+    assert!(matches!(arm_plan(128, &linked, None, None), Err(BootError::FirmwareFormat { .. })));
 }
 
 #[test]
@@ -221,27 +329,33 @@ fn loading_fills_memory_each_time() {
 }
 
 /// Whatever the sizes, either an error or a plan with everything inside memory and apart.
-#[test]
-fn hostile_sizes() {
+fn hostile_sizes(rules: &rules::Rules, base: u64, isa: Isa, machine: u16) {
     let mut placed = 0;
+    let flat = |memory| match isa {
+        Isa::Riscv64 => riscv_image(100, memory),
+        _ => linux_image(b"ARM\x64", 100, memory % 3 * 0x8_0000, memory),
+    };
     for seed in 0..20_000 {
         let mut rng = Rng::new(seed);
-        let dram = BASE..BASE + 4096 * (1 + rng.next() % 0x4000);
-        let address = if rng.below(2) == 0 { BASE + rng.next() % (4 * MIB) } else { rng.nasty() };
+        let dram = base..base + 4096 * (1 + rng.next() % 0x4000);
+        let address = if rng.below(2) == 0 { base + rng.next() % (4 * MIB) } else { rng.nasty() };
         let segments = [(address, &[1_u8; 8][..], rng.nasty()), (rng.nasty(), &[2; 3], rng.nasty())];
         let file = match rng.below(3) {
-            0 => riscv_image(100, rng.nasty()),
-            1 => elf(243, rng.nasty(), &segments[..1]),
-            _ => elf(243, rng.nasty(), &segments),
+            0 => flat(rng.nasty()),
+            1 => elf(machine, rng.nasty(), &segments[..1]),
+            _ => elf(machine, rng.nasty(), &segments),
         };
-        let Ok(kernel) = Image::parse(file, Isa::Riscv64, MIB) else { continue };
+        let Ok(kernel) = Image::parse(file, isa, MIB) else { continue };
         let firmware = match rng.below(3) {
             0 => Firmware::Builtin,
             1 => Firmware::None,
-            _ => Firmware::Image(image(vec![0x13; 1 + rng.below(100_000)])),
+            _ => Firmware::Image(Image::parse(vec![0x13; 1 + rng.below(100_000)], isa, MIB).unwrap()),
         };
         let initrd = (rng.below(2) == 0).then(|| vec![0; rng.below(100_000)]);
-        let placement = Placement::new(&RISCV_VIRT, dram.clone(), &firmware, Some(&kernel), initrd);
+        let finds_itself =
+            matches!((&firmware, rules.reset), (Firmware::Image(_), rules::Reset::Direct { .. }));
+        let (kernel, initrd) = if finds_itself { (None, None) } else { (Some(&kernel), initrd) };
+        let placement = Placement::new(rules, dram.clone(), &firmware, kernel, initrd);
         let Ok(plan) = placement.and_then(|placement| placement.finish(vec![0; rng.below(10_000)])) else {
             continue;
         };
@@ -252,4 +366,14 @@ fn hostile_sizes() {
         assert!(ranges.windows(2).all(|pair| pair[0].end <= pair[1].start), "seed {seed}");
     }
     assert!(placed > 1000, "{placed} of 20000 were placed");
+}
+
+#[test]
+fn hostile_sizes_for_riscv() {
+    hostile_sizes(&RISCV_VIRT, BASE, Isa::Riscv64, 243);
+}
+
+#[test]
+fn hostile_sizes_for_arm() {
+    hostile_sizes(&AARCH64_VIRT, ARM_BASE, Isa::Aarch64, 183);
 }

@@ -224,6 +224,15 @@ impl Tree {
     }
 }
 
+/// Makes a blob `size` bytes long, for software that adds to it; one that is longer stays as it is.
+pub fn make_room(blob: &mut Vec<u8>, size: usize) {
+    // The second word of the header is the blob's whole size.
+    if let (true, Ok(total)) = (blob.len() < size && blob.len() >= 8, u32::try_from(size)) {
+        blob.resize(size, 0);
+        blob[4..8].copy_from_slice(&total.to_be_bytes());
+    }
+}
+
 /// What the loader tells the kernel through `/chosen`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Chosen {

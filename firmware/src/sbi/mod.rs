@@ -29,6 +29,7 @@ mod susp;
 mod tests;
 mod time;
 
+use crate::lifecycle::Lifecycle;
 use emu_core::device::PowerRequest;
 use emu_core::mem::GuestMemory;
 use vm_memory::{Address, GuestAddress, GuestMemoryBackend};
@@ -229,7 +230,7 @@ pub struct Sbi {
 
 #[derive(Debug, Default)]
 struct Hart {
-    hsm: hsm::Hsm,
+    hsm: Lifecycle,
     pmu: pmu::Pmu,
     fwft: fwft::Fwft,
 }

@@ -160,6 +160,13 @@ enum Counter {
     Firmware(usize),
 }
 
+impl Counter {
+    /// Whether it counts one event for ever.
+    fn is_fixed(self) -> bool {
+        matches!(self, Self::Hardware(CYCLE | INSTRET))
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Event {
     Hardware(HwEvent),
@@ -262,7 +269,9 @@ impl Call<'_> {
         let chosen = if flags & CONFIG_SKIP_MATCH != 0 {
             set.first().copied().ok_or(SbiError::InvalidParam)?
         } else {
-            set.into_iter().find(|&(_, counter)| free(counter)).ok_or(SbiError::NotSupported)?
+            // Programmable counters first: the fixed ones can neither interrupt nor, without Smcntrpmf, filter.
+            let candidates = set.into_iter().filter(|&(_, counter)| free(counter));
+            candidates.min_by_key(|&(_, counter)| counter.is_fixed()).ok_or(SbiError::NotSupported)?
         };
         let (index, counter) = chosen;
         match (counter, event) {

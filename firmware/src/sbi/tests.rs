@@ -135,6 +135,7 @@ impl Platform for Mock {
         match event {
             HwEvent::General(3) => Some(EventSelector { value: 0x77, counters: 0b1_0000 }),
             HwEvent::Cache(0) => Some(EventSelector { value: 0x1_0000, counters }),
+            HwEvent::General(2) => Some(EventSelector { value: 0x66, counters: 0b1000 }),
             HwEvent::Raw(value) if value < 0x100 => Some(EventSelector { value, counters }),
             _ => None,
         }
@@ -633,7 +634,7 @@ fn counters_are_matched() {
     assert_eq!(config(4, SKIP_MATCH, INSTRUCTIONS, 0), Ok(2), "as Linux does it");
     assert_eq!(config(4, SKIP_MATCH, CYCLES, 0), NOT_SUPPORTED);
     assert_eq!(config(ALL, 0, 3, 0), Ok(4), "only counter 4 can");
-    assert_eq!(config(ALL, 0, 0x1_0000, 0), Ok(3));
+    assert_eq!(config(ALL, 0, INSTRUCTIONS, 0), Ok(3), "a programmable counter, though the fixed one can");
     assert_eq!(config(ALL, 0, 0x2_0000, 0x55), NOT_SUPPORTED, "none is left");
     assert_eq!(config(ALL, 0, 4, 0), NOT_SUPPORTED, "an event that nothing counts");
     assert_eq!(config(ALL, 0, 0, 0), NOT_SUPPORTED, "no event");

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::parse::{Error, Field, Line, Part, Table};
+use crate::parse::{Condition, Error, Field, Line, Part, Table};
 use crate::tree::{self, Node};
 
 /// The code of a table: enum `Insn`, `LINES`, `FORMATS`, `decode`, and the arguments' structures in `args`.
@@ -70,7 +70,7 @@ pub fn compile_dispatch(
             let args: Vec<String> = args.iter().map(|(name, value)| format!("{name}: {value}")).collect();
             list.push(format!("{code}::args::{} {{ {} }}", format.name, args.join(", ")));
         }
-        list.extend(method.1.clone());
+        list.extend(method.1.iter().cloned());
         let call = format!("self.r#{}({})", method.0, list.join(", "));
         let _ = writeln!(out, "            {module}::Insn::{} => {call}.outcome(),", camel(&line.name));
     }
@@ -162,7 +162,7 @@ fn lines(out: &mut String, table: &Table, features: &str, names: &str) {
     let _ = writeln!(out, "pub static LINES: &[Line<{features}>] = &[");
     for line in &table.lines {
         let fields: Vec<String> = line.fields.iter().map(field).collect();
-        let conditions: Vec<String> = line.conditions.iter().map(|c| format!("Condition::{c:?}")).collect();
+        let conditions: Vec<String> = line.conditions.iter().map(condition).collect();
         let needs: Vec<String> = line
             .needs
             .iter()
@@ -186,6 +186,13 @@ fn lines(out: &mut String, table: &Table, features: &str, names: &str) {
         );
     }
     let _ = writeln!(out, "];\n");
+}
+
+fn condition(condition: &Condition) -> String {
+    match condition {
+        Condition::Check(name) => format!("Condition::Check(checks::{name})"),
+        plain => format!("Condition::{plain:?}"),
+    }
 }
 
 fn field(field: &Field) -> String {

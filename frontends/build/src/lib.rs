@@ -21,9 +21,11 @@
 //!
 //! A line of an instruction holds its name, its format, its bits from the highest down, the features that it
 //! needs (`F`, `Zfa&D`, `Zfh|Zfhmin`; `&` binds tighter), and then, each optional:
-//! - `if rd!=0 rd%2=0`: conditions, without which the encoding is reserved;
+//! - `if rd!=0 rd%2=0 mask()`: conditions, without which the encoding is reserved; the last is `checks::mask(word)` of the
+//!   front end;
 //! - `-> addi rd 2 imm`: the instruction of the other table that it is short for, with the arguments of that
-//!   one's format.
+//!   one's format;
+//! - `=> load Ty::I8 true`: the lift method, if it is not called as the instruction, and its arguments after the fields.
 //!
 //! Bits are given as `0` and `1`, fields by name, bits that do not matter as `-`. Two lines that match the
 //! same word are an error, unless they are in one group, lines between `{` and `}`; of these the first one

@@ -64,8 +64,16 @@ impl Field {
 /// What a field must satisfy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Condition {
-    Not { field: usize, value: u32 },
-    Multiple { field: usize, of: u32 },
+    Not {
+        field: usize,
+        value: u32,
+    },
+    Multiple {
+        field: usize,
+        of: u32,
+    },
+    /// The front end's function of that name holds for the word.
+    Check(String),
 }
 
 /// The instruction that another is short for.
@@ -91,8 +99,8 @@ pub(crate) struct Line {
     pub expansion: Option<Expansion>,
     /// The ordered group that it is in.
     pub group: Option<usize>,
-    /// Lift method, and its argument after the fields.
-    pub method: (String, Option<String>),
+    /// Lift method, and its arguments after the fields.
+    pub method: (String, Vec<String>),
 }
 
 /// A decode table.
@@ -110,15 +118,28 @@ pub struct Table {
 }
 
 impl Table {
-    /// Reads a table and checks it.
+    /// Reads a table that is in one file, and checks it.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let mut table = Self { width: 32, ..Self::default() };
-        for (index, line) in text.lines().enumerate() {
-            let number = index + 1;
-            table.line(number, line.trim()).map_err(|problem| Error { line: number, problem })?;
-        }
+        let mut table = Self::new();
+        table.add(text)?;
         table.check_overlaps()?;
         Ok(table)
+    }
+
+    /// An empty table.
+    pub fn new() -> Self {
+        Self { width: 32, ..Self::default() }
+    }
+
+    /// Reads a file of the table: it may use what files before it have declared, but for suffixes. When all have been
+    /// read, [`Table::check_overlaps`] is due.
+    pub fn add(&mut self, text: &str) -> Result<(), Error> {
+        self.suffixes.clear();
+        for (index, line) in text.lines().enumerate() {
+            let number = index + 1;
+            self.line(number, line.trim()).map_err(|problem| Error { line: number, problem })?;
+        }
+        Ok(())
     }
 
     fn line(&mut self, number: usize, line: &str) -> Parsed<()> {
@@ -251,7 +272,10 @@ impl Table {
             return Err(format!("the format has the fields {wanted:?}, the line has {named:?}"));
         }
         let needs = self.needs(words.next().ok_or("expected features after the bits")?);
-        let (conditions, expansion) = tail(&words.copied().collect::<Vec<_>>(), &fields)?;
+        let words: Vec<&str> = words.copied().collect();
+        let arrow = words.iter().position(|word| *word == "=>").unwrap_or(words.len());
+        let (rest, method) = words.split_at(arrow);
+        let (conditions, expansion) = tail(rest, &fields)?;
         if self.lines.iter().any(|line| line.name == name) {
             return Err(format!("`{name}` is there twice"));
         }
@@ -267,19 +291,25 @@ impl Table {
             conditions,
             expansion,
             group: self.group,
-            method: self.method(name),
+            method: match method {
+                [] => self.method(name),
+                [_, method, arguments @ ..] => {
+                    ((*method).into(), arguments.iter().map(|argument| (*argument).into()).collect())
+                }
+                [_] => return Err("expected a method after `=>`".into()),
+            },
         });
         Ok(())
     }
 
-    fn method(&self, name: &str) -> (String, Option<String>) {
-        let (stem, argument) = match name.rsplit_once('.') {
+    fn method(&self, name: &str) -> (String, Vec<String>) {
+        let (stem, arguments) = match name.rsplit_once('.') {
             Some((stem, suffix)) if self.suffixes.contains_key(suffix) => {
-                (stem, self.suffixes.get(suffix).cloned())
+                (stem, self.suffixes.get(suffix).cloned().into_iter().collect())
             }
-            _ => (name, None),
+            _ => (name, Vec::new()),
         };
-        (stem.replace('.', "_"), argument)
+        (stem.replace('.', "_"), arguments)
     }
 
     fn needs(&self, word: &str) -> Vec<Vec<String>> {
@@ -309,7 +339,8 @@ impl Table {
         Ok(vec![Bits::Part(word, Part { word: 0, value: 0, len })])
     }
 
-    fn check_overlaps(&self) -> Result<(), Error> {
+    /// Checks that no two lines match the same word, but for those of one group.
+    pub fn check_overlaps(&self) -> Result<(), Error> {
         for (index, line) in self.lines.iter().enumerate() {
             for other in &self.lines[..index] {
                 let apart = (line.value ^ other.value) & line.mask & other.mask != 0;
@@ -372,12 +403,15 @@ fn condition(word: &str, fields: &[Field]) -> Parsed<Condition> {
         let found = fields.iter().position(|field| field.name == name);
         found.ok_or_else(|| format!("there is no field `{name}` in the line"))
     };
+    if let Some(name) = word.strip_suffix("()") {
+        return Ok(Condition::Check(name.into()));
+    }
     if let Some((name, value)) = word.split_once("!=") {
         return Ok(Condition::Not { field: index(name)?, value: decimal(value)? });
     }
     match word.strip_suffix("=0").and_then(|word| word.split_once('%')) {
         Some((name, of)) => Ok(Condition::Multiple { field: index(name)?, of: decimal(of)? }),
-        None => Err(format!("`{word}` is no condition: FIELD!=NUMBER or FIELD%NUMBER=0")),
+        None => Err(format!("`{word}` is no condition: FIELD!=NUMBER, FIELD%NUMBER=0 or CHECK()")),
     }
 }
 

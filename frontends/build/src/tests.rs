@@ -37,6 +37,7 @@ fn refuses_what_it_cannot_read() {
         ("x A 000000000000 a I when a", "expected `if`"),
         ("x A 000000000000 a I if a<3", "is no condition"),
         ("x A 000000000000 a I ->", "expected an instruction"),
+        ("x A 000000000000 a I =>", "expected a method"),
         ("x Im i[7:0] i[8:1] I", "parts of `i` overlap"),
         ("x Im 0000000000000 i[1:3] I", "no range of bits"),
         ("x Im 0000000000000 i I", "needs its bits"),
@@ -56,6 +57,28 @@ fn groups_may_overlap_in_order() {
     let table = parse("{\nx N 0000000000000000 I\ny A 000000000000 a I\n}").unwrap();
     let code = compile(&table, "Set", "Ext");
     assert!(code.find("Insn::X)").unwrap() < code.find("Insn::Y)").unwrap(), "{code}");
+}
+
+#[test]
+fn a_method_may_have_a_name_of_its_own() {
+    let table = parse("%suffix q Ty::Q\nx.q A 000000000000 a I if even()").unwrap();
+    assert_eq!(table.find("x.q").unwrap().method, ("x".into(), vec!["Ty::Q".into()]));
+    assert!(compile(&table, "Set", "Ext").contains("Condition::Check(checks::even)"));
+    let table = parse("x.q A 000000000000 a I if a!=1 => load Ty::I8 true").unwrap();
+    let dispatch = compile_dispatch(&table, "m", None, "Lifter<'_>", "go").unwrap();
+    assert!(
+        dispatch.contains("self.r#load(m::args::A { a: (word & 0xf) as u8 }, Ty::I8, true)"),
+        "{dispatch}"
+    );
+}
+
+#[test]
+fn files_share_declarations() {
+    let mut table = Table::new();
+    table.add(HEAD).unwrap();
+    table.add("x A 000000000000 a I").unwrap();
+    table.add("y A 00000000000- a I").unwrap();
+    assert_eq!(table.check_overlaps().unwrap_err().problem, "`y` overlaps with `x`");
 }
 
 #[test]

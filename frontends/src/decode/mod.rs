@@ -1,6 +1,12 @@
 //! What the decoders made from tables (`*.dec`, crate `decode-build`) have in common: the description of a
 //! table's lines, from which come disassembly, the generator of random instructions, and reports of coverage.
 
+mod features;
+mod text;
+
+pub(crate) use features::features;
+pub(crate) use text::write_operands;
+
 /// A set of features (extensions) that instructions depend on.
 pub trait Features: Copy {
     /// Whether all members of `needs` are in the set.
@@ -89,6 +95,8 @@ pub enum Condition {
         /// The number.
         of: u32,
     },
+    /// This holds for the word.
+    Check(fn(u32) -> bool),
 }
 
 /// One instruction of a table.
@@ -124,6 +132,7 @@ impl<F: Features> Line<F> {
         let met = |condition: &Condition| match *condition {
             Condition::Not { field: index, value } => field(index) != value.into(),
             Condition::Multiple { field: index, of } => field(index).rem_euclid(of.into()) == 0,
+            Condition::Check(check) => check(word),
         };
         let free = |field: &Field| !field.reserved.contains(&field.raw(word));
         self.conditions.iter().all(met) && self.fields.iter().all(free)

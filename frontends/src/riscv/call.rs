@@ -1,7 +1,7 @@
 //! The run-time helpers: instructions that lifted code cannot express.
 
-use emu_core::exec::{Access, Exception, HostRequest, Isa, Stop};
-use emu_core::ir::{MemAttr, Ty, View};
+use emu_core::exec::{Access, Exception, HostRequest, Stop};
+use emu_core::ir::View;
 use emu_core::mem::Flush;
 
 use super::Privilege;
@@ -9,8 +9,9 @@ use super::bits::{cause, envcfg, mip, mstatus};
 use super::csr::{self, Op};
 use super::helper::Helper;
 use super::mmu::{self, ASID_MASK};
-use super::state::{Hart, Reservation, Riscv};
+use super::state::{Hart, Riscv};
 use super::trap;
+use crate::exclusive::{self, Exclusive, Monitor};
 
 /// Bytes in a cache block: what `CBO` works on, and the device tree's `riscv,cbom-block-size` and its like.
 pub const CACHE_BLOCK: u64 = 64;
@@ -112,7 +113,7 @@ fn wfi(hart: &mut Hart, instruction: u64) -> Result<u64, Stop> {
 
 /// Both forms wait for a bounded time, so TW does not concern them (Unpriv., "Zawrs").
 fn wrs(hart: &mut Hart) -> Result<u64, Stop> {
-    if hart.isa.reservation.take().is_none() {
+    if !hart.isa.monitor.clear() {
         return Ok(0);
     }
     // Nobody can write what is waited for while the others stand still.
@@ -171,40 +172,25 @@ fn check_block(hart: &mut Hart, block: u64) -> Result<(), Stop> {
     Ok(())
 }
 
-fn integer(bytes: u64) -> Ty {
-    if bytes == 4 { Ty::I32 } else { Ty::I64 }
-}
-
 fn load_reserved(hart: &mut Hart, va: u64, bytes: u64) -> Result<u64, Stop> {
-    hart.isa.reservation = None;
-    hart.begin_exclusive();
-    let attr = MemAttr { signed: true, exclusive: true, ..MemAttr::PLAIN };
-    let value = hart.load(integer(bytes), attr, va)?;
-    hart.isa.reservation = Some(Reservation { va, bytes, value });
-    Ok(value)
+    let value = exclusive::load(hart, va, bytes)? as u64;
+    Ok(if bytes == 4 { value as i32 as u64 } else { value })
 }
 
 fn store_conditional(hart: &mut Hart, va: u64, value: u64, bytes: u64) -> Result<u64, Stop> {
-    let reservation = hart.isa.reservation.take();
-    if !va.is_multiple_of(bytes) {
-        return Err(hart.isa.misaligned(va, Access::Write).into());
+    let stored = exclusive::store(hart, va, value.into(), bytes)?;
+    Ok(u64::from(!stored))
+}
+
+impl Exclusive for Riscv {
+    fn monitor(&mut self) -> &mut Monitor {
+        &mut self.monitor
     }
-    // The stretch in which the other harts stood still may have ended: then anything may have been stored.
-    let held = reservation.filter(|r| r.va == va && r.bytes == bytes && hart.is_exclusive());
-    let Some(Reservation { value: expected, .. }) = held else {
-        hart.end_exclusive();
-        return Ok(1);
-    };
-    // Devices do not stand still, so the store still compares.
-    let attr = MemAttr { signed: true, ..MemAttr::PLAIN };
-    let found = hart.cas(integer(bytes), attr, va, expected, value)?;
-    hart.end_exclusive();
-    Ok(u64::from(found != expected))
 }
 
 impl Riscv {
     /// Drops the reservation: a store-conditional fails until the next load-reserved.
     pub fn clear_reservation(&mut self) {
-        self.reservation = None;
+        self.monitor.clear();
     }
 }

@@ -63,14 +63,13 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// All counters zero and running. `hpm` performance counters are there; with `filters` they have
-    /// Sscofpmf's fields.
-    pub fn new(hpm: u8, filters: bool, retired: u64) -> Self {
-        let hpm_mask = ((1u64 << hpm.min(29)) - 1) << FIRST_HPM;
+    /// All counters zero and running. The performance counters in the mask `hpm` are there; with `filters` they
+    /// have Sscofpmf's fields.
+    pub fn new(hpm: u32, filters: bool, retired: u64) -> Self {
         let mut counters = Self {
             all: [Counter { since: retired, ..Counter::default() }; 32],
             inhibit: 0,
-            implemented: hpm_mask as u32 | 1 << CYCLE | 1 << INSTRET, // 29 bits from bit 3 on
+            implemented: hpm | 1 << CYCLE | 1 << INSTRET,
             filters,
             privilege: Privilege::Machine,
             active: 0,

@@ -1,13 +1,7 @@
 //! The decoders made from the tables `insn32.dec` and `insn16.dec`.
 
 use super::ext::{Ext, ExtSet};
-use crate::decode::{Condition, Features, Field, Format, Line, Part};
-
-impl Features for ExtSet {
-    fn covers(self, needs: Self) -> bool {
-        needs.without(self) == Self::EMPTY
-    }
-}
+use crate::decode::{Condition, Field, Format, Line, Part};
 
 /// Instructions of 32 bits.
 pub mod insn32 {

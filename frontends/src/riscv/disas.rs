@@ -5,6 +5,7 @@ use std::fmt;
 use super::decode::{Insn, length};
 use super::ext::ExtSet;
 use super::{SLOTS, csr_name};
+use crate::decode::write_operands;
 
 /// The instruction in the low half or all of `word`, at virtual address `pc`, as a processor with the
 /// extensions `ext` sees it. Undefined ones are shown as data.
@@ -37,22 +38,8 @@ impl fmt::Display for Text {
         if !syntax.is_empty() {
             f.write_str(" ")?;
         }
-        let mut rest = syntax;
-        while let Some((plain, (kind, name, after))) = next_field(rest) {
-            f.write_str(plain)?;
-            self.operand(f, kind, self.field(name))?;
-            rest = after;
-        }
-        f.write_str(rest)
+        write_operands(f, syntax, |f, kind, name| self.operand(f, kind, self.field(name)))
     }
-}
-
-/// The text before the next `{kind:name}`, its parts, and what comes after it.
-fn next_field(syntax: &str) -> Option<(&str, (&str, &str, &str))> {
-    let (plain, rest) = syntax.split_once('{')?;
-    let (field, after) = rest.split_once('}')?;
-    let (kind, name) = field.split_once(':')?;
-    Some((plain, (kind, name, after)))
 }
 
 impl Text {

@@ -1,23 +1,13 @@
-//! Which extensions there are, and sets of them.
+//! Which extensions there are, with their names in ISA strings and device trees, and sets of them.
 
-/// Declares the extensions with their names in ISA strings and device trees.
-macro_rules! extensions {
-    ($($(#[doc = $doc:literal])+ $name:ident $text:literal,)*) => {
-        /// An extension of RV64I that can be present or absent.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        #[repr(u8)]
-        pub enum Ext { $($(#[doc = $doc])+ $name,)* }
+use crate::decode::features;
 
-        impl Ext {
-            /// All of them, in canonical order of the ISA string (Unpriv., "ISA Extension Naming Conventions").
-            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
-            /// Their names.
-            const NAMES: &'static [&'static str] = &[$($text,)*];
-        }
-    };
-}
-
-extensions! {
+features! {
+    /// An extension of RV64I that can be present or absent, in canonical order of the ISA string (Unpriv., "ISA Extension
+    /// Naming Conventions").
+    Ext,
+    /// A set of extensions.
+    ExtSet,
     /// Integer multiplication and division.
     M "m",
     /// Atomics.
@@ -82,52 +72,4 @@ extensions! {
     Svnapot "svnapot",
     /// Page-based memory types.
     Svpbmt "svpbmt",
-}
-
-impl Ext {
-    /// The name in ISA strings and device trees.
-    pub fn name(self) -> &'static str {
-        Self::NAMES[self as usize]
-    }
-}
-
-/// A set of extensions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct ExtSet(u64);
-
-impl ExtSet {
-    /// No extension: plain RV64I.
-    pub const EMPTY: Self = Self(0);
-
-    /// The set of `list`.
-    pub const fn of(list: &[Ext]) -> Self {
-        let mut bits = 0;
-        let mut i = 0;
-        while i < list.len() {
-            bits |= 1 << list[i] as u32;
-            i += 1;
-        }
-        Self(bits)
-    }
-
-    /// Whether `ext` is in the set.
-    #[inline]
-    pub const fn has(self, ext: Ext) -> bool {
-        self.0 >> ext as u32 & 1 != 0
-    }
-
-    /// The set with the members of `other` as well.
-    pub const fn union(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// The set without the members of `other`.
-    pub const fn without(self, other: Self) -> Self {
-        Self(self.0 & !other.0)
-    }
-
-    /// The members, in canonical order.
-    pub fn iter(self) -> impl Iterator<Item = Ext> {
-        Ext::ALL.iter().copied().filter(move |ext| self.has(*ext))
-    }
 }

@@ -3,20 +3,7 @@
 //! The lifter emits `call` operations with these numbers; `Isa::call` runs them. A helper sees the exact program counter
 //! of its instruction.
 
-/// Declares the helpers; the doc comment of each says what its arguments `a`, `b`, `c` are and what it returns.
-macro_rules! helpers {
-    ($($(#[doc = $doc:literal])+ $name:ident,)*) => {
-        /// A run-time helper; see the module.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[repr(u16)]
-        pub enum Helper { $($(#[doc = $doc])+ $name,)* }
-
-        impl Helper {
-            /// All helpers, by number.
-            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
-        }
-    };
-}
+use crate::helper::helpers;
 
 helpers! {
     /// Reads CSR `a`. `b` is the instruction's bits, for the trap value if it is illegal; so it is in all CSR helpers.

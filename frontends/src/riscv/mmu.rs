@@ -135,7 +135,7 @@ pub(super) fn translate(
         write: perms.write && rights.write,
         fetch: perms.fetch && rights.fetch,
     };
-    Ok(Translation { pa, perms, page_bits, global, cacheable: uniform.is_some() })
+    Ok(Translation { pa, perms, page_bits, global, cacheable: uniform.is_some(), context: 0 })
 }
 
 /// Where `va` lies in physical memory for instructions at the hart's privilege, for a debugger: it may see and change

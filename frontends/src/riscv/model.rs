@@ -1,5 +1,6 @@
 //! Named CPU models, and what device trees say of them.
 
+use super::counters::FIRST_HPM;
 use super::ext::{Ext, ExtSet};
 
 /// A paging mode of `satp` other than Bare.
@@ -138,6 +139,12 @@ impl Model {
     /// The model with this name.
     pub fn named(name: &str) -> Option<&'static Self> {
         MODELS.iter().find(|model| model.name == name)
+    }
+
+    /// The performance counters that there are: bit *n* is `mhpmcounter`*n*.
+    pub fn hpm_mask(&self) -> u32 {
+        let mask = (1u64 << self.hpm_counters.min(29)) - 1;
+        (mask << FIRST_HPM) as u32 // 29 bits from bit 3 on
     }
 
     /// The extensions' names, for the device tree's `riscv,isa-extensions`, in canonical order (Unpriv., "ISA

@@ -10,6 +10,7 @@ use super::ext::Ext;
 use super::model::{Model, Paging};
 use super::pmp::Pmp;
 use super::{Context, Privilege, trap};
+use crate::exclusive::Monitor;
 
 /// The most instructions that a hart is expected to run in a nanosecond, for when a counter may overflow.
 const INSTRUCTIONS_PER_NS: u64 = 4;
@@ -95,14 +96,6 @@ pub struct Csrs {
     pub frm: u8,
 }
 
-/// A load-reserve that a store-conditional may still answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Reservation {
-    pub(super) va: u64,
-    pub(super) bytes: u64,
-    pub(super) value: u64,
-}
-
 /// The state of a hart beyond its registers.
 pub struct Riscv {
     pub(super) config: Config,
@@ -113,7 +106,7 @@ pub struct Riscv {
     pub(super) csr: Csrs,
     pub(super) counters: Counters,
     pub(super) pmp: Pmp,
-    pub(super) reservation: Option<Reservation>,
+    pub(super) monitor: Monitor,
     /// `time` had reached `stimecmp` when it was last looked at; the timer has it looked at in time.
     pub(super) stimer_due: bool,
     /// A CSR is written by an instruction, which retires after that; false while a debugger or firmware
@@ -136,7 +129,7 @@ impl Riscv {
             csr,
             counters,
             pmp: Pmp::default(),
-            reservation: None,
+            monitor: Monitor::default(),
             stimer_due: false,
             write_retires: true,
             pauses: 0,
@@ -179,7 +172,7 @@ impl Riscv {
     }
 
     fn reset_counters(model: &Model, retired: u64) -> Counters {
-        Counters::new(model.hpm_counters, model.ext.has(Ext::Sscofpmf), retired)
+        Counters::new(model.hpm_mask(), model.ext.has(Ext::Sscofpmf), retired)
     }
 
     /// The context that code is lifted for.
@@ -283,7 +276,7 @@ pub fn reset(hart: &mut Hart) {
     hart.isa.csr = Riscv::reset_csrs(&model);
     hart.isa.counters = Riscv::reset_counters(&model, hart.state.retired);
     hart.isa.pmp = Pmp::default();
-    hart.isa.reservation = None;
+    hart.isa.monitor.clear();
     hart.state.slots.fill(0);
     hart.state.fp_flags = 0;
     hart.mmu.flush(Flush::ALL);

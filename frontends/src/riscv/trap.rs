@@ -115,7 +115,7 @@ pub(super) fn raise(hart: &mut Hart, exception: Exception) {
     let code = exception.cause & !cause::INTERRUPT;
     let pc = hart.state.pc;
     let isa = &mut hart.isa;
-    isa.reservation = None;
+    isa.monitor.clear();
     let delegated = if interrupt { isa.csr.mideleg } else { isa.csr.medeleg };
     let delegated = code < 64 && delegated >> code & 1 != 0;
     let from = isa.privilege;

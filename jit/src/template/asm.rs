@@ -18,6 +18,8 @@ pub(crate) struct Xmm(pub u8);
 
 /// A vector register that holds nothing from one operation to the next.
 pub(crate) const XMM0: Xmm = Xmm(0);
+/// The other one.
+pub(crate) const XMM1: Xmm = Xmm(1);
 
 pub(crate) const RAX: Reg = Reg(0);
 pub(crate) const RCX: Reg = Reg(1);
@@ -96,6 +98,9 @@ impl Cond {
     pub(crate) const GE: Self = Self(13);
     pub(crate) const LE: Self = Self(14);
     pub(crate) const PARITY: Self = Self(10);
+    pub(crate) const A: Self = Self(7);
+    pub(crate) const B: Self = Self(2);
+    pub(crate) const SIGN: Self = Self(8);
 
     /// The condition that holds exactly when this one does not.
     pub(crate) const fn inverted(self) -> Self {
@@ -217,7 +222,7 @@ impl Asm {
     }
 
     /// All code lies in one region of less than 2 GiB, so the difference fits.
-    fn rel32(&mut self, target: usize) {
+    pub(crate) fn rel32(&mut self, target: usize) {
         let next = self.base + self.offset() + 4;
         self.ops.push_i32(target.wrapping_sub(next) as i32);
     }
@@ -231,6 +236,7 @@ impl Asm {
             0x5 => x64!(self, jne =>label),
             0x6 => x64!(self, jbe =>label),
             0x7 => x64!(self, ja =>label),
+            0x8 => x64!(self, js =>label),
             0xa => x64!(self, jp =>label),
             0xb => x64!(self, jnp =>label),
             0xc => x64!(self, jl =>label),
@@ -410,6 +416,12 @@ impl Asm {
                 self.ops.push_i32(value);
             }
         }
+    }
+
+    /// Sets bits of a byte in memory.
+    pub(crate) fn or_mem8(&mut self, at: Mem, bits: u8) {
+        self.with_mem(false, 0x80, 1, at);
+        self.ops.push(bits);
     }
 
     /// `dst = dst · src`

@@ -6,7 +6,7 @@ use emu_core::mem::{JUMP_ENTRIES, JumpEntry, jump_index};
 use super::asm::{Alu, Cond, Mem, Operand, RAX, RCX, RDX};
 use super::regs::AnyReg;
 use super::{Cold, Compiler, Done, Exit};
-use crate::frame::{self, PLAIN_EXIT, Site};
+use crate::frame::{self, MarkAt, PLAIN_EXIT, Site};
 
 // What `Compiler::go` computes is the index of the jump cache, scaled by half of an entry's size.
 const _: () = assert!(size_of::<JumpEntry>() == 16 && std::mem::offset_of!(JumpEntry, code) == 8);
@@ -60,10 +60,7 @@ impl Compiler {
             }
             Terminal::Exception { cause, value } => {
                 self.pass(block, 0, emu_core::ir::Class::Int, value)?;
-                // The helper knows it by an operation that never fails by itself.
-                let site = Site::new(Op::ExitIf, Ty::None, 0);
-                self.site(site, Self::mark(block, len - 1)?, Some(cause as i32));
-                self.asm.call_out(self.stubs.operation[0]);
+                self.raise(Self::mark(block, len - 1)?, cause as i32);
             }
         }
         Ok(())
@@ -76,6 +73,23 @@ impl Compiler {
         let dirty = self.list_dirty();
         self.cold.push(Cold::SideExit { entry, target: inst.imm, retired: number + 1, dirty });
         Ok(())
+    }
+
+    pub(super) fn raise_if(&mut self, block: &Block, inst: &Inst, number: usize) -> Done {
+        let value = self.operand(block, true, inst.c)?;
+        let cond = self.compare(block, Cc::from_bits(inst.attr), inst.ty != Ty::I32, inst.a, inst.b)?;
+        let entry = self.asm.label();
+        self.asm.jcc(cond, entry);
+        let mark = Self::mark(block, number)?;
+        let dirty = self.list_dirty();
+        self.cold.push(Cold::Raise { entry, mark, cause: inst.imm, value, dirty });
+        Ok(())
+    }
+
+    /// Raises the exception whose value is in the first argument cell.
+    fn raise(&mut self, mark: MarkAt, cause: i32) {
+        self.site(Site::new(Op::RaiseIf, Ty::None, 0), mark, Some(cause));
+        self.asm.call_out(self.stubs.operation[0]);
     }
 
     /// Counts instructions.
@@ -187,6 +201,19 @@ impl Compiler {
                 self.write_back(dirty);
                 self.retire(retired);
                 self.go_to(target);
+            }
+            Cold::Raise { entry, mark, cause, value, dirty } => {
+                self.asm.bind(entry);
+                self.write_back(dirty);
+                match value {
+                    Operand::Reg(reg) => self.asm.store(frame::arg(0), reg),
+                    Operand::Imm(imm) => self.asm.store_imm(frame::arg(0), imm),
+                    Operand::Mem(mem) => {
+                        self.asm.load(RAX, mem);
+                        self.asm.store(frame::arg(0), RAX);
+                    }
+                }
+                self.raise(mark, cause);
             }
             Cold::Float { entry, back, site, sources, dst } => {
                 self.asm.bind(entry);

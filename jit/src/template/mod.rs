@@ -17,6 +17,11 @@ mod mem;
 mod merge;
 pub(crate) mod regs;
 mod vec;
+mod vec_asm;
+mod vec_float;
+mod vec_lanes;
+mod vec_moves;
+mod vec_widths;
 
 use std::mem::offset_of;
 use std::ops::Range;
@@ -62,7 +67,10 @@ pub(crate) struct Features {
     pub bmi2: bool,
     pub lzcnt: bool,
     pub avx: bool,
+    pub avx2: bool,
     pub fma: bool,
+    pub aes: bool,
+    pub pclmulqdq: bool,
 }
 
 impl Features {
@@ -72,7 +80,10 @@ impl Features {
             bmi2: std::arch::is_x86_feature_detected!("bmi2"),
             lzcnt: std::arch::is_x86_feature_detected!("lzcnt"),
             avx: std::arch::is_x86_feature_detected!("avx"),
+            avx2: std::arch::is_x86_feature_detected!("avx2"),
             fma: std::arch::is_x86_feature_detected!("fma"),
+            aes: std::arch::is_x86_feature_detected!("aes"),
+            pclmulqdq: std::arch::is_x86_feature_detected!("pclmulqdq"),
         }
     }
 }
@@ -144,7 +155,7 @@ enum Cold {
     },
     /// The slow path of an access that checks for its group.
     Lead { entry: DynamicLabel, dirty: Range<usize>, lead: Lead },
-    /// The slow path of a floating-point operation.
+    /// The slow path of an operation on vector registers.
     Float { entry: DynamicLabel, back: DynamicLabel, site: Site, sources: [Option<Xmm>; 3], dst: AnyReg },
     /// A binary32 number that was not boxed.
     Unboxed { entry: DynamicLabel, back: DynamicLabel, dst: Xmm },
@@ -152,6 +163,8 @@ enum Cold {
     Leave { entry: DynamicLabel, target: i32 },
     /// The taken side of an [`Op::ExitIf`].
     SideExit { entry: DynamicLabel, target: i32, retired: usize, dirty: Range<usize> },
+    /// The exception of an [`Op::RaiseIf`].
+    Raise { entry: DynamicLabel, mark: MarkAt, cause: i32, value: Operand, dirty: Range<usize> },
 }
 
 /// Translates blocks; each vCPU thread has its own, so that its buffers are reused.
@@ -274,6 +287,7 @@ impl Compiler {
             }
             Op::Call => self.call(block, inst, number),
             Op::ExitIf => self.exit_if(block, inst, number),
+            Op::RaiseIf => self.raise_if(block, inst, number),
             op if (op as u8) < Op::Load as u8 => self.int(block, inst),
             op if (op as u8) < Op::Vmov as u8 => self.float(block, inst),
             _ => self.vector(block, inst),

@@ -153,7 +153,7 @@ impl Isa for Tiny {
             return Err(Exception::new(5, va));
         }
         let perms = Perms { read: true, write: true, fetch: true };
-        Ok(Translation { pa: va, perms, page_bits: 12, global: true, cacheable: true })
+        Ok(Translation { pa: va, perms, page_bits: 12, global: true, cacheable: true, context: 0 })
     }
 
     fn access_fault(&self, va: u64, _: Access) -> Exception {

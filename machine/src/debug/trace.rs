@@ -7,58 +7,12 @@ use std::sync::Arc;
 
 use emu_core::device::AccessError;
 use emu_core::exec::{DeviceAccess, Exception, Probe, Vcpu};
-use frontends::riscv::bits::cause::INTERRUPT;
-use frontends::riscv::decode::length;
-use frontends::riscv::disas::disassemble;
-use frontends::riscv::{Csrs, Privilege, Riscv, SLOTS, csr_name, csr_read_debug, translate_debug};
+use emu_core::ir::Class;
 use parking_lot::Mutex;
 
+use super::inspect::{Code, Inspect};
 use crate::config::TraceConfig;
 use crate::error::Error;
-
-/// The CSRs whose changes an instruction's line shows: those that only instructions and traps change.
-const CSRS: [u16; 22] = [
-    0x001, 0x002, 0x105, 0x106, 0x10a, 0x140, 0x141, 0x142, 0x143, 0x14d, 0x180, 0x300, 0x302, 0x303, 0x304,
-    0x305, 0x306, 0x30a, 0x340, 0x341, 0x342, 0x343,
-];
-
-/// Names of exceptions by number (Priv., "Machine Cause (mcause) Register").
-const EXCEPTIONS: [&str; 16] = [
-    "instruction_address_misaligned",
-    "instruction_access_fault",
-    "illegal_instruction",
-    "breakpoint",
-    "load_address_misaligned",
-    "load_access_fault",
-    "store_address_misaligned",
-    "store_access_fault",
-    "ecall_from_u",
-    "ecall_from_s",
-    "reserved",
-    "ecall_from_m",
-    "instruction_page_fault",
-    "load_page_fault",
-    "reserved",
-    "store_page_fault",
-];
-
-/// Names of interrupts by number.
-const INTERRUPTS: [&str; 14] = [
-    "reserved",
-    "supervisor_software",
-    "reserved",
-    "machine_software",
-    "reserved",
-    "supervisor_timer",
-    "reserved",
-    "machine_timer",
-    "reserved",
-    "supervisor_external",
-    "reserved",
-    "machine_external",
-    "reserved",
-    "counter_overflow",
-];
 
 /// Writes the traces of all harts of a machine.
 pub struct Tracer {
@@ -93,13 +47,13 @@ impl Tracer {
     }
 
     /// What sees a hart run.
-    pub fn probe(self: &Arc<Self>) -> Box<dyn Probe<Riscv>> {
+    pub fn probe<I: Inspect>(self: &Arc<Self>) -> Box<dyn Probe<I>> {
         Box::new(HartTrace {
             tracer: Arc::clone(self),
             line: String::new(),
             running: None,
-            from: (0, Privilege::Machine),
-            seen: Seen::default(),
+            from: (0, ""),
+            seen: Seen::<I>::default(),
         })
     }
 
@@ -121,128 +75,115 @@ impl Tracer {
 /// The instruction that runs.
 struct Running {
     pc: u64,
-    privilege: Privilege,
-    /// Its bits; none if it cannot be fetched.
-    bits: Option<u32>,
+    privilege: &'static str,
+    /// None if it cannot be fetched.
+    code: Option<Code>,
 }
 
 /// Register values that have been shown, or were there from the start.
-struct Seen {
-    slots: [u64; SLOTS.len()],
-    fp_flags: u64,
-    raw: Csrs,
-    csrs: [Option<u64>; CSRS.len()],
+struct Seen<I: Inspect> {
+    /// Of each register slot; those of vectors have a high half too.
+    slots: Vec<[u64; 2]>,
+    control: I::Seen,
 }
 
-impl Default for Seen {
+impl<I: Inspect> Default for Seen<I> {
     fn default() -> Self {
-        Self { slots: [0; SLOTS.len()], fp_flags: 0, raw: Csrs::default(), csrs: [None; CSRS.len()] }
+        Self { slots: vec![[0; 2]; I::SLOTS.len()], control: I::Seen::default() }
     }
 }
 
-impl Seen {
-    /// Takes over the registers of `hart`, telling `show` of each that differs.
-    fn update(&mut self, hart: &Vcpu<Riscv>, mut show: impl FnMut(&str, u64)) {
-        for (slot, info) in SLOTS.iter().enumerate() {
-            let value = hart.state.slots[slot];
-            if self.slots[slot] != value {
-                self.slots[slot] = value;
-                show(info.name, value);
-            }
-        }
-        if self.raw == *hart.isa.csrs() && self.fp_flags == hart.state.fp_flags {
-            return;
-        }
-        self.raw = *hart.isa.csrs();
-        self.fp_flags = hart.state.fp_flags;
-        for (seen, number) in self.csrs.iter_mut().zip(CSRS) {
-            let value = csr_read_debug(hart, number);
+impl<I: Inspect> Seen<I> {
+    /// Takes over the registers of `hart`, telling `show` of each that differs, with the digits that it has.
+    fn update(&mut self, hart: &Vcpu<I>, mut show: impl FnMut(&str, usize, u128)) {
+        for (seen, info) in self.slots.iter_mut().zip(I::SLOTS) {
+            let at = usize::from(info.index);
+            let is_vector = info.class == Class::Vec;
+            let value = [hart.state.slots[at], if is_vector { hart.state.slots[at + 1] } else { 0 }];
             if *seen != value {
                 *seen = value;
-                show(&csr_name(number).unwrap_or_default(), value.unwrap_or(0));
+                let digits = if is_vector { 32 } else { 16 };
+                show(info.name, digits, u128::from(value[0]) | u128::from(value[1]) << 64);
             }
         }
+        I::control_changes(hart, &mut self.control, &mut |name, value| show(name, 16, value.into()));
     }
 }
 
 /// The trace of one hart.
-struct HartTrace {
+struct HartTrace<I: Inspect> {
     tracer: Arc<Tracer>,
     line: String,
     /// The instruction whose line is still to be written, when it is known what it changes.
     running: Option<Running>,
     /// Program counter and privilege before the trap that is being taken.
-    from: (u64, Privilege),
-    seen: Seen,
+    from: (u64, &'static str),
+    seen: Seen<I>,
 }
 
-impl HartTrace {
+impl<I: Inspect> HartTrace<I> {
     /// Writes the line of the instruction that has run.
-    fn finish_instruction(&mut self, hart: &Vcpu<Riscv>) {
-        let Some(Running { pc, privilege, bits }) = self.running.take() else { return };
+    fn finish_instruction(&mut self, hart: &Vcpu<I>) {
+        let Some(Running { pc, privilege, code }) = self.running.take() else { return };
         let Self { line, seen, .. } = self;
         line.clear();
         // Writing to a string cannot fail, here and below.
-        let _ = write!(line, "exec hart={} priv={} pc={pc:016x} insn=", hart.index(), letter(privilege));
-        let _ = match bits {
-            Some(bits) if length(bits as u16) == 2 => write!(line, "{:04x}", bits & 0xffff),
-            Some(bits) => write!(line, "{bits:08x}"),
+        let _ = write!(line, "exec hart={} priv={privilege} pc={pc:016x} insn=", hart.index());
+        let _ = match code {
+            Some(Code { bits, bytes }) => write!(line, "{bits:0digits$x}", digits = 2 * bytes),
             None => write!(line, "-"),
         };
-        seen.update(hart, |name, value| {
-            let _ = write!(line, " {name}={value:016x}");
+        seen.update(hart, |name, digits, value| {
+            let _ = write!(line, " {name}={value:0digits$x}");
         });
-        if let Some(bits) = bits {
-            let _ = write!(line, " # {}", disassemble(bits, pc, hart.isa.config().model.ext));
+        if let Some(code) = code {
+            let _ = write!(line, " # {}", hart.isa.disassemble(code, pc));
         }
         line.push('\n');
         self.tracer.write(&self.line);
     }
 }
 
-impl Probe<Riscv> for HartTrace {
-    fn instruction(&mut self, hart: &Vcpu<Riscv>) {
+impl<I: Inspect> Probe<I> for HartTrace<I> {
+    fn instruction(&mut self, hart: &Vcpu<I>) {
         match self.running {
             Some(_) => self.finish_instruction(hart),
             // What the hart starts with is no instruction's doing.
-            None => self.seen.update(hart, |_, _| {}),
+            None => self.seen.update(hart, |_, _, _| {}),
         }
         let pc = hart.state.pc;
-        self.running = Some(Running { pc, privilege: hart.isa.privilege(), bits: fetch(hart, pc) });
+        let (privilege, code) = (hart.isa.privilege_code(), I::instruction(hart, pc));
+        self.running = Some(Running { pc, privilege, code });
     }
 
-    fn trapping(&mut self, hart: &Vcpu<Riscv>) {
+    fn trapping(&mut self, hart: &Vcpu<I>) {
         self.finish_instruction(hart);
-        self.from = (hart.state.pc, hart.isa.privilege());
+        self.from = (hart.state.pc, hart.isa.privilege_code());
     }
 
-    fn trapped(&mut self, hart: &Vcpu<Riscv>, exception: &Exception) {
+    fn trapped(&mut self, hart: &Vcpu<I>, exception: &Exception) {
         // What the trap has changed is no instruction's doing.
-        self.seen.update(hart, |_, _| {});
+        self.seen.update(hart, |_, _, _| {});
         if !self.tracer.config.exceptions {
             return;
         }
         let (epc, from) = self.from;
-        let to = hart.isa.privilege();
-        let (names, kind): (&[_], _) = match exception.cause & INTERRUPT {
-            0 => (&EXCEPTIONS, 0),
-            _ => (&INTERRUPTS, 1),
-        };
-        let code = exception.cause & !INTERRUPT;
-        let name = usize::try_from(code).ok().and_then(|code| names.get(code)).unwrap_or(&"custom");
+        let to = hart.isa.privilege_code();
+        let event = I::describe(exception);
         self.line.clear();
         let _ = writeln!(
             self.line,
-            "trap hart={} async={kind} cause={code:016x} epc={epc:016x} tval={:016x} from={} to={} # {name}",
+            "trap hart={} async={} cause={:016x} epc={epc:016x} tval={:016x} from={from} to={to} # {}",
             hart.index(),
+            u8::from(event.asynchronous),
+            event.code,
             exception.value,
-            letter(from),
-            letter(to),
+            event.name,
         );
         self.tracer.write(&self.line);
     }
 
-    fn device(&mut self, hart: &Vcpu<Riscv>, access: &DeviceAccess) {
+    fn device(&mut self, hart: &Vcpu<I>, access: &DeviceAccess) {
         if !self.tracer.config.mmio {
             return;
         }
@@ -264,27 +205,8 @@ impl Probe<Riscv> for HartTrace {
         self.tracer.write(&self.line);
     }
 
-    fn ended(&mut self, hart: &Vcpu<Riscv>) {
+    fn ended(&mut self, hart: &Vcpu<I>) {
         self.finish_instruction(hart);
         self.tracer.try_to(|output| output.flush());
     }
-}
-
-fn letter(privilege: Privilege) -> char {
-    match privilege {
-        Privilege::User => 'U',
-        Privilege::Supervisor => 'S',
-        Privilege::Machine => 'M',
-    }
-}
-
-/// The bits of the instruction at `pc`, if it is in memory.
-fn fetch(hart: &Vcpu<Riscv>, pc: u64) -> Option<u32> {
-    let half = |va| {
-        let offset = hart.bus.ram().offset_of(translate_debug(hart, va)?, 2)?;
-        Some(hart.bus.ram().load::<u16>(offset))
-    };
-    let low = half(pc)?;
-    let high = if length(low) == 4 { half(pc.wrapping_add(2))? } else { 0 };
-    Some(u32::from(low) | u32::from(high) << 16)
 }

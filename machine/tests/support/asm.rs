@@ -1,4 +1,4 @@
-//! Small machine-mode programs as RISC-V code words, for guests that misbehave.
+//! Small bare-metal programs as RISC-V code words, for guests that need no compiler.
 //!
 //! Only what those programs need is here. Formats and opcodes: RISC-V Unprivileged ISA, "RV32/64G Instruction Set
 //! Listings".
@@ -96,6 +96,10 @@ pub fn store(size: u32, rs2: Reg, rs1: Reg, offset: i32) -> u32 {
     s_type(0x23, size, rs1, rs2, offset)
 }
 
+pub fn sub(rd: Reg, rs1: Reg, rs2: Reg) -> u32 {
+    r_type(0x33, 0, 0x20, rd, rs1, rs2)
+}
+
 /// `amoadd.d`.
 pub fn amoadd(rd: Reg, rs2: Reg, rs1: Reg) -> u32 {
     r_type(0x2f, 3, 0, rd, rs1, rs2)
@@ -141,5 +145,6 @@ pub fn csrr(rd: Reg, number: u32) -> u32 {
     number << 20 | 2 << 12 | rd << 7 | 0x73
 }
 
+pub const ECALL: u32 = 0x0000_0073;
 pub const MRET: u32 = 0x3020_0073;
 pub const FENCE_I: u32 = 0x0000_100f;

@@ -19,6 +19,8 @@ use emu_core::sync::{EventHandle, Timer};
 use emu_core::time::ticks_to_ns;
 use parking_lot::Mutex;
 
+use crate::part::Part;
+
 /// Machine-level software interrupts: one MSIP register per hart drives that hart's MSIP line.
 pub struct Mswi {
     harts: Vec<Mutex<bool>>,
@@ -249,31 +251,6 @@ impl Mmio for Mtimer {
             *hart.mtimecmp.lock() = u64::MAX;
         }
         self.set_mtime(|_| 0);
-    }
-}
-
-/// All or half of a 64-bit register.
-struct Part {
-    /// The register's offset.
-    register: u64,
-    shift: u32,
-    mask: u64,
-}
-
-impl Part {
-    fn of(offset: u64, width: Width) -> Result<Self, AccessError> {
-        if width < Width::Word || !offset.is_multiple_of(width.bytes()) {
-            return Err(AccessError::Width);
-        }
-        Ok(Self { register: offset & !7, shift: (offset & 7) as u32 * 8, mask: width.mask() })
-    }
-
-    fn get(&self, register: u64) -> u64 {
-        register >> self.shift & self.mask
-    }
-
-    fn set(&self, register: u64, value: u64) -> u64 {
-        register & !(self.mask << self.shift) | (value & self.mask) << self.shift
     }
 }
 

@@ -9,7 +9,6 @@ pub mod spec;
 mod tests;
 
 use std::sync::{Arc, Weak};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use emu_core::device::{AccessError, IrqLine, Mmio, NodeDesc, Width};
 use emu_core::sync::{EventHandle, Timer};
@@ -76,12 +75,6 @@ impl GoldfishRtc {
                 state: Mutex::new(State::new(epoch_ns)),
             }
         })
-    }
-
-    /// The epoch that makes the clock show the host's time.
-    pub fn host_epoch(events: &EventHandle) -> u64 {
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-        u64::try_from(since_1970).unwrap_or(0).wrapping_sub(events.clock().now_ns())
     }
 
     /// The device-tree node.

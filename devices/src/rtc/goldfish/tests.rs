@@ -51,7 +51,7 @@ fn shows_and_sets_the_time() {
     assert_eq!(rig.rtc.read(0, Width::Double), Err(AccessError::Width));
     assert_eq!(rig.rtc.read(2, Width::Word), Err(AccessError::Width));
     assert_eq!(rig.read(0x20), 0);
-    let epoch = GoldfishRtc::host_epoch(&rig._events.handle());
+    let epoch = crate::rtc::host_epoch(&rig._events.handle());
     assert!(epoch > EPOCH && epoch < EPOCH * 4);
 }
 

@@ -11,12 +11,12 @@ pub mod spec;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
 use emu_core::device::{AccessError, IrqLine, Mmio, NodeDesc, PropValue, Width};
 use parking_lot::Mutex;
 
+use super::line::Line;
 use crate::backend::chardev::{CharBackend, CharDevice};
 use spec::{fcr, ier, iir, lcr, lsr, mcr, msr};
 
@@ -35,10 +35,7 @@ pub struct Ns16550 {
 }
 
 struct State {
-    receiver: VecDeque<u8>,
-    transmitter: VecDeque<u8>,
-    /// The backend has offered more than the receiver could take.
-    starved: bool,
+    line: Line,
     /// The THRE interrupt, which reading IIR clears.
     thr_empty: bool,
     overrun: bool,
@@ -55,9 +52,7 @@ impl State {
     /// After master reset (table I of the datasheet).
     fn new() -> Self {
         Self {
-            receiver: VecDeque::with_capacity(spec::FIFO_LEN),
-            transmitter: VecDeque::with_capacity(spec::FIFO_LEN),
-            starved: false,
+            line: Line::default(),
             thr_empty: false,
             overrun: false,
             divisor: 0,
@@ -91,9 +86,9 @@ impl State {
         let enabled = |bit| self.ier & bit != 0;
         if enabled(ier::RLS) && self.overrun {
             iir::RLS
-        } else if enabled(ier::RDA) && self.receiver.len() >= self.trigger_level() {
+        } else if enabled(ier::RDA) && self.line.receiver.len() >= self.trigger_level() {
             iir::RDA
-        } else if enabled(ier::RDA) && !self.receiver.is_empty() {
+        } else if enabled(ier::RDA) && !self.line.receiver.is_empty() {
             iir::TIMEOUT
         } else if enabled(ier::THRE) && self.thr_empty {
             iir::THRE
@@ -106,9 +101,9 @@ impl State {
 
     fn line_status(&self) -> u8 {
         let bit = |condition, bit| if condition { bit } else { 0 };
-        bit(!self.receiver.is_empty(), lsr::DATA_READY)
+        bit(!self.line.receiver.is_empty(), lsr::DATA_READY)
             | bit(self.overrun, lsr::OVERRUN)
-            | bit(self.transmitter.is_empty(), lsr::THR_EMPTY | lsr::TRANSMITTER_EMPTY)
+            | bit(self.line.transmitter.is_empty(), lsr::THR_EMPTY | lsr::TRANSMITTER_EMPTY)
     }
 
     /// Sets the modem lines, noting which have changed.
@@ -130,11 +125,11 @@ impl State {
     fn set_fcr(&mut self, value: u8) {
         let changed = (self.fcr ^ value) & fcr::ENABLE != 0;
         if changed || value & fcr::CLEAR_RECEIVER != 0 {
-            self.receiver.clear();
+            self.line.receiver.clear();
         }
         if changed || value & fcr::CLEAR_TRANSMITTER != 0 {
-            self.thr_empty |= !self.transmitter.is_empty();
-            self.transmitter.clear();
+            self.thr_empty |= !self.line.transmitter.is_empty();
+            self.line.transmitter.clear();
         }
         // Only with the enable bit set are the other bits programmed.
         self.fcr = if value & fcr::ENABLE != 0 { value } else { 0 };
@@ -144,7 +139,7 @@ impl State {
         let newly = value & !self.ier;
         self.ier = value & ier::ALL;
         if newly & ier::THRE != 0 {
-            self.thr_empty = self.transmitter.is_empty();
+            self.thr_empty = self.line.transmitter.is_empty();
         }
     }
 }
@@ -168,58 +163,32 @@ impl Ns16550 {
         self.irq.set(state.interrupt() != iir::NONE);
     }
 
-    fn receive_one(&self, state: &mut State) -> u8 {
-        let byte = state.receiver.pop_front().unwrap_or(0);
-        if state.receiver.is_empty() {
-            self.ask_for_input(state);
-        }
-        byte
-    }
-
-    fn ask_for_input(&self, state: &mut State) {
-        if std::mem::take(&mut state.starved) {
-            self.backend.input_ready();
-        }
-    }
-
     fn transmit_one(&self, state: &mut State, byte: u8) {
-        state.thr_empty = false;
-        if state.looped() {
-            if state.receiver.len() < state.depth() {
-                state.receiver.push_back(byte);
-            } else {
-                state.overrun = true;
-            }
-        } else if !state.transmitter.is_empty() || self.backend.write(&[byte]) == 0 {
-            // A driver that writes to a full transmitter loses the byte, as on the wire.
-            if state.transmitter.len() < state.depth() {
-                state.transmitter.push_back(byte);
-            }
+        let depth = state.depth();
+        if !state.looped() {
+            state.line.write(&*self.backend, byte, depth);
+        } else if !state.line.loop_back(byte, depth) {
+            state.overrun = true;
         }
-        state.thr_empty = state.transmitter.is_empty();
+        state.thr_empty = state.line.transmitter.is_empty();
     }
 }
 
 impl CharDevice for Ns16550 {
     fn receive(&self, bytes: &[u8]) -> usize {
         let mut state = self.state.lock();
-        let room = if state.looped() { 0 } else { state.depth().saturating_sub(state.receiver.len()) };
-        let taken = bytes.len().min(room);
-        state.receiver.extend(bytes.iter().take(taken));
-        state.starved |= taken < bytes.len();
+        let depth = if state.looped() { 0 } else { state.depth() };
+        let taken = state.line.receive(bytes, depth);
         self.update_irq(&state);
         taken
     }
 
     fn output_ready(&self) {
         let mut state = self.state.lock();
-        if state.transmitter.is_empty() {
-            return;
+        if state.line.flush(&*self.backend) {
+            state.thr_empty |= state.line.transmitter.is_empty();
+            self.update_irq(&state);
         }
-        let written = self.backend.write(state.transmitter.make_contiguous());
-        state.transmitter.drain(..written);
-        state.thr_empty |= state.transmitter.is_empty();
-        self.update_irq(&state);
     }
 }
 
@@ -231,7 +200,7 @@ impl Mmio for Ns16550 {
         let [divisor_low, divisor_high] = state.divisor.to_le_bytes();
         let value = match offset {
             spec::RBR_THR_DLL if latch => divisor_low,
-            spec::RBR_THR_DLL => self.receive_one(state),
+            spec::RBR_THR_DLL => state.line.read(&*self.backend).unwrap_or(0),
             spec::IER_DLM if latch => divisor_high,
             spec::IER_DLM => state.ier,
             spec::IIR_FCR => {
@@ -272,13 +241,13 @@ impl Mmio for Ns16550 {
             spec::IER_DLM => state.set_ier(value),
             spec::IIR_FCR => {
                 state.set_fcr(value);
-                self.ask_for_input(state);
+                state.line.ask_for_input(&*self.backend);
             }
             spec::LCR => state.lcr = value,
             spec::MCR => {
                 state.set_mcr(value);
                 if !state.looped() {
-                    self.ask_for_input(state);
+                    state.line.ask_for_input(&*self.backend);
                 }
             }
             spec::LSR | spec::MSR => {}
@@ -291,9 +260,7 @@ impl Mmio for Ns16550 {
 
     fn reset(&self) {
         let mut state = self.state.lock();
-        let starved = state.starved;
-        *state = State { starved, ..State::new() };
-        self.ask_for_input(&mut state);
+        *state = State { line: state.line.reset(&*self.backend), ..State::new() };
         self.update_irq(&state);
     }
 }

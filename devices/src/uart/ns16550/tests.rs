@@ -1,35 +1,7 @@
 use super::*;
 use crate::testing::{Lines, hammer};
+use crate::uart::testing::Wire;
 use spec::*;
-use std::time::Duration;
-
-/// A backend with as much room as the test says.
-#[derive(Default)]
-struct Wire {
-    output: Mutex<Vec<u8>>,
-    full: Mutex<bool>,
-    asked: Mutex<u32>,
-}
-
-impl CharBackend for Wire {
-    fn attach(&self, _device: Weak<dyn CharDevice>) {}
-
-    fn write(&self, bytes: &[u8]) -> usize {
-        if *self.full.lock() {
-            return 0;
-        }
-        self.output.lock().extend(bytes);
-        bytes.len()
-    }
-
-    fn input_ready(&self) {
-        *self.asked.lock() += 1;
-    }
-
-    fn drain(&self, _limit: Duration) -> bool {
-        true
-    }
-}
 
 struct Rig {
     uart: Arc<Ns16550>,
@@ -203,6 +175,6 @@ fn survives_random_accesses() {
         hammer(&*rig.uart, SIZE + 8, &[0, 1, 2], 10_000, seed);
         rig.uart.receive(&[1; 40]);
         rig.uart.output_ready();
-        assert!(rig.uart.state.lock().receiver.len() <= FIFO_LEN);
+        assert!(rig.uart.state.lock().line.receiver.len() <= FIFO_LEN);
     }
 }

@@ -39,21 +39,21 @@ const fn format(ty: Ty) -> u8 {
 impl Lifter<'_> {
     /// Floating-point instructions are illegal while `mstatus.FS` is Off.
     fn fp_on(&self) -> Done {
-        if self.ctx.fp_on { Ok(()) } else { Err(Refusal::Illegal) }
+        if self.guest.ctx.fp_on { Ok(()) } else { Err(Refusal::Illegal) }
     }
 
     /// Called where an instruction is about to change a register or may accrue flags.
     fn fp_changes(&mut self) {
-        if !self.ctx.fp_dirty && !self.dirtied {
+        if !self.guest.ctx.fp_dirty && !self.guest.dirtied {
             self.call(Helper::FpDirty, &[]);
-            self.dirtied = true;
+            self.guest.dirtied = true;
         }
     }
 
     /// The attribute for an instruction's rounding mode: reserved ones are illegal, as field or in `frm`.
     fn rounding(&self, rm: u8) -> Result<FpAttr, Refusal> {
         const DYNAMIC: u8 = 7;
-        let round = if rm == DYNAMIC { self.ctx.frm } else { rm };
+        let round = if rm == DYNAMIC { self.guest.ctx.frm } else { rm };
         if round > 4 { Err(Refusal::Illegal) } else { Ok(FpAttr::riscv(round)) }
     }
 

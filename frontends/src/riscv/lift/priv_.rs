@@ -112,7 +112,7 @@ impl Lifter<'_> {
     }
 
     pub(super) fn cbo_zero(&mut self, a: Cbo) {
-        if !self.ctx.zero {
+        if !self.guest.ctx.zero {
             return self.cache_block(4, a);
         }
         let rs1 = self.x(a.rs1);

@@ -4,40 +4,51 @@
 //! 0x0000_1000  reset ROM          0x0c00_0000  PLIC
 //! 0x0010_0000  test finisher      0x1000_0000  UART (16550)
 //! 0x0010_1000  RTC (goldfish)     0x1000_1000  8 virtio-mmio slots, 4 KiB each
-//! 0x0200_0000  CLINT or ACLINT    0x8000_0000  memory
-//! 0x02f0_0000  ACLINT SSWI
+//! 0x0200_0000  CLINT or ACLINT    0x1010_0000  fw_cfg
+//! 0x02f0_0000  ACLINT SSWI        0x8000_0000  memory
 //! ```
 //!
 //! Addresses and interrupt numbers are those of QEMU's `virt` machine, so that images made for it run unmodified.
 
 use std::sync::{Arc, OnceLock};
 
-use devices::backend::chardev::CharBackend;
+use devices::fw_cfg::FwCfg;
+use devices::gpio::button::Button;
 use devices::intc::aclint::{Clint, Mswi, Mtimer, Sswi};
 use devices::intc::plic::{Plic, PlicConfig};
 use devices::rtc::goldfish::GoldfishRtc;
 use devices::syscon::TestFinisher;
 use devices::uart::ns16550::Ns16550;
-use emu_core::device::{IrqLine, IrqSink, Mmio, NodeDesc, PowerSink};
-use emu_core::sync::{EventHandle, Group};
+use emu_core::device::{IrqLine, IrqSink, Mmio, NodeDesc};
+use emu_core::exec::Vcpu;
+use emu_core::sync::Port;
+use firmware::boot::rules::RISCV_VIRT;
+use firmware::fdt::Tree;
+use firmware::load;
+use firmware::sbi::{self, Sbi};
+use frontends::riscv::ext::Ext;
+use frontends::riscv::{self, HartTimer, MODELS, Model, Riscv};
 
-use super::{Built, HartEdges, HartPins};
+use self::supervisor::SbiFirmware;
+use super::{Board, Built, Entry, Layout, Made, Registers, Seeds, Slot, WakeTimer, Wiring, build, shared};
+use crate::config::{Firmware, MachineConfig, choose_model};
+use crate::error::Error;
 
-pub mod supervisor;
-pub mod tree;
+mod supervisor;
+mod tree;
 
 /// Where memory begins.
-pub const DRAM_BASE: u64 = 0x8000_0000;
+const DRAM_BASE: u64 = 0x8000_0000;
 /// Where the reset ROM lies.
-pub const ROM_BASE: u64 = 0x1000;
+const ROM_BASE: u64 = 0x1000;
 /// Bytes of reset ROM.
-pub const ROM_SIZE: u64 = 0xf000;
-/// The most harts that the board takes.
-pub const MAX_HARTS: usize = 8;
+const ROM_SIZE: u64 = 0xf000;
 /// Ticks of the time counter a second.
-pub const TIMEBASE_HZ: u64 = 10_000_000;
+const TIMEBASE_HZ: u64 = 10_000_000;
+/// The serial port's name in the table.
+const SERIAL: &str = "serial";
 /// How many virtio devices fit.
-pub const VIRTIO_SLOTS: usize = 8;
+const VIRTIO_SLOTS: usize = 8;
 
 /// Interrupt pins of a hart, numbered as in `mip` (Priv., "Machine Interrupt Registers").
 mod pin {
@@ -48,179 +59,213 @@ mod pin {
     pub const MEI: u32 = 11;
 }
 
-/// What the devices are connected to.
-pub struct Wiring {
-    /// All harts.
-    pub group: Arc<Group>,
-    /// Clock, timers and asynchronous input.
-    pub events: EventHandle,
-    /// The power switch.
-    pub power: Arc<dyn PowerSink>,
-    /// The host's side of the serial port.
-    pub console: Arc<dyn CharBackend>,
-    /// Wall-clock time at machine time zero, in nanoseconds since 1970.
-    pub epoch_ns: u64,
-    /// An ACLINT instead of a CLINT.
-    pub aclint: bool,
-    /// The timer, which the harts' own `time` follows.
-    pub mtimer: Arc<Mtimer>,
-    /// Makes the virtio device of a slot, from its interrupt line.
-    pub virtio: Box<dyn Fn(usize, IrqLine) -> Arc<dyn Mmio>>,
-}
-
-/// A line of the board's table.
-struct Entry {
-    name: &'static str,
-    base: u64,
-    size: u64,
-    irqs: &'static [u32],
-    hart_pins: &'static [u32],
-    make: fn(&Board<'_>, &Entry) -> Made,
-}
-
-const fn entry(
-    name: &'static str,
-    base: u64,
-    size: u64,
-    irqs: &'static [u32],
-    make: fn(&Board<'_>, &Entry) -> Made,
-) -> Entry {
-    Entry { name, base, size, irqs, hart_pins: &[], make }
-}
-
-const fn controller(
-    name: &'static str,
-    base: u64,
-    size: u64,
-    hart_pins: &'static [u32],
-    make: fn(&Board<'_>, &Entry) -> Made,
-) -> Entry {
-    Entry { name, base, size, irqs: &[], hart_pins, make }
-}
-
-const TABLE: &[Entry] = &[
-    controller("plic", 0x0c00_0000, 0x60_0000, &[pin::MEI, pin::SEI], plic),
-    controller("clint", 0x0200_0000, 0x1_0000, &[pin::MSI, pin::MTI], clint),
-    controller("mswi", 0x0200_0000, 0x4000, &[pin::MSI], mswi),
-    controller("mtimer", 0x0200_4000, 0x8000, &[pin::MTI], mtimer),
-    controller("sswi", 0x02f0_0000, 0x4000, &[pin::SSI], sswi),
-    entry("test", 0x0010_0000, 0x1000, &[], test_finisher),
-    entry("rtc", 0x0010_1000, 0x1000, &[11], rtc),
-    entry("serial", 0x1000_0000, 0x100, &[10], serial),
-    entry("virtio0", 0x1000_1000, 0x1000, &[1], virtio),
-    entry("virtio1", 0x1000_2000, 0x1000, &[2], virtio),
-    entry("virtio2", 0x1000_3000, 0x1000, &[3], virtio),
-    entry("virtio3", 0x1000_4000, 0x1000, &[4], virtio),
-    entry("virtio4", 0x1000_5000, 0x1000, &[5], virtio),
-    entry("virtio5", 0x1000_6000, 0x1000, &[6], virtio),
-    entry("virtio6", 0x1000_7000, 0x1000, &[7], virtio),
-    entry("virtio7", 0x1000_8000, 0x1000, &[8], virtio),
+const TABLE: &[Entry<Parts>] = &[
+    Entry::device("plic", 0x0c00_0000, 0x60_0000, plic).cpu_pins(&[pin::MEI, pin::SEI]),
+    Entry::device("clint", 0x0200_0000, 0x1_0000, clint).cpu_pins(&[pin::MSI, pin::MTI]),
+    Entry::device("mswi", 0x0200_0000, 0x4000, mswi).cpu_pins(&[pin::MSI]),
+    Entry::device("mtimer", 0x0200_4000, 0x8000, mtimer).cpu_pins(&[pin::MTI]),
+    Entry::device("sswi", 0x02f0_0000, 0x4000, sswi).cpu_pins(&[pin::SSI]),
+    Entry::device("test", 0x0010_0000, 0x1000, test_finisher),
+    Entry::device("rtc", 0x0010_1000, 0x1000, rtc).irq(11),
+    Entry::device(SERIAL, 0x1000_0000, 0x100, serial).irq(10),
+    Entry::device("virtio", 0x1000_1000, 0x1000, virtio).irq(1).count(VIRTIO_SLOTS),
+    Entry::device("fw-cfg", 0x1010_0000, devices::fw_cfg::spec::SIZE, fw_cfg),
 ];
 
-/// The board while it is built.
-struct Board<'a> {
-    wiring: &'a Wiring,
-    /// The interrupt controller that the table's `irqs` are inputs of: its first line.
-    plic: OnceLock<Arc<Plic>>,
+/// The board.
+pub struct RiscvVirt {
+    model: &'static Model,
+    builtin_firmware: bool,
+    memory: u64,
+    parts: Parts,
+    devices: Vec<Built>,
 }
 
-/// Builds every device of the table.
-pub fn build(wiring: &Wiring) -> Vec<Built> {
-    let board = Board { wiring, plic: OnceLock::new() };
-    let mut built = Vec::new();
-    for entry in TABLE {
-        if let Some((device, node)) = (entry.make)(&board, entry) {
-            let Entry { name, base, size, irqs, hart_pins, .. } = *entry;
-            built.push(Built { name, base, size, irqs, device, node, hart_pins });
+/// What the devices are built from, and of them what others need.
+struct Parts {
+    wiring: Wiring,
+    /// An ACLINT instead of a CLINT.
+    aclint: bool,
+    /// The timer, which the harts' own `time` follows.
+    mtimer: Arc<Mtimer>,
+    /// The interrupt controller that the table's interrupts are inputs of: its first line.
+    plic: OnceLock<Arc<Plic>>,
+    serial: OnceLock<Arc<dyn Mmio>>,
+}
+
+impl Board for RiscvVirt {
+    type Isa = Riscv;
+    type Firmware = SbiFirmware;
+
+    const LAYOUT: Layout = Layout {
+        isa: load::Isa::Riscv64,
+        max_cpus: 8,
+        dram: DRAM_BASE,
+        rom: (ROM_BASE, ROM_SIZE),
+        rules: RISCV_VIRT,
+        virtio_slots: VIRTIO_SLOTS,
+    };
+
+    fn new(config: &MachineConfig, wiring: Wiring) -> Result<Self, Error> {
+        let model = choose_model(config, MODELS, |model| model.name)?;
+        config.expect_no_arm_options()?;
+        let mtimer = Mtimer::new(TIMEBASE_HZ, &wiring.events, wiring.cpu_pins(pin::MTI));
+        let (plic, serial) = (OnceLock::new(), OnceLock::new());
+        let parts = Parts { wiring, aclint: config.aclint, mtimer, plic, serial };
+        let devices = build(TABLE, &parts);
+        let builtin_firmware = config.firmware == Firmware::Builtin;
+        Ok(Self { model, builtin_firmware, memory: config.memory, parts, devices })
+    }
+
+    fn devices(&self) -> &[Built] {
+        &self.devices
+    }
+
+    fn tree(&self, seeds: &Seeds) -> Tree {
+        tree::tree(self, seeds)
+    }
+
+    fn vcpu(&self, index: usize) -> Riscv {
+        let config = riscv::Config {
+            model: *self.model,
+            hart_id: index as u64,
+            timebase_hz: TIMEBASE_HZ,
+            firmware_calls: self.builtin_firmware,
+        };
+        let Parts { wiring, mtimer, .. } = &self.parts;
+        let (timer, mtimer) = (wiring.wake_timer(index), Arc::clone(mtimer));
+        Riscv::new(config, Some(Box::new(VirtTimer { timer, mtimer })))
+    }
+
+    fn reset(&self, hart: &mut Vcpu<Riscv>, entry: u64, _fdt: u64) {
+        riscv::reset(hart);
+        hart.state.pc = entry;
+    }
+
+    fn firmware(&self) -> Option<SbiFirmware> {
+        if !self.builtin_firmware {
+            return None;
+        }
+        let (ext, Parts { wiring, serial, .. }) = (&self.model.ext, &self.parts);
+        let config = sbi::Config {
+            harts: wiring.group.len(),
+            hardware_ad_updates: ext.has(Ext::Svadu) && !ext.has(Ext::Svade),
+        };
+        Some(SbiFirmware {
+            sbi: Sbi::new(config),
+            group: Arc::clone(&wiring.group),
+            memory: wiring.memory.clone(),
+            console: Arc::clone(&wiring.console),
+            serial: Arc::clone(serial.get()?),
+        })
+    }
+
+    fn power_button(&self) -> Option<Arc<Button>> {
+        None
+    }
+}
+
+/// A hart's timer.
+struct VirtTimer {
+    timer: WakeTimer,
+    mtimer: Arc<Mtimer>,
+}
+
+impl HartTimer for VirtTimer {
+    fn offset(&self) -> u64 {
+        self.mtimer.offset()
+    }
+
+    fn arm(&self, deadline: Option<u64>) {
+        self.timer.arm(deadline);
+    }
+}
+
+/// A hart's interrupt pins where an interrupt is an edge: the hart itself takes the level away again.
+struct HartEdges(Arc<Port>);
+
+impl IrqSink for HartEdges {
+    fn set_line(&self, line: u32, level: bool) {
+        if level {
+            let mask = 1u64.checked_shl(line).unwrap_or(0);
+            self.0.set_pins(mask, mask);
         }
     }
-    built
 }
 
-impl Board<'_> {
-    fn pins(&self, pin: u32) -> Vec<IrqLine> {
-        hart_pins(&self.wiring.group, pin)
-    }
-
-    fn irq(&self, entry: &Entry) -> IrqLine {
-        match (self.plic.get(), entry.irqs.first()) {
-            (Some(plic), Some(&line)) => IrqLine::new(Arc::clone(plic) as Arc<dyn IrqSink>, line),
+impl Parts {
+    fn irq(&self, slot: &Slot) -> IrqLine {
+        match (self.plic.get(), slot.irq) {
+            (Some(plic), Some(line)) => IrqLine::new(Arc::clone(plic) as Arc<dyn IrqSink>, line),
             _ => IrqLine::unconnected(),
         }
     }
 }
 
-/// The timer for the harts of `group`.
-pub fn mtimer_for(group: &Group, events: &EventHandle) -> Arc<Mtimer> {
-    Mtimer::new(TIMEBASE_HZ, events, hart_pins(group, pin::MTI))
-}
-
-/// The wire to pin `pin` of each hart.
-fn hart_pins(group: &Group, pin: u32) -> Vec<IrqLine> {
-    let ports = group.ports().iter();
-    ports.map(|port| IrqLine::new(Arc::new(HartPins(Arc::clone(port))), pin)).collect()
-}
-
-type Made = Option<(Arc<dyn Mmio>, Option<NodeDesc>)>;
-
-fn plic(board: &Board<'_>, _: &Entry) -> Made {
-    let (machine, supervisor) = (board.pins(pin::MEI), board.pins(pin::SEI));
+fn plic(parts: &Parts, _: &Slot) -> Option<Made> {
+    let (machine, supervisor) = (parts.wiring.cpu_pins(pin::MEI), parts.wiring.cpu_pins(pin::SEI));
     let outputs = machine.into_iter().zip(supervisor).flat_map(|(m, s)| [m, s]).collect();
     let plic = Plic::new(PlicConfig { sources: 96, priority_bits: 3 }, outputs);
-    let plic = board.plic.get_or_init(|| plic);
-    Some((Arc::clone(plic) as Arc<dyn Mmio>, Some(plic.describe())))
+    let plic = parts.plic.get_or_init(|| plic);
+    shared(Arc::clone(plic) as Arc<dyn Mmio>, plic.describe())
 }
 
-fn clint(board: &Board<'_>, _: &Entry) -> Made {
-    if board.wiring.aclint {
+fn clint(parts: &Parts, _: &Slot) -> Option<Made> {
+    if parts.aclint {
         return None;
     }
-    let clint = Clint::new(Mswi::new(board.pins(pin::MSI)), Arc::clone(&board.wiring.mtimer));
+    let clint = Clint::new(Mswi::new(parts.wiring.cpu_pins(pin::MSI)), Arc::clone(&parts.mtimer));
     let node = clint.describe();
-    Some((clint, Some(node)))
+    shared(clint, node)
 }
 
-fn mswi(board: &Board<'_>, _: &Entry) -> Made {
-    let device = board.wiring.aclint.then(|| Mswi::new(board.pins(pin::MSI)))?;
+fn mswi(parts: &Parts, _: &Slot) -> Option<Made> {
+    let device = parts.aclint.then(|| Mswi::new(parts.wiring.cpu_pins(pin::MSI)))?;
     let node = device.describe();
-    Some((device, Some(node)))
+    shared(device, node)
 }
 
-fn mtimer(board: &Board<'_>, _: &Entry) -> Made {
-    let device = board.wiring.aclint.then(|| Arc::clone(&board.wiring.mtimer))?;
+fn mtimer(parts: &Parts, _: &Slot) -> Option<Made> {
+    let device = parts.aclint.then(|| Arc::clone(&parts.mtimer))?;
     let node = device.describe();
-    Some((device, Some(node)))
+    shared(device, node)
 }
 
-fn sswi(board: &Board<'_>, _: &Entry) -> Made {
+fn sswi(parts: &Parts, _: &Slot) -> Option<Made> {
     // Priv., "Supervisor Interrupt (sip and sie) Registers": SSIP is a bit of the hart's that an edge sets.
     let edge = |port| IrqLine::new(Arc::new(HartEdges(Arc::clone(port))), pin::SSI);
-    let ports = board.wiring.group.ports().iter();
-    let device = board.wiring.aclint.then(|| Sswi::new(ports.map(edge).collect()))?;
+    let ports = parts.wiring.group.ports().iter();
+    let device = parts.aclint.then(|| Sswi::new(ports.map(edge).collect()))?;
     let node = device.describe();
-    Some((device, Some(node)))
+    shared(device, node)
 }
 
-fn test_finisher(board: &Board<'_>, _: &Entry) -> Made {
-    let device = TestFinisher::new(Arc::clone(&board.wiring.power));
+fn test_finisher(parts: &Parts, _: &Slot) -> Option<Made> {
+    let device = TestFinisher::new(Arc::clone(&parts.wiring.power));
     let node = device.describe();
-    Some((device, Some(node)))
+    shared(device, node)
 }
 
-fn rtc(board: &Board<'_>, entry: &Entry) -> Made {
-    let device = GoldfishRtc::new(board.irq(entry), &board.wiring.events, board.wiring.epoch_ns);
+fn rtc(parts: &Parts, slot: &Slot) -> Option<Made> {
+    let device = GoldfishRtc::new(parts.irq(slot), &parts.wiring.events, parts.wiring.epoch_ns);
     let node = device.describe();
-    Some((device, Some(node)))
+    shared(device, node)
 }
 
-fn serial(board: &Board<'_>, entry: &Entry) -> Made {
-    let device = Ns16550::new(board.irq(entry), Arc::clone(&board.wiring.console), 3_686_400);
+fn serial(parts: &Parts, slot: &Slot) -> Option<Made> {
+    let device = Ns16550::new(parts.irq(slot), Arc::clone(&parts.wiring.console), 3_686_400);
     let node = device.describe();
-    Some((device, Some(node)))
+    parts.serial.get_or_init(|| Arc::clone(&device) as Arc<dyn Mmio>);
+    shared(device, node)
 }
 
-fn virtio(board: &Board<'_>, entry: &Entry) -> Made {
-    let slot = entry.irqs.first().map_or(0, |irq| *irq as usize - 1);
-    let device = (board.wiring.virtio)(slot, board.irq(entry));
-    Some((device, Some(NodeDesc::new("virtio_mmio", &["virtio,mmio"]))))
+fn virtio(parts: &Parts, slot: &Slot) -> Option<Made> {
+    let device = (parts.wiring.virtio)(slot.index, parts.irq(slot));
+    Some((Registers::Shared(device), Some(NodeDesc::new("virtio_mmio", &["virtio,mmio"]))))
+}
+
+fn fw_cfg(parts: &Parts, _: &Slot) -> Option<Made> {
+    let device = FwCfg::new(parts.wiring.fw_cfg.clone(), parts.wiring.memory.clone());
+    let node = device.describe();
+    shared(device, node)
 }

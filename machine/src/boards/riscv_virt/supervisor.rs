@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use devices::backend::chardev::CharBackend;
+use devices::uart::ns16550::spec as serial;
+use emu_core::device::{Mmio, Width};
 use emu_core::exec::{Exception, Stop, Vcpu};
 use emu_core::ir::{MemAttr, Ty};
 use emu_core::mem::{Flush, GuestMemory};
@@ -10,103 +12,68 @@ use emu_core::sync::{Group, Request};
 use firmware::sbi::{
     EntryState, EventSelector, Fence, HartSet, HwEvent, MemoryFault, Outcome, Platform, Resume, Sbi, csr,
 };
+use frontends::riscv::counters::event as counter_event;
 use frontends::riscv::{Riscv, X, csr_read_debug, csr_write_debug, enter_supervisor};
-use parking_lot::Mutex;
 
 use super::pin;
-use crate::hart::Supervisor;
-use crate::power::{Ending, PowerSwitch};
+use crate::supervisor::{BuiltinFirmware, Next};
 
 /// The size of an `ecall` instruction in bytes.
 const ECALL: u64 = 4;
 
-/// Runs the harts of a machine with the built-in firmware, or without any.
-pub struct Harts {
-    /// The firmware's state; none if the machine brings its own.
-    pub sbi: Option<Sbi>,
+/// The SBI, and what it acts on.
+pub struct SbiFirmware {
+    /// The firmware's state.
+    pub sbi: Sbi,
     /// All harts.
     pub group: Arc<Group>,
     /// Guest memory.
     pub memory: GuestMemory,
     /// Where the firmware's console output goes.
     pub console: Arc<dyn CharBackend>,
-    /// The power switch.
-    pub power: Arc<PowerSwitch>,
-    /// How each hart is held back from running.
-    pub holds: Vec<Mutex<Hold>>,
+    /// The serial port, where its input comes from.
+    pub serial: Arc<dyn Mmio>,
 }
 
-/// Whether a hart runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hold {
-    /// It runs.
-    None,
-    /// It is stopped until the firmware starts it.
-    Stopped,
-    /// It is suspended until an interrupt is pending.
-    Suspended,
-}
+impl BuiltinFirmware<Riscv> for SbiFirmware {
+    type Entry = EntryState;
 
-impl Harts {
-    /// Puts all harts into the state of power-on: with the built-in firmware all wait for their start.
-    pub fn reset(&self) {
-        if let Some(sbi) = &self.sbi {
-            sbi.reset();
-        }
-        for hold in &self.holds {
-            *hold.lock() = if self.sbi.is_some() { Hold::Stopped } else { Hold::None };
-        }
+    fn reset(&self) {
+        self.sbi.reset();
     }
 
-    fn sbi(&self) -> &Sbi {
-        // Only a machine with built-in firmware holds harts back or sends calls here.
-        self.sbi
-            .as_ref()
-            .unwrap_or_else(|| unreachable!("firmware call on a machine without built-in firmware"))
+    fn boot(&self, entry: u64, fdt: u64) {
+        self.sbi.boot(0, entry, fdt);
+    }
+
+    fn poll_start(&self, index: usize) -> Option<EntryState> {
+        self.sbi.poll_start(index)
+    }
+
+    fn resume(&self, index: usize) -> Option<EntryState> {
+        match self.sbi.resume(index) {
+            Resume::Enter(entry) => Some(entry),
+            Resume::Return => None,
+        }
     }
 
     fn enter(&self, vcpu: &mut Vcpu<Riscv>, entry: &EntryState) {
         enter_supervisor(vcpu, entry.pc, entry.a0, entry.a1, &entry.csrs);
-        *self.holds[vcpu.index()].lock() = Hold::None;
-    }
-}
-
-impl Supervisor<Riscv> for Harts {
-    fn may_run(&self, vcpu: &mut Vcpu<Riscv>) -> bool {
-        let index = vcpu.index();
-        let hold = *self.holds[index].lock();
-        match hold {
-            Hold::None => true,
-            Hold::Stopped => {
-                vcpu.port().clear_interrupt();
-                if let Some(entry) = self.sbi().poll_start(index) {
-                    self.enter(vcpu, &entry);
-                }
-                *self.holds[index].lock() == Hold::None
-            }
-            Hold::Suspended => {
-                vcpu.port().clear_interrupt();
-                let pending = csr_read_debug(vcpu, csr::MIP).zip(csr_read_debug(vcpu, csr::MIE));
-                if pending.is_some_and(|(mip, mie)| mip & mie == 0) {
-                    return false;
-                }
-                match self.sbi().resume(index) {
-                    Resume::Enter(entry) => self.enter(vcpu, &entry),
-                    Resume::Return => {
-                        set_result(vcpu, 0, Some(0));
-                        *self.holds[index].lock() = Hold::None;
-                    }
-                }
-                vcpu.port().interrupt();
-                true
-            }
-        }
     }
 
-    fn firmware_call(&self, vcpu: &mut Vcpu<Riscv>) {
+    fn returned(&self, vcpu: &mut Vcpu<Riscv>) {
+        set_result(vcpu, 0, Some(0));
+    }
+
+    fn wakes(&self, vcpu: &mut Vcpu<Riscv>) -> bool {
+        let pending = csr_read_debug(vcpu, csr::MIP).zip(csr_read_debug(vcpu, csr::MIE));
+        pending.is_none_or(|(mip, mie)| mip & mie != 0)
+    }
+
+    fn call(&self, vcpu: &mut Vcpu<Riscv>) -> Next {
         let args: [u64; 8] = std::array::from_fn(|i| vcpu.state.slots[usize::from(X) + 10 + i]);
         let index = vcpu.index();
-        let outcome = self.sbi().call(index, &args, &mut Calling { harts: self, vcpu });
+        let outcome = self.sbi.call(index, &args, &mut Calling { firmware: self, vcpu });
         match outcome {
             Outcome::Return { a0, a1 } => set_result(vcpu, a0, Some(a1)),
             Outcome::Legacy { a0 } => set_result(vcpu, a0, None),
@@ -118,10 +85,11 @@ impl Supervisor<Riscv> for Harts {
                 vcpu.state.pc = vcpu.state.pc.wrapping_sub(ECALL);
                 vcpu.stopped_by(Stop::Exception(Exception::new(fault.cause, fault.address)));
             }
-            Outcome::Stop => *self.holds[index].lock() = Hold::Stopped,
-            Outcome::Suspend => *self.holds[index].lock() = Hold::Suspended,
-            Outcome::Power(request) => self.power.end(Ending::Power(request)),
+            Outcome::Stop => return Next::Stop,
+            Outcome::Suspend => return Next::Suspend,
+            Outcome::Power(request) => return Next::Power(request),
         }
+        Next::Go
     }
 }
 
@@ -134,13 +102,13 @@ fn set_result(vcpu: &mut Vcpu<Riscv>, a0: u64, a1: Option<u64>) {
 
 /// The machine as the firmware sees it during a call.
 struct Calling<'a> {
-    harts: &'a Harts,
+    firmware: &'a SbiFirmware,
     vcpu: &'a mut Vcpu<Riscv>,
 }
 
 impl Platform for Calling<'_> {
     fn memory(&self) -> &GuestMemory {
-        &self.harts.memory
+        &self.firmware.memory
     }
 
     fn read_csr(&mut self, csr: u16) -> Option<u64> {
@@ -157,7 +125,7 @@ impl Platform for Calling<'_> {
     }
 
     fn send_ipi(&mut self, hart: usize) {
-        if let Some(port) = self.harts.group.ports().get(hart) {
+        if let Some(port) = self.firmware.group.ports().get(hart) {
             port.set_pins(1 << pin::SSI, 1 << pin::SSI);
         }
     }
@@ -177,28 +145,41 @@ impl Platform for Calling<'_> {
     }
 
     fn wake(&mut self, hart: usize) {
-        if let Some(port) = self.harts.group.ports().get(hart) {
+        if let Some(port) = self.firmware.group.ports().get(hart) {
             port.interrupt();
         }
     }
 
     fn console_write(&mut self, bytes: &[u8]) -> usize {
-        self.harts.console.write(bytes)
+        self.firmware.console.write(bytes)
     }
 
-    fn console_read(&mut self, _buf: &mut [u8]) -> usize {
-        // Input belongs to the serial port; there is one reader of the console.
-        0
+    /// Reads the serial port as a driver would that polls: whoever reads first gets a byte.
+    fn console_read(&mut self, buf: &mut [u8]) -> usize {
+        let port = &self.firmware.serial;
+        let read = |register| port.read(register, Width::Byte).unwrap_or(0) as u8;
+        let mut bytes = buf.iter_mut();
+        // Behind the divisor latch there are no characters.
+        while read(serial::LCR) & serial::lcr::DLAB == 0 && read(serial::LSR) & serial::lsr::DATA_READY != 0 {
+            let Some(byte) = bytes.next() else { break };
+            *byte = read(serial::RBR_THR_DLL);
+        }
+        let left = bytes.len();
+        buf.len() - left
     }
 
     fn hpm_counters(&self) -> u32 {
-        let counters = u32::from(self.vcpu.isa.config().model.hpm_counters);
-        ((1u64 << (counters + 3)) - 8) as u32
+        self.vcpu.isa.hpm_counters()
     }
 
     fn event_selector(&self, event: HwEvent) -> Option<EventSelector> {
-        let _ = event;
-        None
+        let value = match event {
+            HwEvent::General(1) => counter_event::CYCLES,
+            HwEvent::General(2) => counter_event::INSTRUCTIONS,
+            HwEvent::Raw(value @ (counter_event::CYCLES | counter_event::INSTRUCTIONS)) => value,
+            _ => return None,
+        };
+        Some(EventSelector { value, counters: self.hpm_counters() })
     }
 
     fn read_virtual(&mut self, address: u64) -> Result<u64, MemoryFault> {

@@ -4,7 +4,7 @@
 //! halted. When a debugger detaches, its breakpoints go and the machine runs on; when its connection is lost, its
 //! breakpoints go and the machine stays as it is, halted or running.
 
-mod arch;
+mod registers;
 mod target;
 
 use std::io::{self, Read, Write};
@@ -17,7 +17,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use frontends::riscv::Riscv;
 use gdbstub::conn::Connection;
 use gdbstub::stub::state_machine::GdbStubStateMachine;
 use gdbstub::stub::{DisconnectReason, GdbStub};
@@ -25,6 +24,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use self::target::Debuggee;
 use super::gate::{Gate, Over};
+use super::inspect::Inspect;
 use crate::power::{Ending, PowerSwitch};
 
 /// Bytes of the longest packet.
@@ -33,26 +33,21 @@ const PACKET: usize = 16 << 10;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The server.
-pub struct Server {
-    gate: Arc<Gate<Riscv>>,
+pub struct Server<I: Inspect> {
+    gate: Arc<Gate<I>>,
     address: String,
     /// The socket file to remove.
     file: Option<PathBuf>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Server {
+impl<I: Inspect> Server<I> {
     /// Listens at `address`: a host and a port (`127.0.0.1:1234`), a port of the loopback interface (`:1234`), or, with a
     /// slash in it, the path of a Unix socket.
     ///
     /// # Errors
     /// The address is none of these, or the host does not let us listen there.
-    pub fn listen(
-        address: &str,
-        gate: Arc<Gate<Riscv>>,
-        isa: &Riscv,
-        power: Arc<PowerSwitch>,
-    ) -> io::Result<Self> {
+    pub fn listen(address: &str, gate: Arc<Gate<I>>, isa: &I, power: Arc<PowerSwitch>) -> io::Result<Self> {
         let (listener, address, file) = if address.contains('/') {
             let path = Path::new(address);
             (Listener::Unix(bind_unix(path)?), address.to_owned(), Some(path.to_owned()))
@@ -64,7 +59,7 @@ impl Server {
             }
             (Listener::Tcp(listener), bound.to_string(), None)
         };
-        let description = arch::description(isa).into();
+        let description = isa.description().into();
         let service = Service { gate: Arc::clone(&gate), description, power };
         let thread = std::thread::Builder::new().name("gdb".into()).spawn(move || service.run(&listener))?;
         tracing::info!("the machine waits for a debugger at {address}");
@@ -86,7 +81,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl<I: Inspect> Drop for Server<I> {
     fn drop(&mut self) {
         self.finish(Over::Quit);
         if let Some(path) = &self.file {
@@ -207,8 +202,8 @@ impl Connection for Link {
 }
 
 /// What the server's thread owns.
-struct Service {
-    gate: Arc<Gate<Riscv>>,
+struct Service<I: Inspect> {
+    gate: Arc<Gate<I>>,
     description: Arc<str>,
     power: Arc<PowerSwitch>,
 }
@@ -221,7 +216,7 @@ enum Event {
     News,
 }
 
-impl Service {
+impl<I: Inspect> Service<I> {
     fn run(&self, listener: &Listener) {
         while self.gate.over().is_none() {
             match self.wait(listener.as_fd()).and_then(|event| match event {
@@ -278,7 +273,7 @@ impl Service {
     fn talk(
         &self,
         link: Link,
-        debuggee: &mut Debuggee,
+        debuggee: &mut Debuggee<I>,
     ) -> Result<Option<DisconnectReason>, Box<dyn std::error::Error>> {
         let stub = GdbStub::builder(link).packet_buffer_size(PACKET).build()?;
         let mut state = stub.run_state_machine(debuggee)?;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use emu_core::exec::Vcpu;
 use emu_core::mem::PAGE_SIZE;
-use frontends::riscv::{Riscv, translate_debug};
 use gdbstub::common::{Signal, Tid};
 use gdbstub::stub::MultiThreadStopReason;
 use gdbstub::target::ext::base::BaseOps;
@@ -23,15 +22,16 @@ use gdbstub::target::ext::target_description_xml_override::{
 use gdbstub::target::ext::thread_extra_info::{ThreadExtraInfo, ThreadExtraInfoOps};
 use gdbstub::target::{Target, TargetError, TargetResult};
 
-use super::arch::{Register, Registers, Rv64};
+use super::registers::{Register, Registers, Target as IsaTarget, value_of};
 use crate::debug::gate::{Action, Gate, Over, Reason};
+use crate::debug::inspect::Inspect;
 
 /// The most breakpoints of each kind.
 const MAX_BREAKPOINTS: usize = 1024;
 
 /// The machine, for one connection.
-pub struct Debuggee {
-    gate: Arc<Gate<Riscv>>,
+pub struct Debuggee<I: Inspect> {
+    gate: Arc<Gate<I>>,
     description: Arc<str>,
     /// What each hart does at the next resumption.
     actions: Vec<Option<Action>>,
@@ -43,9 +43,9 @@ pub struct Debuggee {
     written: bool,
 }
 
-impl Debuggee {
+impl<I: Inspect> Debuggee<I> {
     /// The machine behind `gate`.
-    pub fn new(gate: Arc<Gate<Riscv>>, description: Arc<str>) -> Self {
+    pub fn new(gate: Arc<Gate<I>>, description: Arc<str>) -> Self {
         let actions = vec![None; gate.vcpus()];
         let (software, hardware) = (Vec::new(), Vec::new());
         Self { gate, description, actions, locked: false, software, hardware, written: false }
@@ -103,7 +103,7 @@ impl Debuggee {
     fn with<R: Send + 'static>(
         &self,
         tid: Tid,
-        job: impl FnOnce(&mut Vcpu<Riscv>) -> R + Send + 'static,
+        job: impl FnOnce(&mut Vcpu<I>) -> R + Send + 'static,
     ) -> TargetResult<R, Self> {
         self.gate.with(tid.get() - 1, job).ok_or(TargetError::NonFatal)
     }
@@ -143,13 +143,13 @@ fn trapped(tid: Tid, signal: Signal) -> MultiThreadStopReason<u64> {
 
 /// The parts of `len` bytes from virtual `start` that lie in one page each, as RAM offsets; fewer if not all is memory.
 /// None if the range goes beyond the end of the address space.
-fn pieces(hart: &Vcpu<Riscv>, start: u64, len: usize) -> Option<Vec<(usize, usize)>> {
+fn pieces<I: Inspect>(hart: &Vcpu<I>, start: u64, len: usize) -> Option<Vec<(usize, usize)>> {
     let end = start.checked_add(len as u64)?;
     let mut pieces = Vec::new();
     let mut at = start;
     while at < end {
         let part = (end - at).min(PAGE_SIZE - at % PAGE_SIZE);
-        let offset = translate_debug(hart, at).and_then(|pa| hart.bus.ram().offset_of(pa, part));
+        let offset = I::physical(hart, at).and_then(|pa| hart.bus.ram().offset_of(pa, part));
         match offset {
             Some(offset) => pieces.push((offset, part as usize)), // a page at most
             None => break,
@@ -159,7 +159,7 @@ fn pieces(hart: &Vcpu<Riscv>, start: u64, len: usize) -> Option<Vec<(usize, usiz
     Some(pieces)
 }
 
-fn read_memory(hart: &Vcpu<Riscv>, start: u64, len: usize) -> Option<Vec<u8>> {
+fn read_memory<I: Inspect>(hart: &Vcpu<I>, start: u64, len: usize) -> Option<Vec<u8>> {
     let ram = hart.bus.ram();
     let pieces = pieces(hart, start, len)?.into_iter();
     let bytes: Vec<u8> = pieces.flat_map(|(at, len)| at..at + len).map(|at| ram.load(at)).collect();
@@ -167,7 +167,7 @@ fn read_memory(hart: &Vcpu<Riscv>, start: u64, len: usize) -> Option<Vec<u8>> {
 }
 
 /// Writes all of `bytes`, or nothing and returns false.
-fn write_memory(hart: &Vcpu<Riscv>, start: u64, bytes: &[u8]) -> bool {
+fn write_memory<I: Inspect>(hart: &Vcpu<I>, start: u64, bytes: &[u8]) -> bool {
     let Some(pieces) = pieces(hart, start, bytes.len()) else { return false };
     if pieces.iter().map(|(_, len)| len).sum::<usize>() != bytes.len() {
         return false;
@@ -183,11 +183,11 @@ fn write_memory(hart: &Vcpu<Riscv>, start: u64, bytes: &[u8]) -> bool {
     true
 }
 
-impl Target for Debuggee {
-    type Arch = Rv64;
+impl<I: Inspect> Target for Debuggee<I> {
+    type Arch = IsaTarget<I>;
     type Error = Infallible;
 
-    fn base_ops(&mut self) -> BaseOps<'_, Rv64, Infallible> {
+    fn base_ops(&mut self) -> BaseOps<'_, IsaTarget<I>, Infallible> {
         BaseOps::MultiThread(self)
     }
 
@@ -202,13 +202,13 @@ impl Target for Debuggee {
     }
 }
 
-impl MultiThreadBase for Debuggee {
-    fn read_registers(&mut self, registers: &mut Registers, tid: Tid) -> TargetResult<(), Self> {
+impl<I: Inspect> MultiThreadBase for Debuggee<I> {
+    fn read_registers(&mut self, registers: &mut Registers<I>, tid: Tid) -> TargetResult<(), Self> {
         *registers = self.with(tid, |hart| Registers::read(hart))?;
         Ok(())
     }
 
-    fn write_registers(&mut self, registers: &Registers, tid: Tid) -> TargetResult<(), Self> {
+    fn write_registers(&mut self, registers: &Registers<I>, tid: Tid) -> TargetResult<(), Self> {
         let registers = registers.clone();
         self.with(tid, move |hart| registers.write(hart))
     }
@@ -246,22 +246,29 @@ impl MultiThreadBase for Debuggee {
     }
 }
 
-impl SingleRegisterAccess<Tid> for Debuggee {
-    fn read_register(&mut self, tid: Tid, register: Register, data: &mut [u8]) -> TargetResult<usize, Self> {
-        let value = self.with(tid, move |hart| register.read(hart))?.ok_or(TargetError::NonFatal)?;
-        let bytes = value.to_le_bytes();
-        data.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
-        Ok(bytes.len())
+impl<I: Inspect> SingleRegisterAccess<Tid> for Debuggee<I> {
+    fn read_register(
+        &mut self,
+        tid: Tid,
+        register: Register<I>,
+        data: &mut [u8],
+    ) -> TargetResult<usize, Self> {
+        let Register { number, bytes, .. } = register;
+        let value = self.with(tid, move |hart| I::read_register(hart, number))?;
+        let value = value.ok_or(TargetError::NonFatal)?.to_le_bytes();
+        data.iter_mut().zip(value).take(bytes).for_each(|(to, from)| *to = from);
+        Ok(bytes)
     }
 
-    fn write_register(&mut self, tid: Tid, register: Register, data: &[u8]) -> TargetResult<(), Self> {
-        let value = u64::from_le_bytes(data.try_into().map_err(|_| TargetError::NonFatal)?);
-        let written = self.with(tid, move |hart| register.write(hart, value))?;
+    fn write_register(&mut self, tid: Tid, register: Register<I>, data: &[u8]) -> TargetResult<(), Self> {
+        let Register { number, bytes, .. } = register;
+        let value = value_of(data).filter(|_| data.len() == bytes).ok_or(TargetError::NonFatal)?;
+        let written = self.with(tid, move |hart| I::write_register(hart, number, value))?;
         if written { Ok(()) } else { Err(TargetError::NonFatal) }
     }
 }
 
-impl MultiThreadResume for Debuggee {
+impl<I: Inspect> MultiThreadResume for Debuggee<I> {
     fn resume(&mut self) -> Result<(), Infallible> {
         self.show_code();
         let others = if self.locked { Action::Halt } else { Action::Run };
@@ -290,21 +297,21 @@ impl MultiThreadResume for Debuggee {
     }
 }
 
-impl MultiThreadSingleStep for Debuggee {
+impl<I: Inspect> MultiThreadSingleStep for Debuggee<I> {
     fn set_resume_action_step(&mut self, tid: Tid, _: Option<Signal>) -> Result<(), Infallible> {
         self.action(tid, Action::Step);
         Ok(())
     }
 }
 
-impl MultiThreadSchedulerLocking for Debuggee {
+impl<I: Inspect> MultiThreadSchedulerLocking for Debuggee<I> {
     fn set_resume_action_scheduler_lock(&mut self) -> Result<(), Infallible> {
         self.locked = true;
         Ok(())
     }
 }
 
-impl Breakpoints for Debuggee {
+impl<I: Inspect> Breakpoints for Debuggee<I> {
     fn support_sw_breakpoint(&mut self) -> Option<SwBreakpointOps<'_, Self>> {
         Some(self)
     }
@@ -314,7 +321,7 @@ impl Breakpoints for Debuggee {
     }
 }
 
-impl SwBreakpoint for Debuggee {
+impl<I: Inspect> SwBreakpoint for Debuggee<I> {
     fn add_sw_breakpoint(&mut self, address: u64, _: usize) -> TargetResult<bool, Self> {
         Ok(self.add_breakpoint(|this| &mut this.software, address))
     }
@@ -324,7 +331,7 @@ impl SwBreakpoint for Debuggee {
     }
 }
 
-impl HwBreakpoint for Debuggee {
+impl<I: Inspect> HwBreakpoint for Debuggee<I> {
     fn add_hw_breakpoint(&mut self, address: u64, _: usize) -> TargetResult<bool, Self> {
         Ok(self.add_breakpoint(|this| &mut this.hardware, address))
     }
@@ -334,7 +341,7 @@ impl HwBreakpoint for Debuggee {
     }
 }
 
-impl TargetDescriptionXmlOverride for Debuggee {
+impl<I: Inspect> TargetDescriptionXmlOverride for Debuggee<I> {
     fn target_description_xml(
         &self,
         annex: &[u8],
@@ -353,11 +360,11 @@ impl TargetDescriptionXmlOverride for Debuggee {
     }
 }
 
-impl ThreadExtraInfo for Debuggee {
+impl<I: Inspect> ThreadExtraInfo for Debuggee<I> {
     fn thread_extra_info(&self, tid: Tid, data: &mut [u8]) -> Result<usize, Infallible> {
         let privilege = self.gate.with(tid.get() - 1, |hart| hart.isa.privilege());
         let text = match privilege {
-            Some(privilege) => format!("hart {}, {privilege:?} mode", tid.get() - 1),
+            Some(privilege) => format!("hart {}, {privilege}", tid.get() - 1),
             None => format!("hart {}", tid.get() - 1),
         };
         let len = text.len().min(data.len());

@@ -1,0 +1,10 @@
+//! The RISC-V front end: its decoder, its lifter, and what instructions do.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod decode;
+mod golden;
+mod oracle;
+mod support;
+mod vectors;
