@@ -190,6 +190,7 @@ impl Generator<'_> {
             Op::Vlen => 0,
             Op::Zero => 16 << self.random.below(9),
             Op::ExitIf => self.target(),
+            Op::Ftoint | Op::Ffromint | Op::Vftoint | Op::Vffromint if !self.random.one_in(4) => 0,
             // Shifts that go somewhere, tables, lanes.
             _ if info.imm && self.random.one_in(2) => {
                 self.random.pick(&[0, 1, 2, 3, 7, 8, 15, 16, 32, 48, 63, 64, 0x101, 0x302])

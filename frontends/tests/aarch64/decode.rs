@@ -13,7 +13,7 @@ use frontends::aarch64::disas::disassemble;
 use frontends::aarch64::features::FeatureSet;
 use frontends::aarch64::lift::lift;
 use frontends::aarch64::syndrome::UNDEFINED;
-use frontends::aarch64::{Context, SLOTS};
+use frontends::aarch64::{Context, Fpcr, SLOTS};
 
 use crate::common::oracle::{Assembler, DATA, Oracle, Outside, Program};
 use crate::common::{Code, Random};
@@ -260,6 +260,7 @@ fn contexts() -> impl Iterator<Item = Context> {
         [false, true].map(|checks| Context {
             el,
             fp_on: checks,
+            fpcr: Fpcr::from_register(if el % 2 == 0 { Fpcr::MASK } else { 0 }),
             align: checks,
             sp_align: checks,
             pauth: if checks { 15 } else { 0 },

@@ -450,6 +450,11 @@ fn add_instance(program: &mut Program, insn: Insn, random: &mut Random) {
             }
             program.begin();
             program.emit(word);
+            if insn.format().name.starts_with("FpCompare") {
+                // A condition right behind it is told from the operands.
+                let (rd, cond) = (random.below(28) as i64, random.below(14) as i64);
+                program.emit(asm("csinc.x", &[("rd", rd), ("rn", 31), ("rm", 31), ("cond", cond)]));
+            }
             program.end(record, text(word, 0));
         }
         Kind::System => {

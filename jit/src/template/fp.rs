@@ -351,13 +351,13 @@ impl Compiler {
         let a = self.read_float(inst.a, single)?;
         let dst = self.target(inst.dst, &[])?;
         let (entry, back) = (self.asm.label(), self.asm.label());
-        let from = match round {
-            TOWARD_ZERO | NEAREST => a,
-            _ => {
-                self.host_round(single, XMM0, a, round, true);
-                XMM0
-            }
-        };
+        let first_rounded = !matches!(round, TOWARD_ZERO | NEAREST);
+        // Numbers that fit no integer may have a fraction here; they are not inexact.
+        let loses = first_rounded && !single && !wide;
+        let from = if first_rounded { XMM0 } else { a };
+        if first_rounded {
+            self.host_round(single, XMM0, a, round, !loses);
+        }
         if unsigned {
             self.unsigned_range(single, int, a, entry);
         }
@@ -375,6 +375,10 @@ impl Compiler {
             // Only the smallest number overflows when one is subtracted.
             self.asm.alu(Alu::Cmp, wide, dst, Operand::Imm(1));
             self.asm.jcc(Cond::OVERFLOW, entry);
+        }
+        if loses {
+            // For its flag.
+            self.host_round(single, XMM0, a, round, true);
         }
         self.asm.bind(back);
         let site = Site::new(inst.op, inst.ty, inst.attr);

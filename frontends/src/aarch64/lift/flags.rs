@@ -119,7 +119,9 @@ impl Lifter<'_> {
             Flags::Unknown => None,
             Flags::Sum(sum) => sum_test(sum, cond, zero),
             Flags::Logic { ty, result } => result.and_then(|result| logic_test(ty, result, cond, zero)),
-            Flags::Float { next, ty, a, b } if next == self.at as i32 => Some(self.float_test(ty, [a, b], cond)),
+            Flags::Float { next, ty, a, b } if next == self.at as i32 => {
+                Some(self.float_test(ty, [a, b], cond))
+            }
             Flags::Float { .. } => None,
             Flags::Compare { held, sum, otherwise } => {
                 sum_test(sum, cond, zero).map(|test| self.either(held, test, cond.holds(otherwise)))
