@@ -1,7 +1,7 @@
 //! The aarch64 `virt` board.
 //!
 //! ```text
-//! 0x0000_0000  firmware (ROM)            0x0900_0000  UART (PL011)
+//! 0x0000_0000  flash, read-only          0x0900_0000  UART (PL011)
 //! 0x0800_0000  GIC distributor           0x0901_0000  RTC (PL031)
 //! 0x0801_0000  GICv2 CPU interface       0x0902_0000  fw_cfg
 //! 0x0802_0000  GICv2m frame              0x0903_0000  GPIO (PL061): power button
@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Addresses and interrupt numbers are those of QEMU's `virt` machine, so that images made for it run unmodified. Not
-//! here yet: flash that can be written (a firmware is in ROM), and PCIe. With Secure state there is EL3, but memory and
+//! here yet: flash that can be written, and PCIe. With Secure state there is EL3, but memory and
 //! devices are the same in both states, and the GIC knows one only (GICD_CTLR.DS).
 
 use std::sync::Arc;
@@ -49,6 +49,9 @@ mod tree;
 
 /// Where memory begins.
 const DRAM_BASE: u64 = 0x4000_0000;
+/// Bytes of each of two banks of flash at the beginning of the address space. Firmware is in the first, and looks for its
+/// settings in the second, which is empty.
+const FLASH_BANK: u64 = 64 << 20;
 /// How many virtio devices fit.
 const VIRTIO_SLOTS: usize = 32;
 /// How many shared interrupts there are.
@@ -137,7 +140,7 @@ impl Board for Aarch64Virt {
         isa: load::Isa::Aarch64,
         max_cpus: 8,
         dram: DRAM_BASE,
-        rom: (0, 64 << 20),
+        rom: (0, 2 * FLASH_BANK),
         rules: AARCH64_VIRT,
         virtio_slots: VIRTIO_SLOTS,
     };
