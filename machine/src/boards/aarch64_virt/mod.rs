@@ -17,7 +17,6 @@
 
 use std::sync::Arc;
 
-use devices::fw_cfg::FwCfg;
 use devices::gpio::button::Button;
 use devices::gpio::pl061::Pl061;
 use devices::intc::gic::its::Its;
@@ -27,7 +26,7 @@ use devices::intc::gic::v3::{self, GicV3, SystemRegisters};
 use devices::intc::gic::{GicConfig, Output, Outputs, Security, Version};
 use devices::rtc::pl031::Pl031;
 use devices::uart::pl011::Pl011;
-use emu_core::device::{IrqLine, IrqSink, Mmio, NodeDesc, PropValue};
+use emu_core::device::{IrqLine, IrqSink, Mmio, PropValue};
 use emu_core::exec::Vcpu;
 use firmware::boot::rules::AARCH64_VIRT;
 use firmware::fdt::Tree;
@@ -77,7 +76,9 @@ const TABLE: &[Entry<Parts>] = &[
     Entry::device("gicr", 0x080a_0000, 0xf6_0000, gicr),
     Entry::device("uart", 0x0900_0000, 0x1000, uart).irq(1),
     Entry::device("rtc", 0x0901_0000, 0x1000, rtc).irq(2),
-    Entry::device("fw-cfg", 0x0902_0000, devices::fw_cfg::spec::SIZE, fw_cfg),
+    Entry::device("fw-cfg", 0x0902_0000, devices::fw_cfg::spec::SIZE, |parts, _| {
+        super::fw_cfg(&parts.wiring)
+    }),
     Entry::device("gpio", 0x0903_0000, 0x1000, gpio).irq(7),
     Entry::device("virtio", 0x0a00_0000, 0x200, virtio).irq(16).count(VIRTIO_SLOTS),
 ];
@@ -337,18 +338,11 @@ fn rtc(parts: &Parts, slot: &Slot) -> Option<Made> {
     shared(device, node)
 }
 
-fn fw_cfg(parts: &Parts, _: &Slot) -> Option<Made> {
-    let device = FwCfg::new(parts.wiring.fw_cfg.clone(), parts.wiring.memory.clone());
-    let node = device.describe();
-    shared(device, node)
-}
-
 fn gpio(parts: &Parts, _: &Slot) -> Option<Made> {
     shared(Arc::clone(&parts.gpio) as Arc<dyn Mmio>, parts.gpio.describe())
 }
 
 fn virtio(parts: &Parts, slot: &Slot) -> Option<Made> {
-    let device = (parts.wiring.virtio)(slot.index, parts.irq(slot));
-    let node = NodeDesc::new("virtio_mmio", &["virtio,mmio"]).prop("dma-coherent", PropValue::Empty);
-    Some((Registers::Shared(device), Some(node)))
+    let (registers, node) = super::virtio(&parts.wiring, slot, parts.irq(slot));
+    Some((registers, Some(node.prop("dma-coherent", PropValue::Empty))))
 }
