@@ -17,7 +17,10 @@ const A64: &[&str] = &[
     "src/aarch64/a64/data.dec",
     "src/aarch64/a64/branch.dec",
     "src/aarch64/a64/memory.dec",
+    "src/aarch64/a64/structure.dec",
     "src/aarch64/a64/simd.dec",
+    "src/aarch64/a64/simd_fp.dec",
+    "src/aarch64/a64/crypto.dec",
     "src/aarch64/a64/fp.dec",
 ];
 

@@ -27,6 +27,19 @@ impl Env {
         F::truncate(self.product::<F>(a, b, flags))
     }
 
+    /// `a` · `b`, but the product of zero and infinity is 2 with the sign of the product (Arm `FMULX`).
+    pub fn mul_extended<F: Format>(self, a: F::Bits, b: F::Bits, flags: &mut Flags) -> F::Bits {
+        let (a, b) = (self.read::<F>(a, flags), self.read::<F>(b, flags));
+        let (x, y) = (unpack::<F>(a), unpack::<F>(b));
+        F::truncate(match (x.kind, y.kind) {
+            (Kind::Infinity, Kind::Zero) | (Kind::Zero, Kind::Infinity) => {
+                let two = ((F::EMAX + 1) as u64) << F::FRACTION_BITS;
+                sign::<F>(x.negative != y.negative) | two
+            }
+            _ => self.product::<F>(a, b, flags),
+        })
+    }
+
     /// `a` / `b`.
     pub fn div<F: Format>(self, a: F::Bits, b: F::Bits, flags: &mut Flags) -> F::Bits {
         let (a, b) = (self.read::<F>(a, flags), self.read::<F>(b, flags));
@@ -43,7 +56,7 @@ impl Env {
     pub fn fma<F: Format>(self, a: F::Bits, b: F::Bits, c: F::Bits, flags: &mut Flags) -> F::Bits {
         let (a, b) = (self.read::<F>(a, flags), self.read::<F>(b, flags));
         let c = self.read::<F>(c, flags);
-        F::truncate(self.product_sum::<F>(a, b, c, flags))
+        F::truncate(self.product_sum::<F>([a, b, c], 0, flags))
     }
 
     fn sum<F: Format>(self, a: u64, b: u64, subtract: bool, flags: &mut Flags) -> u64 {
@@ -169,7 +182,8 @@ impl Env {
         self.round_pack::<F>(false, x.exponent >> 1, significand, flags)
     }
 
-    fn product_sum<F: Format>(self, a: u64, b: u64, c: u64, flags: &mut Flags) -> u64 {
+    /// (`a` · `b` + `c`) · 2^`scale`, rounded once.
+    pub(super) fn product_sum<F: Format>(self, [a, b, c]: [u64; 3], scale: i32, flags: &mut Flags) -> u64 {
         let x = unpack::<F>(a);
         let y = unpack::<F>(b);
         let z = unpack::<F>(c);
@@ -198,7 +212,7 @@ impl Env {
         }
         if x.is(Kind::Zero) || y.is(Kind::Zero) {
             if z.is(Kind::Finite) {
-                return self.round_pack::<F>(z.negative, z.exponent, z.significand, flags);
+                return self.round_pack::<F>(z.negative, z.exponent + scale, z.significand, flags);
             }
             return sign::<F>(if unlike { self.cancelled_sign() } else { negative });
         }
@@ -207,7 +221,7 @@ impl Env {
         let product = product << leading;
         let exponent = x.exponent + y.exponent + 1 - leading as i32;
         if z.is(Kind::Zero) {
-            return self.round_pack::<F>(negative, exponent, upper_half_sticky(product), flags);
+            return self.round_pack::<F>(negative, exponent + scale, upper_half_sticky(product), flags);
         }
         let addend = u128::from(z.significand) << 64;
         // As in a sum. The product has 106 bits at most, so at least 21 are free at the bottom.
@@ -223,7 +237,7 @@ impl Env {
             return sign::<F>(self.cancelled_sign());
         }
         let leading = total.leading_zeros();
-        let exponent = large_exponent + 1 - leading as i32;
+        let exponent = large_exponent + scale + 1 - leading as i32;
         self.round_pack::<F>(negative, exponent, upper_half_sticky(total << leading), flags)
     }
 }

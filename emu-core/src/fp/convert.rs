@@ -1,7 +1,7 @@
 //! Conversions between formats and to and from integers (IEEE 754-2019 §5.4.2, §5.8, §5.9).
 
 use super::env::{Env, Flags, NanMode, NanToInt, Round};
-use super::format::{F64, Format, is_signaling};
+use super::format::{F16, F64, Format, is_nan, is_signaling};
 use super::unpacked::{Kind, Unpacked, shift_right_sticky_wide, sign, unpack};
 
 /// An integer type that numbers convert to and from: 8 to 64 bits, signed or not.
@@ -82,11 +82,83 @@ impl Env {
         })
     }
 
+    /// `a` in a wider format, exactly; a signaling NaN stays one. [`Env::flush_inputs`] applies even to [`F16`].
+    pub fn widen<From: Format, To: Format>(self, a: From::Bits, flags: &mut Flags) -> To::Bits {
+        let a = self.read::<From>(a, flags);
+        if !is_nan::<From>(a) {
+            return Env { flush_inputs: false, ..self }.convert::<From, To>(From::truncate(a), flags);
+        }
+        let shift = To::FRACTION_BITS.saturating_sub(From::FRACTION_BITS);
+        let negative = a & From::SIGN != 0;
+        To::truncate(sign::<To>(negative) | To::INFINITY | (a & From::FRACTION) << shift & To::FRACTION)
+    }
+
+    /// `a`, a binary16 number in Arm's alternative half-precision format (FPCR.AHP), which has neither infinities nor NaNs but
+    /// numbers up to 131008, in another format. [`Env::flush_inputs`] does not apply.
+    pub fn from_alternative_half<To: Format>(self, a: u16, flags: &mut Flags) -> To::Bits {
+        let bits = u64::from(a);
+        let x = unpack::<F16>(bits);
+        let x = match x.kind {
+            Kind::Infinity | Kind::Nan => Unpacked {
+                kind: Kind::Finite,
+                exponent: F16::EMAX + 1,
+                significand: (bits & F16::FRACTION | F16::MIN_NORMAL) << (63 - F16::FRACTION_BITS),
+                ..x
+            },
+            Kind::Zero | Kind::Finite => x,
+        };
+        To::truncate(match x.kind {
+            Kind::Zero => sign::<To>(x.negative),
+            _ => self.round_pack::<To>(x.negative, x.exponent, x.significand, flags),
+        })
+    }
+
+    /// `a` in Arm's alternative half-precision format. What is too large becomes the largest number and is invalid, not an
+    /// overflow; so is a NaN, which becomes zero. [`Env::flush_outputs`] does not apply.
+    pub fn to_alternative_half<From: Format>(self, a: From::Bits, flags: &mut Flags) -> u16 {
+        const LARGEST: u64 = 0x7fff;
+        let x = unpack::<From>(self.read::<From>(a, flags));
+        let sign = sign::<F16>(x.negative);
+        let env = Env { flush_outputs: false, ..self };
+        let magnitude = match x.kind {
+            Kind::Zero => 0,
+            Kind::Nan => {
+                *flags |= Flags::INVALID;
+                0
+            }
+            Kind::Infinity => LARGEST + 1,
+            Kind::Finite if x.exponent < F16::EMAX => {
+                env.round_pack::<F16>(x.negative, x.exponent, x.significand, flags) & !F16::SIGN
+            }
+            Kind::Finite if x.exponent > F16::EMAX + 1 => LARGEST + 1,
+            // Where the format of IEEE 754 has no room: rounded two places of the exponent lower.
+            Kind::Finite => {
+                let mut inexact = Flags::NONE;
+                let low = env.round_pack::<F16>(x.negative, x.exponent - 2, x.significand, &mut inexact);
+                let magnitude = (low & !F16::SIGN) + 2 * F16::MIN_NORMAL;
+                if magnitude <= LARGEST {
+                    *flags |= inexact;
+                }
+                magnitude
+            }
+        };
+        if magnitude > LARGEST {
+            *flags |= Flags::INVALID;
+        }
+        (sign | magnitude.min(LARGEST)) as u16
+    }
+
     /// `a` rounded to an integer. If that is out of range or `a` is not a number, the result is the nearest
     /// value of the type ([`Env::nan_to_int`] for a NaN) with invalid and not inexact raised.
     pub fn to_int<F: Format, I: Int>(self, a: F::Bits, flags: &mut Flags) -> I {
+        self.to_fixed::<F, I>(a, 0, flags)
+    }
+
+    /// As [`Env::to_int`], of `a` · 2^`fraction`: a fixed-point number with so many fraction bits, at most 64.
+    pub fn to_fixed<F: Format, I: Int>(self, a: F::Bits, fraction: u32, flags: &mut Flags) -> I {
         let a = self.read::<F>(a, flags);
         let x = unpack::<F>(a);
+        let x = Unpacked { exponent: x.exponent + fraction.min(64) as i32, ..x };
         let limit = if x.negative { I::MIN_MAGNITUDE } else { I::MAX_MAGNITUDE };
         let signed = |magnitude: u64| I::wrap(if x.negative { magnitude.wrapping_neg() } else { magnitude });
         match x.kind {
@@ -115,12 +187,18 @@ impl Env {
 
     /// The integer `a` as a floating-point number.
     pub fn from_int<F: Format, I: Int>(self, a: I, flags: &mut Flags) -> F::Bits {
+        self.from_fixed::<F, I>(a, 0, flags)
+    }
+
+    /// The fixed-point number `a` with `fraction` fraction bits, at most 64, as a floating-point number.
+    pub fn from_fixed<F: Format, I: Int>(self, a: I, fraction: u32, flags: &mut Flags) -> F::Bits {
         let (negative, magnitude) = a.split();
         if magnitude == 0 {
             return F::truncate(0);
         }
         let leading = magnitude.leading_zeros();
-        F::truncate(self.round_pack::<F>(negative, 63 - leading as i32, magnitude << leading, flags))
+        let exponent = 63 - leading as i32 - fraction.min(64) as i32;
+        F::truncate(self.round_pack::<F>(negative, exponent, magnitude << leading, flags))
     }
 
     /// `a` rounded to an integral number in the same format, without raising inexact (RISC-V Zfa `fround`,
@@ -137,6 +215,28 @@ impl Env {
             *flags |= Flags::INEXACT;
         }
         result
+    }
+
+    /// As [`Env::round_to_integral_exact`], but a result that a signed integer of `bits` bits (2 to 64) cannot hold, an infinity
+    /// or a NaN becomes the least such integer, with invalid and not inexact raised (Arm `FRINT32X`, `FRINT64Z`, …).
+    pub fn round_to_sized_integral<F: Format>(self, a: F::Bits, bits: u32, flags: &mut Flags) -> F::Bits {
+        let mut raised = Flags::NONE;
+        let result = self.round_to_integral_exact::<F>(a, &mut raised);
+        let x = unpack::<F>(result.into());
+        let least = bits as i32 - 1;
+        let fits = match x.kind {
+            Kind::Zero => true,
+            Kind::Finite => {
+                x.exponent < least || (x.negative && x.exponent == least && x.significand == 1 << 63)
+            }
+            Kind::Infinity | Kind::Nan => false,
+        };
+        if fits {
+            *flags |= raised;
+            return result;
+        }
+        *flags |= Flags::INVALID;
+        F::truncate(F::SIGN | ((least + F::EMAX) as u64) << F::FRACTION_BITS)
     }
 
     /// `a` truncated, modulo 2^32, as a signed number; zero for infinities and NaNs. Raises invalid if the

@@ -138,15 +138,18 @@ impl Flags {
     pub const INVALID: Flags = Flags(16);
     /// A subnormal operand was read as zero (Arm FPSR.IDC; bit 5, which `fflags` does not have).
     pub const INPUT_DENORMAL: Flags = Flags(32);
+    /// An integer result did not fit and was replaced by the nearest that does (Arm FPSR.QC, RISC-V `vxsat`; bit 6). Not an
+    /// exception of floating point, but it accrues with these.
+    pub const SATURATED: Flags = Flags(64);
 
-    /// The bits of `fflags` (0–4), and bit 5 for [`Flags::INPUT_DENORMAL`].
+    /// The bits of `fflags` (0–4), bit 5 for [`Flags::INPUT_DENORMAL`] and bit 6 for [`Flags::SATURATED`].
     pub const fn bits(self) -> u8 {
         self.0
     }
 
-    /// The set with these bits; bits 6 and 7 are ignored.
+    /// The set with these bits; bit 7 is ignored.
     pub const fn from_bits(bits: u8) -> Flags {
-        Flags(bits & 0x3f)
+        Flags(bits & 0x7f)
     }
 
     /// Whether every exception of `other` is in this set.

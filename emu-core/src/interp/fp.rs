@@ -1,5 +1,7 @@
 //! Floating-point operations, by the soft core.
 
+use std::cmp::Ordering;
+
 use super::Run;
 use crate::exec::CpuState;
 use crate::fp::{self, Env, F16, F32, F64, Flags, Format, NanMode, NanToInt, Round, Tininess};
@@ -28,7 +30,8 @@ pub fn evaluate(inst: &Inst, src: [u64; 3], flags: &mut Flags) -> u64 {
     }
 }
 
-fn env(attr: u16) -> Env {
+/// The environment that an attribute describes.
+pub(super) fn env(attr: u16) -> Env {
     const ROUND: [Round; 8] = [
         Round::NearestEven,
         Round::TowardZero,
@@ -50,7 +53,8 @@ fn env(attr: u16) -> Env {
     }
 }
 
-fn typed<F: Format>(inst: &Inst, src: [u64; 3], flags: &mut Flags) -> u64 {
+/// [`evaluate`] in one format. The lanes of vectors come here, too, with selectors that scalar operations do not have.
+pub(super) fn typed<F: Format>(inst: &Inst, src: [u64; 3], flags: &mut Flags) -> u64 {
     let env = env(inst.attr);
     let [a, b, c] = src.map(F::truncate);
     let selector = inst.attr >> 8;
@@ -60,6 +64,7 @@ fn typed<F: Format>(inst: &Inst, src: [u64; 3], flags: &mut Flags) -> u64 {
     let bits: F::Bits = match inst.op {
         Op::Fadd => env.add::<F>(a, b, flags),
         Op::Fsub => env.sub::<F>(a, b, flags),
+        Op::Fmul if selector & 1 != 0 => env.mul_extended::<F>(a, b, flags),
         Op::Fmul => env.mul::<F>(a, b, flags),
         Op::Fdiv => env.div::<F>(a, b, flags),
         Op::Fsqrt => env.sqrt::<F>(a, flags),
@@ -74,6 +79,9 @@ fn typed<F: Format>(inst: &Inst, src: [u64; 3], flags: &mut Flags) -> u64 {
             FMinMax::Propagate => env.maximum::<F>(a, b, flags),
             FMinMax::Num2008 => env.max_num::<F>(a, b, flags),
         },
+        Op::Fround if selector & 6 != 0 => {
+            env.round_to_sized_integral::<F>(a, if selector & 2 != 0 { 32 } else { 64 }, flags)
+        }
         Op::Fround if selector & 1 != 0 => env.round_to_integral_exact::<F>(a, flags),
         Op::Fround => env.round_to_integral::<F>(a, flags),
         Op::Fsgnj => {
@@ -91,31 +99,70 @@ fn typed<F: Format>(inst: &Inst, src: [u64; 3], flags: &mut Flags) -> u64 {
         }
         Op::Fcmp => return compare::<F>(env, selector, a, b, flags).into(),
         Op::Fclass => return fp::class::<F>(a).into(),
-        Op::Fcvt => match selector & 3 {
-            0 => env.convert::<F16, F>(F16::truncate(src[0]), flags),
-            1 => env.convert::<F32, F>(F32::truncate(src[0]), flags),
-            _ => env.convert::<F64, F>(src[0], flags),
-        },
-        Op::Ftoint => {
-            let env =
-                Env { nan_to_int: if selector & 4 != 0 { NanToInt::Zero } else { NanToInt::Max }, ..env };
-            return match ToInt::from_bits(selector & 3) {
-                ToInt::I32 => env.to_int::<F, i32>(a, flags) as u32 as u64,
-                ToInt::U32 => env.to_int::<F, u32>(a, flags).into(),
-                ToInt::I64 => env.to_int::<F, i64>(a, flags) as u64,
-                ToInt::U64 => env.to_int::<F, u64>(a, flags),
+        Op::Fnzcv => {
+            let order = if selector & 4 != 0 {
+                env.compare_quiet::<F>(a, b, flags)
+            } else {
+                env.compare_signaling::<F>(a, b, flags)
+            };
+            return match order {
+                Some(Ordering::Less) => 0b1000 << 28,
+                Some(Ordering::Equal) => 0b0110 << 28,
+                Some(Ordering::Greater) => 0b0010 << 28,
+                None => 0b0011 << 28,
             };
         }
-        Op::Ffromint => match ToInt::from_bits(selector & 3) {
-            ToInt::I32 => env.from_int::<F, i32>(src[0] as i32, flags),
-            ToInt::U32 => env.from_int::<F, u32>(src[0] as u32, flags),
-            ToInt::I64 => env.from_int::<F, i64>(src[0] as i64, flags),
-            ToInt::U64 => env.from_int::<F, u64>(src[0], flags),
+        Op::Fcvt => match selector & 3 {
+            0 => convert::<F16, F>(env, inst.attr, src[0], flags),
+            1 => convert::<F32, F>(env, inst.attr, src[0], flags),
+            _ => convert::<F64, F>(env, inst.attr, src[0], flags),
         },
+        Op::Ftoint => {
+            let (env, fraction) = (for_integers(env, inst.attr), inst.imm as u32);
+            return match ToInt::from_bits(selector & 3) {
+                ToInt::I32 => env.to_fixed::<F, i32>(a, fraction, flags) as u32 as u64,
+                ToInt::U32 => env.to_fixed::<F, u32>(a, fraction, flags).into(),
+                ToInt::I64 => env.to_fixed::<F, i64>(a, fraction, flags) as u64,
+                ToInt::U64 => env.to_fixed::<F, u64>(a, fraction, flags),
+            };
+        }
+        Op::Ffromint => {
+            let fraction = inst.imm as u32;
+            match ToInt::from_bits(selector & 3) {
+                ToInt::I32 => env.from_fixed::<F, i32>(src[0] as i32, fraction, flags),
+                ToInt::U32 => env.from_fixed::<F, u32>(src[0] as u32, fraction, flags),
+                ToInt::I64 => env.from_fixed::<F, i64>(src[0] as i64, fraction, flags),
+                ToInt::U64 => env.from_fixed::<F, u64>(src[0], fraction, flags),
+            }
+        }
         // The verifier knows no other.
         _ => return 0,
     };
     bits.into()
+}
+
+/// The environment of a conversion to integers.
+pub(super) fn for_integers(env: Env, attr: u16) -> Env {
+    Env { nan_to_int: if attr >> 10 & 1 != 0 { NanToInt::Zero } else { NanToInt::Max }, ..env }
+}
+
+/// Converts between formats. Binary16 numbers are never flushed there (DDI 0487, `FPConvert`).
+fn convert<From: Format, To: Format>(env: Env, attr: u16, a: u64, flags: &mut Flags) -> To::Bits {
+    const HALF: u32 = F16::FRACTION_BITS;
+    let env = Env {
+        flush_inputs: env.flush_inputs && From::FRACTION_BITS != HALF,
+        flush_outputs: env.flush_outputs && To::FRACTION_BITS != HALF,
+        ..env
+    };
+    let alternative = attr >> 11 & 1 != 0;
+    match (From::FRACTION_BITS, To::FRACTION_BITS) {
+        (HALF, HALF) => env.convert::<From, To>(From::truncate(a), flags),
+        (HALF, _) if alternative => env.from_alternative_half::<To>(a as u16, flags),
+        (_, HALF) if alternative => {
+            To::truncate(env.to_alternative_half::<From>(From::truncate(a), flags).into())
+        }
+        _ => env.convert::<From, To>(From::truncate(a), flags),
+    }
 }
 
 fn compare<F: Format>(env: Env, selector: u16, a: F::Bits, b: F::Bits, flags: &mut Flags) -> bool {

@@ -367,7 +367,7 @@ pub fn evaluate(inst: &Inst, src: [u128; 3], flags: &mut Flags) -> u128 {
     match inst.op {
         op if (op as u8) < Op::Fmov as u8 => int::evaluate(inst, low).into(),
         op if (op as u8) < Op::Vmov as u8 => fp::evaluate(inst, low, flags).into(),
-        _ => vec::evaluate(inst, src),
+        _ => vec::evaluate(inst, src, flags),
     }
 }
 

@@ -36,7 +36,7 @@ pub use builder::BlockBuilder;
 pub use op::{Effect, Op};
 pub use text::{ParseError, parse};
 pub use types::{
-    AmoOp, Cc, Class, FMinMax, FpAttr, MemAttr, NzcvCond, Sgnj, SlotInfo, ToInt, Ty, Val, ValKind, VecKind,
-    View,
+    AesStep, AmoOp, Cc, Class, Estimate, FMinMax, FpAttr, Halving, MemAttr, NzcvCond, Reduction, Sgnj,
+    ShaStep, Shuffle, Signs, SlotInfo, ToInt, Ty, Val, ValKind, VecCc, VecKind, VecUnary, View,
 };
 pub use verify::{VerifyError, verify};

@@ -3,14 +3,18 @@
 //! Each line is one operation: its name in the text form, the types it comes in, its operands, its attribute, its effect
 //! class, and a sentence. `a`, `b`, `c` name the operands in order; `imm` is a signed 32-bit immediate.
 
-use super::types::{AmoOp, Cc, Class, FMinMax, NzcvCond, Sgnj, ToInt, Ty, VecKind, View};
+use super::types::{
+    AesStep, AmoOp, Cc, Class, Estimate, FMinMax, Halving, NzcvCond, Reduction, Sgnj, ShaStep, Shuffle,
+    Signs, ToInt, Ty, VecCc, VecKind, VecUnary, View,
+};
 
 /// What an operation does beyond computing its result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Nothing: it may be dropped if its result is not used.
     Pure,
-    /// Accrues floating-point exception flags; it may not be dropped unless a later one is known to cover it.
+    /// Accrues floating-point exception flags or the saturation flag; it may not be dropped unless a later one is known to
+    /// cover it.
     Fp,
     /// Reads memory; may raise an exception.
     Load,
@@ -65,7 +69,7 @@ pub enum Kind {
     Absent,
     /// An integer; as a source also a constant.
     I,
-    /// A floating-point value.
+    /// A floating-point value; as a source also a vector, which stands for its low 64 bits.
     F,
     /// A vector.
     V,
@@ -139,13 +143,69 @@ const FP: &[Field] = &[ROUND, NAN, TINY, FLUSH];
 const FMA: &[Field] = &[ROUND, NAN, TINY, FLUSH, (8, 1, &["", "negp"]), (9, 1, &["", "negc"])];
 const FMINMAX: &[Field] = &[(8, 2, FMinMax::NAMES), NAN, FLUSH];
 const FCMP: &[Field] = &[(8, 2, &["eq", "lt", "le", "uno"]), (10, 1, &["", "quiet"]), FLUSH];
-const FCVT: &[Field] = &[(8, 2, &["f16", "f32", "f64"]), ROUND, NAN, TINY, FLUSH];
-const TOINT: &[Field] = &[(8, 2, ToInt::NAMES), ROUND, (10, 1, &["", "nanzero"]), FLUSH];
-const FROMINT: &[Field] = &[(8, 2, ToInt::NAMES), ROUND];
-const FROUND: &[Field] = &[ROUND, NAN, FLUSH, (8, 1, &["", "exact"])];
+/// `alt`: binary16 means Arm's alternative format, which has no infinities and NaNs.
+const ALT: Field = (11, 1, &["", "alt"]);
+const FORMAT: Field = (8, 2, &["f16", "f32", "f64"]);
+const FCVT: &[Field] = &[FORMAT, ROUND, NAN, TINY, FLUSH, ALT];
+const NAN_ZERO: Field = (10, 1, &["", "nanzero"]);
+const TOINT: &[Field] = &[(8, 2, ToInt::NAMES), ROUND, NAN_ZERO, FLUSH];
+const FROMINT: &[Field] = &[(8, 2, ToInt::NAMES), ROUND, TINY, FLUSH];
+const EXACT: Field = (8, 1, &["", "exact"]);
+const FROUND: &[Field] = &[ROUND, NAN, FLUSH, EXACT];
+const FLUSHING: &[Field] = &[FLUSH];
 const SGNJ: &[Field] = &[(8, 2, Sgnj::NAMES)];
+const FNZCV: &[Field] = &[(10, 1, &["", "quiet"]), FLUSH];
+
+// Vectors. An element width is that of the operands, unless it is said to be the result's.
 const ELEM: Field = (0, 2, &["e8", "e16", "e32", "e64"]);
-const LANES: &[Field] = &[ELEM];
+/// Of what has another of twice the width.
+const NARROW: Field = (0, 2, &["e8", "e16", "e32"]);
+/// The lanes that take part: all, those in the low 64 bits, or only the lowest. The rest of the result is zero.
+const PART: Field = (2, 2, &["", "half", "one"]);
+const HALF: Field = (2, 1, &["", "half"]);
+const SIGN: Field = (4, 1, &["s", "u"]);
+const HIGH: Field = (5, 1, &["", "high"]);
+const SIGNS: Field = (4, 2, Signs::NAMES);
+const SUBTRACT: Field = (4, 1, &["", "sub"]);
+const BITWISE: &[Field] = &[HALF];
+const ELEMENT: &[Field] = &[ELEM];
+const LANES: &[Field] = &[ELEM, PART];
+const SIGNED_LANES: &[Field] = &[ELEM, PART, SIGN];
+const SATURATING: &[Field] = &[ELEM, PART, SIGNS];
+const VCMP: &[Field] = &[ELEM, PART, (4, 3, VecCc::NAMES)];
+const VUNARY: &[Field] = &[ELEM, PART, (4, 3, VecUnary::NAMES)];
+const VHALVE: &[Field] = &[ELEM, PART, SIGN, (5, 2, Halving::NAMES)];
+const VSHIFT: &[Field] = &[ELEM, PART, SIGN, (5, 1, &["", "round"])];
+const VQSHIFT: &[Field] = &[ELEM, PART, SIGNS, (6, 1, &["", "round"])];
+const VWIDEN: &[Field] = &[NARROW, SIGN, HIGH];
+const VNARROW: &[Field] = &[NARROW];
+const VQNARROW: &[Field] = &[NARROW, PART, SIGNS];
+const VPMULL: &[Field] = &[ELEM, HIGH];
+const VQDMULH: &[Field] = &[ELEM, PART, (5, 1, &["", "round"])];
+const VQRDMLA: &[Field] = &[ELEM, PART, SUBTRACT];
+const VDOT: &[Field] = &[HALF, SIGN];
+const VSHUFFLE: &[Field] = &[ELEM, HALF, (4, 3, Shuffle::NAMES)];
+const VREV: &[Field] = &[ELEM, HALF, (4, 2, &["by16", "by32", "by64"])];
+const VREDUCE: &[Field] = &[ELEM, HALF, (4, 3, Reduction::NAMES)];
+const VAES: &[Field] = &[(0, 2, AesStep::NAMES)];
+const VSHA: &[Field] = &[(0, 4, ShaStep::NAMES)];
+const ESTIMATE: Field = (8, 2, Estimate::NAMES);
+const VESTIMATE: &[Field] = &[HALF, (8, 1, &["recp", "rsqrt"])];
+/// As [`PART`], where the low bits are those of the rules of floating point.
+const FPART: Field = (6, 2, &["", "half", "one"]);
+const VFP: &[Field] = &[ROUND, NAN, TINY, FLUSH, FPART];
+const VFMUL: &[Field] = &[ROUND, NAN, TINY, FLUSH, FPART, (8, 1, &["", "extended"])];
+const VFMA: &[Field] = &[ROUND, NAN, TINY, FLUSH, FPART, (8, 1, &["", "negp"]), (9, 1, &["", "negc"])];
+const VFMINMAX: &[Field] = &[(8, 2, FMinMax::NAMES), NAN, FLUSH, FPART];
+const VFCMP: &[Field] = &[(8, 2, &["eq", "lt", "le"]), FLUSH, FPART];
+const VFROUND: &[Field] = &[ROUND, NAN, FLUSH, FPART, EXACT, (9, 2, &["", "i32", "i64"])];
+const VTOINT: &[Field] = &[(8, 1, &["s", "u"]), ROUND, NAN_ZERO, FLUSH, FPART];
+const VFROMINT: &[Field] = &[(8, 1, &["s", "u"]), ROUND, TINY, FLUSH, FPART];
+/// `raw`: operands are only rewritten in the wider format, signaling NaNs stay what they are.
+const VFCVT: &[Field] =
+    &[FORMAT, ROUND, NAN, TINY, FLUSH, FPART, (10, 1, &["", "high"]), ALT, (12, 1, &["", "raw"])];
+const VFSTEP: &[Field] = &[(8, 1, &["recp", "rsqrt"]), ROUND, NAN, TINY, FLUSH, FPART];
+const VFESTIMATE: &[Field] = &[ESTIMATE, ROUND, NAN, FLUSH, FPART];
 /// Kind, element width; `masked`: elements whose bit in the mask is clear are left as they are; `agnostic`: these and the
 /// elements beyond the run-time length may be overwritten with ones (else they must be left).
 const VLEN: &[Field] = &[(8, 4, VecKind::NAMES), ELEM, (2, 1, &["", "masked"]), (3, 1, &["", "agnostic"])];
@@ -355,45 +415,151 @@ ops! {
     Fmin "fmin" Float F (F, F) false FMINMAX Fp;
     /// The larger of `a` and `b`.
     Fmax "fmax" Float F (F, F) false FMINMAX Fp;
+    /// NZCV of the comparison of `a` with `b`: N less, Z equal, C not less, C and V unordered. Signals on quiet NaNs unless
+    /// `quiet`.
+    Fnzcv "fnzcv" Float I (F, F) false FNZCV Fp;
     /// 1 if the comparison holds, else 0; `lt` and `le` signal on quiet NaNs unless `quiet`, `eq` and `uno` never do.
     Fcmp "fcmp" Float I (F, F) false FCMP Fp;
     /// The class of `a` as a one-hot mask of 10 bits (RISC-V ISA manual, FCLASS).
     Fclass "fclass" Float I (F) false NONE Pure;
     /// `a`, of the attribute's format, converted to the type.
     Fcvt "fcvt" Float F (F) false FCVT Fp;
-    /// `a` converted to an integer, saturating; 32-bit results are zero-extended. NaN gives the largest value, or zero.
-    Ftoint "ftoint" Float I (F) false TOINT Fp;
-    /// The integer `a`, read as the attribute says, converted.
-    Ffromint "ffromint" Float F (I) false FROMINT Fp;
+    /// `a` · 2^`imm` converted to an integer, saturating; 32-bit results are zero-extended. NaN gives the largest value, or
+    /// zero.
+    Ftoint "ftoint" Float I (F) true TOINT Fp;
+    /// The integer `a`, read as the attribute says, times 2^−`imm`, converted.
+    Ffromint "ffromint" Float F (I) true FROMINT Fp;
     /// `a` rounded to an integral value; `exact` raises inexact where that changes it.
     Fround "fround" Float F (F) false FROUND Fp;
     /// `a` (binary64) truncated and reduced modulo 2³², sign-extended (RISC-V FCVTMOD.W.D).
-    Fcvtmod "fcvtmod" One I (F) false NONE Fp;
+    Fcvtmod "fcvtmod" One I (F) false FLUSHING Fp;
 
     /// The vector `a`.
     Vmov "vmov" One V (V) false NONE Pure;
-    /// `a and b`, all 128 bits.
-    Vand "vand" One V (V, V) false NONE Pure;
-    /// `a or b`, all 128 bits.
-    Vor "vor" One V (V, V) false NONE Pure;
-    /// `a exclusive-or b`, all 128 bits.
-    Vxor "vxor" One V (V, V) false NONE Pure;
+    /// `a and b`.
+    Vand "vand" One V (V, V) false BITWISE Pure;
+    /// `a and not b`.
+    Vandn "vandn" One V (V, V) false BITWISE Pure;
+    /// `a or b`.
+    Vor "vor" One V (V, V) false BITWISE Pure;
+    /// `a exclusive-or b`.
+    Vxor "vxor" One V (V, V) false BITWISE Pure;
+    /// The bits of `b` where those of `a` are set, elsewhere those of `c`.
+    Vselect "vselect" One V (V, V, V) false BITWISE Pure;
     /// `a + b`, lane by lane.
     Vadd "vadd" One V (V, V) false LANES Pure;
     /// `a − b`, lane by lane.
     Vsub "vsub" One V (V, V) false LANES Pure;
+    /// Low half of `a · b`, lane by lane.
+    Vmul "vmul" One V (V, V) false LANES Pure;
+    /// The low half of the carry-less product, lane by lane.
+    Vpmul "vpmul" One V (V, V) false LANES Pure;
+    /// The smaller of `a` and `b`, lane by lane.
+    Vmin "vmin" One V (V, V) false SIGNED_LANES Pure;
+    /// The larger of `a` and `b`, lane by lane.
+    Vmax "vmax" One V (V, V) false SIGNED_LANES Pure;
+    /// All ones where the comparison of `a` with `b` holds, else zero, lane by lane.
+    Vcmp "vcmp" One V (V, V) false VCMP Pure;
+    /// A function of each lane of `a`.
+    Vunary "vunary" One V (V) false VUNARY Pure;
+    /// Half of the sum or difference of `a` and `b`, lane by lane, as if with one more bit.
+    Vhalve "vhalve" One V (V, V) false VHALVE Pure;
+    /// `a` shifted left by `imm`, lane by lane.
+    Vshl "vshl" One V (V) true LANES Pure;
+    /// `a` shifted right by `imm` (to the width), lane by lane; `round` adds half of the last place first.
+    Vshr "vshr" One V (V) true VSHIFT Pure;
+    /// `a` shifted left by the signed low byte of `b`, right if that is negative, lane by lane; `round` as with [`Op::Vshr`].
+    Vshift "vshift" One V (V, V) false VSHIFT Pure;
+    /// `a + b`, saturating, lane by lane: the result is like `a`, signed or unsigned, and `b` as the other sign says.
+    Vqadd "vqadd" One V (V, V) false SATURATING Fp;
+    /// `a − b`, saturating, lane by lane; signs as with [`Op::Vqadd`].
+    Vqsub "vqsub" One V (V, V) false SATURATING Fp;
+    /// As [`Op::Vshift`], saturating; the signs are those of `a` and of the result.
+    Vqshift "vqshift" One V (V, V) false VQSHIFT Fp;
+    /// High half of `2 · a · b`, all signed, saturating, lane by lane.
+    Vqdmulh "vqdmulh" One V (V, V) false VQDMULH Fp;
+    /// High half of `a · 2^width ± 2 · b · c`, all signed, rounded and saturating, lane by lane.
+    Vqrdmla "vqrdmla" One V (V, V, V) false VQRDMLA Fp;
+    /// The lanes of `a`, each saturated to the (resulting) element width of half its own, in the low half; the rest is zero.
+    /// The signs are those of `a` and of the result.
+    Vqnarrow "vqnarrow" One V (V) false VQNARROW Fp;
+    /// The low half of each lane of `a`, in the low half; the rest is zero. The element width is the result's.
+    Vnarrow "vnarrow" One V (V) false VNARROW Pure;
+    /// The lanes in the low half of `a`, or in its high half, extended to twice the width.
+    Vwiden "vwiden" One V (V) false VWIDEN Pure;
+    /// The full products of the lanes in the low halves of `a` and `b`, or in their high halves.
+    Vmull "vmull" One V (V, V) false VWIDEN Pure;
+    /// The same, carry-less.
+    Vpmull "vpmull" One V (V, V) false VPMULL Pure;
+    /// `a` + the sum of the products of each four bytes of `b` and `c`, in lanes of 32 bits.
+    Vdot "vdot" One V (V, V, V) false VDOT Pure;
+    /// Some of the lanes of `a` and `b`.
+    Vshuffle "vshuffle" One V (V, V) false VSHUFFLE Pure;
+    /// The bytes of `b`:`a` (or of their low halves) from number `imm` of `a` on.
+    Vext "vext" One V (V, V) true BITWISE Pure;
+    /// The lanes of `a` in opposite order in each unit of the second width.
+    Vrev "vrev" One V (V) false VREV Pure;
+    /// For each byte of `b` less `imm`, that byte of `a`, or zero if there is none.
+    Vtbl "vtbl" One V (V, V) true BITWISE Pure;
+    /// Lane `imm` of `a` in every lane.
+    Vsplat "vsplat" One V (V) true LANES Pure;
+    /// `a` with lane `imm & 0xff` replaced by lane `imm >> 8` of `b`.
+    Vinsert "vinsert" One V (V, V) true ELEMENT Pure;
+    /// All lanes of `a` combined to one, the rest zero.
+    Vreduce "vreduce" One V (V) false VREDUCE Pure;
     /// The low bits of `a` in every lane.
     Vdup "vdup" One V (I) false LANES Pure;
     /// Lane `imm` of `a`, zero-extended.
-    Vget "vget" One I (V) true LANES Pure;
+    Vget "vget" One I (V) true ELEMENT Pure;
     /// `a` with lane `imm` replaced by the low bits of `b`.
-    Vset "vset" One V (V, I) true LANES Pure;
+    Vset "vset" One V (V, I) true ELEMENT Pure;
     /// The vector with low half `a` and high half `b`.
     Vpair "vpair" One V (I, I) false NONE Pure;
     /// The floating-point value in the low 64 bits of `a`.
     Vlow "vlow" One F (V) false NONE Pure;
-    /// The vector with low half `a`, the rest zero.
-    Vfromlow "vfromlow" One V (F) false NONE Pure;
+    /// The vector with the value `a` of this type in its low bits, the rest zero.
+    Vfromlow "vfromlow" Float V (F) false NONE Pure;
+    /// A step of the Advanced Encryption Standard (FIPS 197) on the state `a`, without the round key.
+    Vaes "vaes" One V (V) false VAES Pure;
+    /// A step of a secure hash (FIPS 180-4) as the Arm instruction of that name has it, with `a` its destination and `b`, `c`
+    /// its sources, in order; those that it does not have do not matter.
+    Vsha "vsha" One V (V, V, V) false VSHA Pure;
+    /// An estimate of the unsigned fixed-point numbers in the lanes of 32 bits of `a`, as the Arm instructions URECPE and URSQRTE have it.
+    Vestimate "vestimate" One V (V) false VESTIMATE Pure;
+
+    /// [`Op::Fadd`], lane by lane.
+    Vfadd "vfadd" Float V (V, V) false VFP Fp;
+    /// [`Op::Fsub`], lane by lane.
+    Vfsub "vfsub" Float V (V, V) false VFP Fp;
+    /// [`Op::Fmul`], lane by lane; `extended` makes ∞ · 0 a 2 with the product's sign (Arm FMULX).
+    Vfmul "vfmul" Float V (V, V) false VFMUL Fp;
+    /// [`Op::Fdiv`], lane by lane.
+    Vfdiv "vfdiv" Float V (V, V) false VFP Fp;
+    /// [`Op::Fsqrt`], lane by lane.
+    Vfsqrt "vfsqrt" Float V (V) false VFP Fp;
+    /// [`Op::Fma`], lane by lane.
+    Vfma "vfma" Float V (V, V, V) false VFMA Fp;
+    /// [`Op::Fmin`], lane by lane.
+    Vfmin "vfmin" Float V (V, V) false VFMINMAX Fp;
+    /// [`Op::Fmax`], lane by lane.
+    Vfmax "vfmax" Float V (V, V) false VFMINMAX Fp;
+    /// All ones where [`Op::Fcmp`] holds, else zero, lane by lane.
+    Vfcmp "vfcmp" Float V (V, V) false VFCMP Fp;
+    /// [`Op::Fround`], lane by lane; `i32` and `i64`: what does not fit such an integer is invalid and becomes the least.
+    Vfround "vfround" Float V (V) false VFROUND Fp;
+    /// [`Op::Ftoint`], lane by lane, to integers of the same width.
+    Vftoint "vftoint" Float V (V) true VTOINT Fp;
+    /// [`Op::Ffromint`], lane by lane, from integers of the same width.
+    Vffromint "vffromint" Float V (V) true VFROMINT Fp;
+    /// [`Op::Fcvt`], lane by lane. Lanes that get wider are those in the low half of `a`, or in its high half; narrower
+    /// results are in the low half, the rest zero.
+    Vfcvt "vfcvt" Float V (V) false VFCVT Fp;
+    /// An estimate, lane by lane, as the Arm instructions FRECPE, FRSQRTE and FRECPX have it.
+    Vfestimate "vfestimate" Float V (V) false VFESTIMATE Fp;
+    /// A step that improves an estimate: `2 − a · b`, or `(3 − a · b) / 2`, rounded once, lane by lane, as the Arm instructions
+    /// FRECPS and FRSQRTS have it.
+    Vfstep "vfstep" Float V (V, V) false VFSTEP Fp;
+
     /// A vector operation of run-time length on the vector file: for each element below the length `b`, destination =
     /// kind(first, second). The constant `a` holds the byte offsets in the vector file of destination (bits 15:0), first
     /// (31:16), second (47:32) and mask (63:48).

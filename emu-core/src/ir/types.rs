@@ -360,6 +360,155 @@ attr_enum! {
     Xor "xor",
 }
 
+attr_enum! {
+    /// Which operands and results of a vector operation are signed.
+    Signs:
+    /// all are
+    Signed "s",
+    /// none is
+    Unsigned "u",
+    /// the first that the operation names, not the other
+    SignedUnsigned "su",
+    /// the other way around
+    UnsignedSigned "us",
+}
+
+attr_enum! {
+    /// A comparison of lanes.
+    VecCc:
+    /// a = b
+    Eq "eq",
+    /// a > b, signed
+    Gts "gts",
+    /// a ≥ b, signed
+    Ges "ges",
+    /// a > b, unsigned
+    Gtu "gtu",
+    /// a ≥ b, unsigned
+    Geu "geu",
+    /// a and b ≠ 0
+    Test "test",
+}
+
+attr_enum! {
+    /// A function of one lane.
+    VecUnary:
+    /// the absolute value, modulo the width
+    Abs "abs",
+    /// how many bits below the sign bit equal it, to the first that does not
+    Cls "cls",
+    /// how many zero bits lead
+    Clz "clz",
+    /// how many bits are set
+    Popcnt "popcnt",
+    /// the bits in opposite order
+    Bitrev "bitrev",
+}
+
+attr_enum! {
+    /// What is halved.
+    Halving:
+    /// a + b
+    Add "add",
+    /// a + b + 1
+    Round "round",
+    /// a − b
+    Sub "sub",
+}
+
+attr_enum! {
+    /// Which lanes go where.
+    Shuffle:
+    /// those of the low halves, alternately
+    Zip1 "zip1",
+    /// those of the high halves, alternately
+    Zip2 "zip2",
+    /// those with even numbers, of `a`, then of `b`
+    Uzp1 "uzp1",
+    /// those with odd numbers
+    Uzp2 "uzp2",
+    /// those with even numbers, alternately
+    Trn1 "trn1",
+    /// those with odd numbers, alternately
+    Trn2 "trn2",
+}
+
+attr_enum! {
+    /// How lanes are combined.
+    Reduction:
+    /// their sum
+    Add "add",
+    /// their sum in twice the width, signed
+    Adds "adds",
+    /// the same, unsigned
+    Addu "addu",
+    /// the smallest, signed
+    Mins "mins",
+    /// the largest, signed
+    Maxs "maxs",
+    /// the smallest, unsigned
+    Minu "minu",
+    /// the largest, unsigned
+    Maxu "maxu",
+}
+
+attr_enum! {
+    /// A step of AES.
+    AesStep:
+    /// ShiftRows and SubBytes
+    Encrypt "enc",
+    /// their inverses
+    Decrypt "dec",
+    /// MixColumns
+    Mix "mix",
+    /// its inverse
+    Unmix "unmix",
+}
+
+attr_enum! {
+    /// A step of a secure hash, by its Arm instruction.
+    ShaStep:
+    /// SHA1C
+    Sha1C "sha1c",
+    /// SHA1P
+    Sha1P "sha1p",
+    /// SHA1M
+    Sha1M "sha1m",
+    /// SHA1SU0
+    Sha1Su0 "sha1su0",
+    /// SHA1SU1
+    Sha1Su1 "sha1su1",
+    /// SHA1H
+    Sha1H "sha1h",
+    /// SHA256H
+    Sha256H "sha256h",
+    /// SHA256H2
+    Sha256H2 "sha256h2",
+    /// SHA256SU0
+    Sha256Su0 "sha256su0",
+    /// SHA256SU1
+    Sha256Su1 "sha256su1",
+    /// SHA512H
+    Sha512H "sha512h",
+    /// SHA512H2
+    Sha512H2 "sha512h2",
+    /// SHA512SU0
+    Sha512Su0 "sha512su0",
+    /// SHA512SU1
+    Sha512Su1 "sha512su1",
+}
+
+attr_enum! {
+    /// What is estimated.
+    Estimate:
+    /// 1 / a
+    Reciprocal "recp",
+    /// 1 / √a
+    ReciprocalRoot "rsqrt",
+    /// the exponent of 1 / a
+    Exponent "recpx",
+}
+
 /// The attribute of a memory access: view, sign extension, order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemAttr {

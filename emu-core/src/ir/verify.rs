@@ -114,7 +114,9 @@ impl Checker<'_> {
             ValKind::Const(_) => return Err("there is no such constant"),
             ValKind::None => return Err("a source is missing"),
         };
-        if found == class { Ok(()) } else { Err("a source is of the wrong class") }
+        // A vector stands for the number in its low bits.
+        let fits = found == class || (class == Class::Float && found == Class::Vec);
+        if fits { Ok(()) } else { Err("a source is of the wrong class") }
     }
 
     fn destination(&mut self, val: Val, class: Class) -> Result<(), &'static str> {

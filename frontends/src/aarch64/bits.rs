@@ -32,7 +32,7 @@ pub mod sctlr {
     pub const NTWE: u64 = 1 << 18;
     /// What may be written cannot be executed.
     pub const WXN: u64 = 1 << 19;
-    /// Always one without `FEAT_CSV2_2`.
+    /// EL0 may not access its software context number; always one without such.
     pub const TSCXT: u64 = 1 << 20;
     /// Exceptions synchronize the context (`FEAT_ExS`; always one without).
     pub const EIS: u64 = 1 << 22;
@@ -135,6 +135,8 @@ pub mod hcr {
     pub const API: u64 = 1 << 41;
     /// Stage 2 decides on memory types.
     pub const FWB: u64 = 1 << 46;
+    /// Software context numbers do not trap.
+    pub const EN_SCXT: u64 = 1 << 53;
     /// Identification registers, group 4, trap.
 
     /// What is implemented.
@@ -175,7 +177,8 @@ pub mod hcr {
         | TEA
         | APK
         | API
-        | FWB;
+        | FWB
+        | EN_SCXT;
 }
 
 /// `SCR_EL3`.
@@ -208,10 +211,12 @@ pub mod scr {
     pub const APK: u64 = 1 << 16;
     /// Pointer authentication does not trap.
     pub const API: u64 = 1 << 17;
+    /// Software context numbers do not trap.
+    pub const EN_SCXT: u64 = 1 << 25;
 
     /// What is implemented.
     pub const ALL: u64 =
-        NS | IRQ | FIQ | EA | SMD | HCE | 1 << 9 | RW | ST | TWI | TWE | TLOR | TERR | APK | API;
+        NS | IRQ | FIQ | EA | SMD | HCE | 1 << 9 | RW | ST | TWI | TWE | TLOR | TERR | APK | API | EN_SCXT;
 }
 
 /// `CPTR_ELx` and `CPACR_EL1`.

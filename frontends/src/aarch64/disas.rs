@@ -12,7 +12,7 @@ pub fn disassemble(word: u32, pc: u64, features: FeatureSet) -> impl fmt::Displa
     Text { word, pc, insn: decode(word, features) }
 }
 
-struct Text {
+pub(super) struct Text {
     word: u32,
     pc: u64,
     insn: Option<Insn>,
@@ -41,7 +41,7 @@ fn register(f: &mut fmt::Formatter<'_>, letter: char, n: i64, zero: &str) -> fmt
 }
 
 impl Text {
-    fn field(&self, insn: Insn, name: &str) -> i64 {
+    pub(super) fn field(&self, insn: Insn, name: &str) -> i64 {
         insn.line().field(name).map_or(0, |field| field.get(self.word))
     }
 
@@ -144,8 +144,13 @@ impl Text {
                 let op0 = 2 + of("o0");
                 write!(f, "s{op0}_{}_c{}_c{}_{}", of("op1"), of("crn"), of("crm"), of("op2"))
             }
-            _ => f.write_str("?"),
+            _ => self.vector_operand(f, insn, kind, value),
         }
+    }
+
+    /// A general register that is never the stack pointer.
+    pub(super) fn general_register(f: &mut fmt::Formatter<'_>, letter: char, n: i64) -> fmt::Result {
+        register(f, letter, n, "zr")
     }
 
     /// The extension of an extended register. With the stack pointer, the one that does nothing is `lsl` or left out.

@@ -106,6 +106,10 @@ features! {
     E0pd "e0pd",
     /// Cache speculation variant 2 (`FEAT_CSV2`).
     Csv2 "csv2",
+    /// The same with software context numbers (`FEAT_CSV2_2`).
+    Csv22 "csv2_2",
+    /// The same with branch histories, too (`FEAT_CSV2_3`).
+    Csv23 "csv2_3",
     /// Cache speculation variant 3 (`FEAT_CSV3`).
     Csv3 "csv3",
 }

@@ -3,13 +3,16 @@
 use emu_core::exec::{Access, Exception, FetchCode, Isa, Mode, Stop, Translation};
 use emu_core::ir::{Block, BlockBuilder, BlockKey, SlotInfo, View};
 
+use super::features::Feature;
 use super::state::{Aarch64, Cpu};
+use super::syndrome::{class, syndrome};
 use super::{SLOTS, SP, call, exception, lift, mmu};
 
 impl Isa for Aarch64 {
     const SLOTS: &'static [SlotInfo] = SLOTS;
 
-    const HOT_SLOTS: &'static [u16] = &[0, 1, 2, 19, 3, SP, 20, 21, 4];
+    /// Counted in compiled code (glibc, the kernel, programs), where these are seven of ten register operands.
+    const HOT_SLOTS: &'static [u16] = &[0, 1, SP, 2, 19, 3, 20, 21, 4];
 
     fn lift(
         &self,
@@ -33,10 +36,19 @@ impl Isa for Aarch64 {
         access: Access,
         view: View,
     ) -> Result<Translation, Exception> {
+        if access == Access::Fetch && va & 3 != 0 {
+            // BTYPE, if there is such a thing.
+            if !cpu.isa.has(Feature::Bti) {
+                return Err(Exception::new(syndrome(class::PC_ALIGNMENT, 0).into(), va));
+            }
+            return mmu::translate(cpu, va & !3, bytes, access, view)
+                .map(|to| Translation { pa: to.pa | va & 3, ..to });
+        }
         mmu::translate(cpu, va, bytes, access, view)
     }
 
     fn access_fault(&self, va: u64, access: Access) -> Exception {
+        let va = if access == Access::Fetch { va & !3 } else { va };
         exception::external_abort(va, access)
     }
 

@@ -17,6 +17,7 @@
 
 pub mod decode;
 pub mod disas;
+mod disas_vector;
 pub mod features;
 pub mod gic;
 pub mod helper;
@@ -29,6 +30,7 @@ mod call;
 mod crc;
 mod debug;
 mod exception;
+mod immediate;
 mod isa;
 mod mmu;
 mod model;

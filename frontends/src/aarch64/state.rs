@@ -5,6 +5,7 @@ use emu_core::exec::Vcpu;
 
 use super::bits::{cptr, hcr, mdscr, scr, sctlr};
 use super::debug::Points;
+use super::features::Feature;
 use super::gic::CpuInterface;
 use super::model::Model;
 use super::pauth::Layout;
@@ -169,6 +170,11 @@ impl Aarch64 {
     /// What is fixed about the processor.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    #[inline]
+    pub(super) fn has(&self, feature: Feature) -> bool {
+        self.config.model.features.has(feature)
     }
 
     /// PSTATE.

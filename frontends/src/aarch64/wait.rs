@@ -82,16 +82,16 @@ pub(super) fn yield_(cpu: &mut Cpu) -> Result<u64, Stop> {
 /// `MSR (immediate)`: `field` is op1:op2, `value` CRm (C6.2 "MSR (immediate)").
 pub(super) fn msr_immediate(cpu: &mut Cpu, field: u64, value: u64) -> Result<u64, Stop> {
     let isa = &cpu.isa;
-    let (el, features) = (isa.pstate.el, isa.config.model.features);
+    let el = isa.pstate.el;
     let on = value & 1 != 0;
     // 4 bits.
     let masks = value as u8 & 0xf;
     match field {
-        0o03 if features.has(Feature::Uao) && el > 0 => cpu.isa.pstate.uao = on,
-        0o04 if features.has(Feature::Pan) && el > 0 => cpu.isa.pstate.pan = on,
+        0o03 if isa.has(Feature::Uao) && el > 0 => cpu.isa.pstate.uao = on,
+        0o04 if isa.has(Feature::Pan) && el > 0 => cpu.isa.pstate.pan = on,
         0o05 if el > 0 => select_sp(cpu, el, on),
-        0o31 if features.has(Feature::Ssbs) => cpu.isa.pstate.ssbs = on,
-        0o32 if features.has(Feature::Dit) => cpu.isa.pstate.dit = on,
+        0o31 if isa.has(Feature::Ssbs) => cpu.isa.pstate.ssbs = on,
+        0o32 if isa.has(Feature::Dit) => cpu.isa.pstate.dit = on,
         0o36 | 0o37 => {
             if el == 0 && isa.sctlr(0) & sctlr::UMA == 0 {
                 let encoding = sysreg(0, 3, 4, value as u16, (field & 7) as u16);

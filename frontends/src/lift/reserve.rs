@@ -35,6 +35,8 @@ pub(crate) enum Role {
     Load,
     /// The store of this type to the address in this register.
     Store(Ty, u8),
+    /// It waits until somebody stores to what has been loaded, or for a while.
+    Wait,
     /// Anything else.
     Other,
 }
@@ -89,8 +91,27 @@ impl<G: Guest> Lifter<'_, G> {
         for _ in 0..MAX_SEQUENCE {
             match self.peek(at) {
                 Some((Role::Compute(_) | Role::Branch(_), len)) => at += len,
-                Some((Role::Load | Role::Other, _)) => return false,
+                Some((Role::Load | Role::Wait | Role::Other, _)) => return false,
                 Some((Role::Store(..), _)) | None => return true,
+            }
+        }
+        false
+    }
+
+    /// Whether software only waits for a store to what the load at hand reads: it has no store of its own, so that the
+    /// others need not stand still.
+    pub fn only_waits(&mut self) -> bool {
+        let mut at = self.next() as u32;
+        let mut exits = Vec::new();
+        for _ in 0..MAX_SEQUENCE {
+            match self.peek(at) {
+                Some((Role::Compute(_), len)) => at += len,
+                Some((Role::Branch(imm), len)) => {
+                    exits.push(at as i32 + imm);
+                    at += len;
+                }
+                Some((Role::Wait, _)) => return !exits.into_iter().any(|exit| self.may_store(exit)),
+                _ => return false,
             }
         }
         false

@@ -4,6 +4,7 @@
 mod common;
 
 mod decode;
+mod golden;
 mod oracle;
 mod support;
 mod vectors;

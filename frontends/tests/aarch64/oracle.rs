@@ -244,12 +244,17 @@ fn random_record(random: &mut Random) -> Vec<u8> {
         put(&mut record, n * 8, random.int());
     }
     put(&mut record, FLAGS, random.below(16) << 28);
+    // Mostly of one kind, so that operands meet their like.
+    let (float, size) = (random.below(3) as usize, random.below(4) as usize);
     for n in 0..64 {
-        let value = match random.below(3) {
+        let value = match random.below(8) {
             0 => random.int(),
-            1 => random.float(),
-            // Two narrow values.
-            _ => random.float() & 0xffff_ffff | random.float() << 32,
+            1 => {
+                let format = random.below(3) as usize;
+                random.floats(format)
+            }
+            2 | 3 => random.lanes(size),
+            _ => random.floats(float),
         };
         put(&mut record, VECTORS + n * 8, value);
     }
@@ -257,7 +262,7 @@ fn random_record(random: &mut Random) -> Vec<u8> {
     let bit = |random: &mut Random, n: u32| if random.below(4) == 0 { 1 << n } else { 0 };
     let modes = [19, 24, 25, 26].map(|n| bit(random, n));
     put(&mut record, FPCR, modes.iter().sum::<u64>() | random.below(4) << 22);
-    put(&mut record, FPSR, random.below(32));
+    put(&mut record, FPSR, random.below(32) | bit(random, 7) | bit(random, 27));
     put(&mut record, STACK, random.int());
     put(&mut record, MARK, 1);
     for at in (MEMORY..RECORD).step_by(8) {
@@ -269,7 +274,7 @@ fn random_record(random: &mut Random) -> Vec<u8> {
 
 /// The names of the fields that the operands' syntax shows as general registers.
 fn general_fields(insn: Insn) -> impl Iterator<Item = &'static str> {
-    let kinds = ["r", "r1", "rsp", "x", "w", "xsp", "ext", "index", "tb", "xopt"];
+    let kinds = ["r", "r1", "rsp", "x", "w", "xsp", "ext", "index", "tb", "xopt", "g", "gr", "rq", "post"];
     let operands = insn.format().syntax.split('{').skip(1).filter_map(|rest| rest.split_once('}'));
     operands
         .filter_map(|(operand, _)| operand.split_once(':'))
@@ -289,6 +294,8 @@ enum Kind {
         bytes: u64,
         aligned: bool,
     },
+    /// Accesses memory as the bits of the word say.
+    Structure,
     /// Loads from near the code.
     Literal,
     Branch,
@@ -321,6 +328,20 @@ fn bytes(insn: Insn) -> u64 {
     if pair { 2 * unit } else { unit }
 }
 
+/// Bytes that a load or store of structures moves.
+fn structure_bytes(insn: Insn, word: u32) -> u64 {
+    let name = insn.line().name;
+    if insn.format().name.starts_with("Multiple") {
+        let count: u64 = name.split('_').nth(1).unwrap().parse().unwrap();
+        return count * if field(insn, word, "q") != 0 { 16 } else { 8 };
+    }
+    let unit = match name.split_once('.') {
+        Some((_, letter)) => 1 << "bhsd".find(letter).unwrap(),
+        None => 1 << field(insn, word, "size"),
+    };
+    unit * (2 * field(insn, word, "n") + field(insn, word, "r") + 1) as u64
+}
+
 fn kind(insn: Insn) -> Kind {
     let name = insn.line().name;
     if let Some((pac, aut)) = KEYED.iter().find(|(pac, aut)| [*pac, *aut].contains(&name)) {
@@ -334,6 +355,7 @@ fn kind(insn: Insn) -> Kind {
         "Ordered" | "OrderedImm" | "Stxr" | "Ldxp" | "Stxp" | "Cas" | "Casp" | "Atomic" | "Ldra" => {
             Kind::Memory { bytes: bytes(insn), aligned: true }
         }
+        "Multiple" | "MultiplePost" | "Lane" | "LanePost" | "Replicate" | "ReplicatePost" => Kind::Structure,
         "LsLit" => Kind::Literal,
         "B" | "Bcond" | "Cb" | "Tb" => Kind::Branch,
         "Br" | "Bra" => Kind::Indirect,
@@ -413,7 +435,12 @@ fn add_instance(program: &mut Program, insn: Insn, random: &mut Random) {
         let value = get(&record, rn.get(word) as usize * 8);
         put(&mut record, rm.get(word) as usize * 8, value);
     }
-    match kind(insn) {
+    let kind = match kind(insn) {
+        Kind::Structure => Kind::Memory { bytes: structure_bytes(insn, word), aligned: false },
+        kind => kind,
+    };
+    match kind {
+        Kind::Structure => {}
         Kind::Plain => {
             if insn.line().name.starts_with("xpac") {
                 // The upper half of the address space has other rules there.
@@ -470,7 +497,7 @@ fn add_instance(program: &mut Program, insn: Insn, random: &mut Random) {
             }
             let name = insn.line().name;
             let offset = match insn.format().name {
-                "LsPost" | "LsPairPost" => 0,
+                "LsPost" | "LsPairPost" | "MultiplePost" | "LanePost" | "ReplicatePost" => 0,
                 "LsReg" => {
                     let rm = field(insn, word, "rm");
                     let value = if rm == 31 { 0 } else { get(&record, rm as usize * 8) };

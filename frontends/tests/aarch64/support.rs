@@ -14,6 +14,23 @@ use crate::common::{assemble, machine, write};
 pub const ALL: FeatureSet = FeatureSet::of(Feature::ALL);
 
 pub const VBAR_EL1: u16 = sysreg(3, 0, 12, 0, 0);
+const SCTLR_EL1: u16 = sysreg(3, 0, 1, 0, 0);
+const CPACR_EL1: u16 = sysreg(3, 0, 1, 0, 2);
+const TTBR0_EL1: u16 = sysreg(3, 0, 2, 0, 0);
+const TCR_EL1: u16 = sysreg(3, 0, 2, 0, 2);
+const MAIR_EL1: u16 = sysreg(3, 0, 10, 2, 0);
+const UAO: u16 = sysreg(3, 0, 4, 2, 4);
+
+const SCTLR_M: u64 = 1;
+/// Pointer authentication with all keys.
+const SCTLR_KEYS: u64 = 1 << 31 | 1 << 30 | 1 << 27 | 1 << 13;
+/// 48 bits of addresses below a byte that is ignored, pages of 4 KiB, no upper half.
+const TCR: u64 = 16 | 1 << 23 | 16 << 16 | 2 << 30 | 5 << 32 | 3 << 37;
+/// Descriptors.
+const VALID: u64 = 1;
+const TABLE: u64 = 2;
+const ACCESSED: u64 = 1 << 10;
+
 pub const ESR_EL1: u16 = sysreg(3, 0, 5, 2, 0);
 pub const FAR_EL1: u16 = sysreg(3, 0, 6, 0, 0);
 pub const ELR_EL1: u16 = sysreg(3, 0, 4, 0, 1);
@@ -22,9 +39,32 @@ pub const ELR_EL1: u16 = sysreg(3, 0, 4, 0, 1);
 /// once; `handler` is where their vectors are.
 pub fn cpu(base: u64, len: u64, handler: u64) -> Cpu {
     let model = *MODELS.iter().find(|model| model.name == "max").unwrap();
-    let config = Config { model, mpidr: 0, conduit: Some(Conduit::Hvc), pauth: Algorithm::Fast };
-    let mut cpu = machine(Aarch64::new(config), base, len);
-    assert!(sysreg_write_debug(&mut cpu, VBAR_EL1, handler));
+    let config = Config {
+        model,
+        mpidr: 0,
+        conduit: Some(Conduit::Hvc),
+        pauth: Algorithm::Fast,
+        el2: false,
+        el3: false,
+    };
+    // Memory must be mapped to be other than a device's: one block of 1 GiB, behind the memory asked for.
+    let tables = base + len.next_multiple_of(4096);
+    let mut cpu = machine(Aarch64::new(config), base, tables + 0x2000 - base);
+    let block = base & !((1 << 30) - 1) | ACCESSED | VALID;
+    write(&cpu, tables + (base >> 39) * 8, &(tables + 0x1000 | TABLE | VALID).to_le_bytes());
+    write(&cpu, tables + 0x1000 + (base >> 30 & 511) * 8, &u64::to_le_bytes(block));
+    for (register, value) in [
+        (VBAR_EL1, handler),
+        (MAIR_EL1, 0xff),
+        (TCR_EL1, TCR),
+        (TTBR0_EL1, tables),
+        (SCTLR_EL1, SCTLR_M | SCTLR_KEYS),
+        (CPACR_EL1, 3 << 20),
+        // Unprivileged accesses have the rights of the others.
+        (UAO, 1 << 23),
+    ] {
+        assert!(sysreg_write_debug(&mut cpu, register, value), "{register:#x}");
+    }
     for vector in (0..0x800).step_by(0x80) {
         write(&cpu, handler + vector, &asm("hvc", &[]).to_le_bytes());
     }

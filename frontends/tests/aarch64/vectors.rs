@@ -1,7 +1,7 @@
 //! One-line instruction vectors, `vectors/*.ins`; their form is described in [`crate::common::vectors`].
 //!
-//! Names: `x0` to `x30`, `sp`, `nzcv` (bits 31 to 28), `v0` to `v31` (128 bits); `fpcr`, `fpsr`; `el`, the exception level (0);
-//! `pc`, relative to the first instruction; memory. After `=>` also `trap`, the syndrome (`ESR_EL1`) of an exception, `far`
+//! Names: `x0` to `x30`, `sp`, `nzcv` (bits 31 to 28), `v0` to `v31` (128 bits); thread pointers and pointer authentication
+//! keys as the slots are called (`apia_lo`); `fpcr`, `fpsr`; `el`, the exception level (0); `pc`, relative to the first instruction; memory. After `=>` also `trap`, the syndrome (`ESR_EL1`) of an exception, `far`
 //! with it (0), and `firmware=1`, a call of the firmware. The program counter of an exception is `ELR_EL1`.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use emu_core::ir::Class;
 use frontends::aarch64::decode::{Insn, decode};
 use frontends::aarch64::disas::disassemble;
 use frontends::aarch64::helper::sysreg;
-use frontends::aarch64::{Cpu, SLOTS, enter, sysreg_read_debug, sysreg_write_debug};
+use frontends::aarch64::{Cpu, SLOTS, SP, SP_EL, enter, sysreg_read_debug, sysreg_write_debug};
 
 use crate::common::vectors::{
     CODE, HANDLER, RAM, RAM_LEN, Values, Vector, check, check_coverage, check_text, compare, memory_name,
@@ -32,17 +32,18 @@ fn all() -> Vec<Vector> {
 
 /// The registers that vectors name, with their slots.
 fn registers() -> impl Iterator<Item = (&'static str, usize, Class)> {
-    let named = |name: &str| !name.contains('_') || name == "nzcv";
+    let named = |name: &str| !name.starts_with("sp_");
     SLOTS.iter().filter(move |slot| named(slot.name)).map(|slot| (slot.name, slot.index.into(), slot.class))
 }
 
-/// What there is to see of a processor and its memory.
-fn observe(cpu: &Cpu) -> Values {
+/// What there is to see of a processor and its memory. `banked` is the slot where the stack pointer is now.
+fn observe(cpu: &Cpu, banked: u16) -> Values {
     let mut values = observe_memory(cpu);
     for (name, index, class) in registers() {
         let high = if class == Class::Vec { cpu.state.slots[index + 1] } else { 0 };
         values.insert(name.into(), u128::from(cpu.state.slots[index]) | u128::from(high) << 64);
     }
+    values.insert("sp".into(), cpu.state.slots[usize::from(banked)].into());
     for (name, register) in [("fpcr", FPCR), ("fpsr", FPSR)] {
         values.insert(name.into(), sysreg_read_debug(cpu, register).unwrap().into());
     }
@@ -56,7 +57,8 @@ fn run_vector(vector: &Vector, single_step: bool) -> Result<(), String> {
     write(&cpu, RAM, &brk.to_le_bytes().repeat((HANDLER - RAM) as usize / 4));
     write(&cpu, CODE, &vector.bytes);
     let mut before: BTreeMap<&str, u128> = set_memory(&cpu, &vector.before).into_iter().collect();
-    enter(&mut cpu, before.remove("el").unwrap_or(0) as u8, CODE, 0);
+    let el = before.remove("el").unwrap_or(0) as u8;
+    enter(&mut cpu, el, CODE, 0);
     for (name, index, class) in registers() {
         if let Some(value) = before.remove(name) {
             cpu.state.slots[index] = value as u64;
@@ -74,7 +76,7 @@ fn run_vector(vector: &Vector, single_step: bool) -> Result<(), String> {
         return Err(format!("`{name}` cannot be set"));
     }
 
-    let mut expected = observe(&cpu);
+    let mut expected = observe(&cpu, SP);
     overlay(&mut expected, &vector.after, |name| !matches!(name, "pc" | "trap" | "far" | "firmware"));
     if let Some(name) = vector.after.keys().find(|name| {
         !expected.contains_key(*name)
@@ -94,9 +96,9 @@ fn run_vector(vector: &Vector, single_step: bool) -> Result<(), String> {
     }
     let [elr, esr, far] =
         [ELR_EL1, ESR_EL1, FAR_EL1].map(|register| sysreg_read_debug(&cpu, register).unwrap());
-    let mut found = observe(&cpu);
-    let after = |name: &str| vector.after.get(name).map(|value| *value as u64);
     let handled = (HANDLER..HANDLER + 0x800).contains(&cpu.state.pc);
+    let mut found = observe(&cpu, if handled && el == 0 { SP_EL } else { SP });
+    let after = |name: &str| vector.after.get(name).map(|value| *value as u64);
     let trap = after("trap");
     let behind = CODE + vector.bytes.len() as u64;
     // An exception comes from the first instruction, unless the vector says otherwise.

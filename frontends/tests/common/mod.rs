@@ -135,8 +135,16 @@ impl Random {
 
     /// A floating-point value of one of the formats, often a corner of it, with ones above it; rarely any bits.
     pub fn float(&mut self) -> u64 {
+        let format = self.below(3) as usize;
+        let (value, bits) = (self.float_in(format), 16 << format);
+        let boxed = if bits == 64 { value } else { value | u64::MAX << bits };
+        if self.below(32) == 0 { self.bits() } else { boxed }
+    }
+
+    /// A value of format 0 (binary16), 1 or 2 (binary64), often a corner of it.
+    pub fn float_in(&mut self, format: usize) -> u64 {
         let random = self.bits();
-        let (exponent, fraction) = [(5, 10), (8, 23), (11, 52)][(random % 3) as usize];
+        let (exponent, fraction) = [(5, 10), (8, 23), (11, 52)][format];
         let bits = 1 + exponent + fraction;
         let ones = |n: u32| (1u64 << n) - 1;
         let fraction_bits = match random >> 8 & 7 {
@@ -159,8 +167,33 @@ impl Random {
             10 => bias - u64::from(fraction).min(bias - 1),
             _ => self.bits() & ones(exponent),
         };
-        let value = (random >> 16 & 1) << (bits - 1) | exponent_bits << fraction | fraction_bits;
-        let boxed = if bits == 64 { value } else { value | u64::MAX << bits };
-        if random >> 20 & 31 == 0 { self.bits() } else { boxed }
+        (random >> 16 & 1) << (bits - 1) | exponent_bits << fraction | fraction_bits
+    }
+
+    /// Lanes of 8, 16, 32 or 64 bits, often corners of them.
+    pub fn lanes(&mut self, size: usize) -> u64 {
+        let bits = 8 << size;
+        (0..64 / bits).fold(0, |all, lane| {
+            let random = self.bits();
+            let sign = 1u64 << (bits - 1);
+            let value = match random & 15 {
+                0 | 1 => 0,
+                2 => 1,
+                3 => sign,
+                4 => sign - 1,
+                5 => u64::MAX,
+                6 => u64::MAX - 1,
+                7 => random >> 8 & 0x7f,
+                8 => (random >> 8 & 0x7f).wrapping_neg(),
+                _ => random >> 8 ^ random << 56,
+            };
+            all | (value & u64::MAX >> (64 - bits)) << (lane * bits)
+        })
+    }
+
+    /// Lanes of floating-point values of a format.
+    pub fn floats(&mut self, format: usize) -> u64 {
+        let bits = 16 << format;
+        (0..64 / bits).fold(0, |all, lane| all | self.float_in(format) << (lane * bits))
     }
 }

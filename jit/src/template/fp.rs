@@ -81,10 +81,12 @@ impl Compiler {
             Op::Fcvt if plain && attr.round == 0 && (selector & 3 == 1) != single && selector & 3 != 0 => {
                 self.convert(inst, single)
             }
-            Op::Ftoint if !attr.flush && attr.round == TOWARD_ZERO => {
+            Op::Ftoint if !attr.flush && attr.round == TOWARD_ZERO && inst.imm == 0 => {
                 self.float_to_int(block, inst, single, selector)
             }
-            Op::Ffromint if attr.round == 0 => self.int_to_float(block, inst, single, selector),
+            Op::Ffromint if attr.round == 0 && inst.imm == 0 => {
+                self.int_to_float(block, inst, single, selector)
+            }
             Op::Fsgnj if !self.regs.dies(inst.dst) => self.sign(inst, single, selector),
             Op::Fbox if !self.regs.dies(inst.dst) => self.box_float(inst, single),
             Op::Funbox if single && !self.regs.dies(inst.dst) => self.unbox(inst),
@@ -323,7 +325,7 @@ impl Compiler {
                 self.asm.store_xmm(arg(n), source, false);
             }
         }
-        self.site(site, MarkAt(0), None);
+        self.site(site, MarkAt(0), Some(0));
         self.asm.call_out(self.stubs.operation);
         match dst {
             AnyReg::Int(dst) => self.asm.load(dst, frame::RESULT),

@@ -6,7 +6,7 @@
 )]
 
 use dynasmrt::{DynasmApi, dynasm};
-use emu_core::ir::{Block, Inst, Op};
+use emu_core::ir::{Block, Inst, Op, Ty};
 
 use super::asm::x64;
 use super::{Compiler, Done};
@@ -26,6 +26,11 @@ macro_rules! lanes {
 impl Compiler {
     pub(super) fn vector(&mut self, block: &Block, inst: &Inst) -> Done {
         match inst.op {
+            // The lanes that do not take part are the helper's.
+            Op::Vand | Op::Vor | Op::Vxor | Op::Vadd | Op::Vsub if inst.attr & !3 != 0 => {
+                self.evaluate(block, inst)
+            }
+            Op::Vfromlow if inst.ty != Ty::F64 => self.evaluate(block, inst),
             Op::Vmov | Op::Vfromlow | Op::Vlow => {
                 let a = self.read_tight(inst.a)?;
                 let dst = self.target_xmm()?;

@@ -142,8 +142,7 @@ fn enter_handler(
     }
     let control = isa.sys[banked([Reg::SCTLR_EL1, Reg::SCTLR_EL2, Reg::SCTLR_EL3], to)];
     let host = to == 2 && isa.hcr() & hcr::E2H != 0;
-    let features = isa.config.model.features;
-    let sets_pan = (to == 1 || host) && control & sctlr::SPAN == 0 && features.has(Feature::Pan);
+    let sets_pan = (to == 1 || host) && control & sctlr::SPAN == 0 && isa.has(Feature::Pan);
     let pc = isa.sys[banked(VBAR, to)].wrapping_add(vector);
     select_sp(cpu, to, true);
     let pstate = &mut cpu.isa.pstate;
@@ -271,21 +270,19 @@ fn returned_step(isa: &Aarch64, to: u8, status: u64) -> bool {
 /// `x0` set and all other registers zero: what firmware does that is not guest code. The levels above it let it do whatever
 /// an operating system expects to (Linux, "Booting AArch64 Linux").
 pub fn enter(cpu: &mut Cpu, el: u8, pc: u64, x0: u64) {
-    let el = el.min(3);
-    cpu.state.slots.fill(0);
+    reset(cpu);
+    let el = el.min(cpu.isa.config.highest_el());
     cpu.state.slots[usize::from(X)] = x0;
     cpu.state.pc = pc;
     let isa = &mut cpu.isa;
-    isa.monitor.clear();
     isa.pstate.el = el;
     isa.pstate.sp_sel = el > 0;
-    isa.pstate.daif = 15;
     if el < 3 && isa.config.el3 {
-        isa.sys[Reg::SCR_EL3] |= scr::NS | scr::HCE | scr::RW | scr::APK | scr::API;
+        isa.sys[Reg::SCR_EL3] |= scr::NS | scr::HCE | scr::RW | scr::APK | scr::API | scr::EN_SCXT;
         isa.sys[Reg::CPTR_EL3] = 0;
     }
     if el < 2 && isa.config.el2 {
-        isa.sys[Reg::HCR_EL2] = hcr::RW | hcr::APK | hcr::API;
+        isa.sys[Reg::HCR_EL2] = hcr::RW | hcr::APK | hcr::API | hcr::EN_SCXT;
         // EL1 may read the physical counter and use its timer.
         isa.sys[Reg::CNTHCTL_EL2] = 3;
         isa.sys[Reg::CPTR_EL2] = super::bits::cptr::ONES;

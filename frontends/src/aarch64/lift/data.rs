@@ -9,7 +9,7 @@ use super::super::decode::args::{
 };
 use super::super::decode::bitmask;
 use super::super::helper::Helper;
-use super::flags::{Flags, Sum, Test, always};
+use super::flags::{Flags, Sum, always};
 use super::{Lifter, Refusal, width};
 
 /// The kinds of shift of a shifted register.
@@ -533,8 +533,8 @@ impl Lifter<'_> {
 
     /// Whether the condition fails, as 1 or 0: what `CSET` and its like are made of.
     fn fails(&mut self, cond: u8) -> Val {
-        let test = self.condition(cond);
-        self.truth(Test::inverted(test))
+        let test = self.condition(cond ^ 1);
+        self.truth(test)
     }
 
     pub(super) fn csel(&mut self, a: Select, ty: Ty) {

@@ -38,6 +38,7 @@ pub(super) fn role(word: u32, insn: Insn) -> Role {
         ),
         "Stxp" => Role::Store(if word >> 30 & 1 == 0 { Ty::I64 } else { Ty::V128 }, base()),
         "Ldxp" => Role::Load,
+        "None" if line.name == "wfe" => Role::Wait,
         "Ordered" if line.section == "Load/store exclusive register" => Role::Load,
         _ => Role::Other,
     }
@@ -47,10 +48,13 @@ impl Lifter<'_> {
     pub(super) fn load_exclusive(&mut self, a: Ordered, ty: Ty, order: Order) {
         let base = self.base(a.rn);
         let written = if a.rt == 31 { ZERO } else { a.rt };
+        let attr = MemAttr { exclusive: true, ..order.attr() };
         if let Some(loaded) = self.reserve(a.rn, &[written], ty) {
-            let attr = MemAttr { exclusive: true, ..order.attr() };
             self.builder.load_to(loaded, ty, attr, base, 0);
             self.set_x(a.rt, Ty::I64, loaded);
+        } else if self.only_waits() {
+            let dst = self.x_dst(a.rt);
+            self.builder.load_to(dst, ty, attr, base, 0);
         } else {
             let bytes = self.builder.imm(ty.bytes() as u64);
             let dst = self.x_dst(a.rt);

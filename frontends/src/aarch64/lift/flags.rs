@@ -3,7 +3,7 @@
 //! They are written to their slot by operations of their own, which executors drop where nobody reads the flags. What they
 //! were computed from is remembered within the block, so that conditions become plain comparisons of that.
 
-use emu_core::ir::{Cc, NzcvCond, Op, Ty, Val};
+use emu_core::ir::{Cc, NzcvCond, Op, Ty, Val, ValKind};
 
 use super::super::decode::args::{Rmif, Setf};
 use super::Lifter;
@@ -70,13 +70,7 @@ pub(super) struct Test {
     pub b: Val,
 }
 
-impl Test {
-    pub(super) fn inverted(self) -> Self {
-        Self { cc: self.cc.inverted(), ..self }
-    }
-}
-
-/// Whether the condition always holds.
+/// Whether the condition always holds. Of the others, each two neighbours are opposites.
 pub(super) fn always(cond: u8) -> bool {
     cond >= 14
 }
@@ -124,25 +118,39 @@ impl Lifter<'_> {
         known.unwrap_or_else(|| {
             let (dst, nzcv) = (self.builder.temp(), self.nzcv());
             self.builder.op(Op::NzcvTest, Ty::None, cond as u16, dst, [nzcv, Val::NONE, Val::NONE], 0);
-            Test { cc: Cc::Ne, ty: Ty::I64, a: dst, b: zero }
+            self.is_true(dst)
         })
+    }
+
+    /// Whether a value that is 0 or 1 is 1.
+    fn is_true(&mut self, truth: Val) -> Test {
+        Test { cc: Cc::Ne, ty: Ty::I64, a: truth, b: self.builder.imm(0) }
     }
 
     /// The test if `held` is 1, else `otherwise`.
     fn either(&mut self, held: Val, test: Test, otherwise: bool) -> Test {
         let result = self.truth(test);
-        let (one, zero) = (self.builder.imm(1), self.builder.imm(0));
+        let one = self.builder.imm(1);
         let both = if otherwise {
             let not_held = self.builder.bin(Op::Xor, Ty::I64, held, one);
             self.builder.bin(Op::Or, Ty::I64, not_held, result)
         } else {
             self.builder.bin(Op::And, Ty::I64, held, result)
         };
-        Test { cc: Cc::Ne, ty: Ty::I64, a: both, b: zero }
+        self.is_true(both)
     }
 
     /// 1 if the test holds, else 0.
     pub(super) fn truth(&mut self, test: Test) -> Val {
+        if let Some(last) = self.builder.insts().last()
+            && last.dst == test.a
+            && matches!(test.a.kind(), ValKind::Temp(_))
+            && matches!(last.op, Op::NzcvTest | Op::Set)
+            && test.cc == Cc::Ne
+            && self.builder.as_imm(test.b) == Some(0)
+        {
+            return test.a; // it is one already
+        }
         let dst = self.builder.temp();
         self.builder.set_to(dst, test.cc, test.ty, test.a, test.b);
         dst
@@ -173,13 +181,15 @@ impl Lifter<'_> {
 
     /// Sets the flags from the bits 0 of these.
     fn set_each_flag(&mut self, flags: &[(u32, Val)]) {
-        let mut all = self.builder.imm(0);
-        for (bit, flag) in flags {
-            let flag = self.shl(Ty::I64, *flag, *bit as u8);
-            all = self.builder.bin(Op::Or, Ty::I64, all, flag);
-        }
         let zero = self.builder.imm(0);
-        self.set_nzcv(Op::Or, all, zero);
+        let (mut all, mut last) = (zero, zero);
+        for (bit, flag) in flags {
+            if last != zero {
+                all = if all == zero { last } else { self.builder.bin(Op::Or, Ty::I64, all, last) };
+            }
+            last = self.shl(Ty::I64, *flag, *bit as u8);
+        }
+        self.set_nzcv(Op::Or, all, last);
     }
 
     /// From the alternative format of floating-point comparisons.

@@ -49,9 +49,9 @@ impl Order {
 
 /// An address: a base and a constant offset.
 #[derive(Clone, Copy)]
-struct Place {
-    base: Val,
-    offset: i32,
+pub(super) struct Place {
+    pub base: Val,
+    pub offset: i32,
 }
 
 /// What a register is: general with its unit, or floating-point.
@@ -72,7 +72,7 @@ impl Kind {
 
 /// Whether an access reads or writes memory.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Access {
+pub(super) enum Access {
     Load,
     Store,
 }
@@ -112,7 +112,7 @@ impl Lifter<'_> {
         self.builder.raise_if(Cc::Ne, Ty::I64, [low, zero], cause, address);
     }
 
-    fn check(&mut self, place: Place, bytes: usize, write: bool) {
+    pub(super) fn check(&mut self, place: Place, bytes: usize, write: bool) {
         if self.guest.ctx.align {
             self.must_be_aligned(place.base, place.offset, bytes, write);
         }
@@ -146,10 +146,10 @@ impl Lifter<'_> {
         let value = self.builder.temp();
         self.builder.load_to(value, ty, MemAttr::PLAIN, place.base, place.offset);
         if ty == Ty::I8 {
-            let zero = self.builder.imm(0);
-            self.builder.bin_to(dst, Op::Vpair, Ty::None, value, zero);
+            const LOWEST: u16 = 2 << 2;
+            self.builder.op(Op::Vdup, Ty::None, LOWEST, dst, [value, Val::NONE, Val::NONE], 0);
         } else {
-            self.builder.un_to(dst, Op::Vfromlow, Ty::None, value);
+            self.builder.un_to(dst, Op::Vfromlow, ty, value);
         }
     }
 
@@ -157,13 +157,13 @@ impl Lifter<'_> {
         self.check(place, ty.bytes(), true);
         let v = self.v(rt);
         let value = match ty {
-            Ty::V128 => v,
             Ty::I8 => {
                 let byte = self.builder.temp();
                 self.builder.op(Op::Vget, Ty::None, 0, byte, [v, Val::NONE, Val::NONE], 0);
                 byte
             }
-            _ => self.builder.un(Op::Vlow, Ty::None, v),
+            // The low bits of the vector.
+            _ => v,
         };
         self.builder.store(ty, MemAttr::PLAIN, place.base, place.offset, value);
     }
@@ -178,7 +178,7 @@ impl Lifter<'_> {
     }
 
     /// Base register `n` += `by`
-    fn write_back(&mut self, n: u8, by: i32) {
+    pub(super) fn write_back(&mut self, n: u8, by: i32) {
         let (base, offset) = (self.xsp(n), self.imm(by));
         let keeps = self.guest.sp_aligned && by % 16 == 0;
         let dst = self.xsp_to(n);

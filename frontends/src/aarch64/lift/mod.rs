@@ -10,8 +10,10 @@ mod branch;
 mod data;
 mod exclusive;
 mod flags;
+mod fp;
 mod memory;
 mod pauth;
+mod simd;
 mod step;
 mod system;
 
@@ -27,8 +29,11 @@ use super::syndrome::{CONDITION, DEBUG_EXCEPTION, UNDEFINED, class, syndrome};
 use super::{Context, NZCV, SP, V, X};
 use crate::lift::{self, Flow, Guest, Lifted, Outcome, Refusal, Role};
 
-use emu_core::ir::AmoOp;
-use memory::{Order, Unit};
+use emu_core::ir::{AesStep, AmoOp, Reduction, ShaStep, Shuffle, ToInt};
+use fp::Round;
+use memory::{Access, Order, Unit};
+use simd::float_variant::*;
+use simd::{Set, variant::*};
 
 /// The number of the zero register where it is told apart from the stack pointer.
 const ZERO: u8 = 32;
@@ -97,6 +102,9 @@ impl Guest for A64 {
         let Some(insn) = decode::decode(lifter.bits, lifter.guest.features) else {
             return Err(Refusal::Illegal);
         };
+        if insn.is_vector() {
+            lifter.fp_on()?;
+        }
         if lifter.guest.ctx.step == step::ACTIVE {
             return lifter.stepped(insn);
         }

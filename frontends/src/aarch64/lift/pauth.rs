@@ -3,7 +3,7 @@
 use emu_core::ir::{Hint, Op, Terminal, Ty, Val};
 
 use super::super::decode::args::{Br, Bra, Ldra, Pac, Pacga, Pacz};
-use super::super::helper::Helper;
+use super::super::helper::{Helper, sysreg};
 use super::super::pauth::Key;
 use super::super::syndrome::{class, syndrome};
 use super::branch::btype;
@@ -151,8 +151,19 @@ impl Lifter<'_> {
         Ok(self.jump_to(target, btype::NONE, Hint::Return))
     }
 
-    pub(super) fn ereta(&mut self, _key: Key) -> Result<Terminal, Refusal> {
-        Err(Refusal::Illegal)
+    pub(super) fn ereta(&mut self, key: Key) -> Result<Terminal, Refusal> {
+        let elr = match self.guest.ctx.el {
+            0 => return Err(Refusal::Illegal),
+            1 => sysreg(3, 0, 4, 0, 1),
+            2 => sysreg(3, 4, 4, 0, 1),
+            _ => sysreg(3, 6, 4, 0, 1),
+        };
+        let before = self.builder.marks() as u64 - 1;
+        let args = [self.builder.imm(elr.into()), self.builder.imm(before)];
+        let pointer = self.builder.call(Helper::Mrs as u16, &args);
+        let modifier = self.xsp(31);
+        let target = self.with_key(Helper::Aut, key, pointer, modifier)?;
+        self.exception_return(Some(target))
     }
 
     /// A load from an authenticated base.

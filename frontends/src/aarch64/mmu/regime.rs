@@ -114,16 +114,15 @@ impl Aarch64 {
     pub(in super::super) fn range(&self, regime: Regime, va: u64) -> Range {
         let control = self.sys[regime.control()];
         let on = |bit: u32| control >> bit & 1 != 0;
-        let features = self.config.model.features;
         if !regime.has_two_ranges() {
             let ignored = on(20);
             return Range {
                 top_byte_ignored: ignored,
-                fetch_top_byte_ignored: ignored && !(on(29) && features.has(Feature::PAuth)),
+                fetch_top_byte_ignored: ignored && !(on(29) && self.has(Feature::PAuth)),
                 input_bits: 64 - (control & 0x3f) as u32,
                 disabled: false,
                 granule: Granule::of_lower(control >> 14),
-                flat_permissions: on(24) && features.has(Feature::Hpds),
+                flat_permissions: on(24) && self.has(Feature::Hpds),
                 no_el0: false,
             };
         }
@@ -137,12 +136,12 @@ impl Aarch64 {
         let ignored = on(37 + n);
         Range {
             top_byte_ignored: ignored,
-            fetch_top_byte_ignored: ignored && !(on(51 + n) && features.has(Feature::PAuth)),
+            fetch_top_byte_ignored: ignored && !(on(51 + n) && self.has(Feature::PAuth)),
             input_bits: 64 - (size & 0x3f) as u32,
             disabled,
             granule,
-            flat_permissions: on(41 + n) && features.has(Feature::Hpds),
-            no_el0: on(55 + n) && features.has(Feature::E0pd),
+            flat_permissions: on(41 + n) && self.has(Feature::Hpds),
+            no_el0: on(55 + n) && self.has(Feature::E0pd),
         }
     }
 
@@ -151,18 +150,17 @@ impl Aarch64 {
         let upper = regime.has_two_ranges() && va >> 55 & 1 != 0;
         let unused = if range.top_byte_ignored { 8 } else { 0 };
         let sign = if upper { u64::MAX } else { 0 };
+        let longest =
+            if self.has(Feature::Ttst) { 48 - u32::from(range.granule == Granule::G64K) } else { 39 };
+        if !(16..=longest).contains(&(64 - range.input_bits)) {
+            return None;
+        }
         if range.disabled || (va ^ sign) << unused >> unused >> range.input_bits != 0 {
             return None;
         }
         let control = self.sys[regime.control()];
-        let features = self.config.model.features;
-        let longest =
-            if features.has(Feature::Ttst) { 48 - u32::from(range.granule == Granule::G64K) } else { 39 };
-        if !(16..=longest).contains(&(64 - range.input_bits)) {
-            return None;
-        }
         let (size, updates) = if regime.has_two_ranges() { (control >> 32, 39) } else { (control >> 16, 21) };
-        let hardware = |bit: u32| control >> bit & 1 != 0 && features.has(Feature::Hafdbs);
+        let hardware = |bit: u32| control >> bit & 1 != 0 && self.has(Feature::Hafdbs);
         Some(Tables {
             base: self.sys[regime.base(upper)] & 0xffff_ffff_fffe,
             granule: range.granule,
@@ -177,7 +175,6 @@ impl Aarch64 {
     /// The tables of stage 2; none if `VTCR_EL2` sets them up in a way that no walk can follow.
     pub(super) fn stage2_tables(&self) -> Option<Tables> {
         let control = self.sys[Reg::VTCR_EL2];
-        let features = self.config.model.features;
         let granule = Granule::of_lower(control >> 14);
         let input_bits = 64 - (control & 0x3f) as u32;
         let selected = (control >> 6 & 3) as i32;
@@ -185,14 +182,15 @@ impl Aarch64 {
             Granule::G4K => [2, 1, 0, 3][selected as usize],
             _ => 3 - selected,
         };
-        let smallest = features.has(Feature::Ttst) || start < 3 || granule != Granule::G4K;
+        let reserved = granule == Granule::G4K && start == 3 && !self.has(Feature::Ttst)
+            || granule != Granule::G4K && start == 0;
         // Up to sixteen tables of the level may stand together in place of one of the level before.
         let below = granule.bits_below(start);
         let fits = input_bits > below && input_bits <= below + granule.stride() + 4;
-        if !smallest || start < 0 || !fits || !(16..=48).contains(&(64 - input_bits)) {
+        if reserved || !fits || !(16..=48).contains(&(64 - input_bits)) {
             return None;
         }
-        let hardware = |bit: u32| control >> bit & 1 != 0 && features.has(Feature::Hafdbs);
+        let hardware = |bit: u32| control >> bit & 1 != 0 && self.has(Feature::Hafdbs);
         Some(Tables {
             base: self.sys[Reg::VTTBR_EL2] & 0xffff_ffff_fffe,
             granule,

@@ -82,7 +82,7 @@ pub(super) fn for_walk(cpu: &Cpu, ipa: u64, purpose: Purpose) -> Result<u64, Sta
 }
 
 fn permissions(isa: &Aarch64, leaf: &Leaf, el0: bool, clean: bool) -> Perms {
-    let never = if isa.config.model.features.has(Feature::Xnx) {
+    let never = if isa.has(Feature::Xnx) {
         match leaf.descriptor >> XN_SHIFT & 3 {
             0 => false,
             1 => !el0,

@@ -41,7 +41,7 @@ fn query(isa: &Aarch64, register: Reg) -> (Access, Rights, bool) {
         _ => Regime::El10,
     };
     let with_pan = matches!(register, AT_S1E1RP | AT_S1E1WP);
-    let pan = with_pan && isa.pstate.pan && isa.config.model.features.has(Feature::Pan2);
+    let pan = with_pan && isa.pstate.pan && isa.has(Feature::Pan2);
     (access, Rights { regime, unprivileged, pan }, both)
 }
 

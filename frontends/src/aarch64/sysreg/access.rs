@@ -5,7 +5,7 @@ use super::*;
 
 /// Whether the processor has the register or instruction at all.
 fn exists(isa: &Aarch64, line: &Line) -> bool {
-    line.feature.is_none_or(|feature| isa.config.model.features.has(feature))
+    line.feature.is_none_or(|feature| isa.has(feature))
 }
 
 /// Whether an encoding lies in the space of identification registers, in which the reserved ones are zero
@@ -19,7 +19,7 @@ fn is_identification(encoding: u16) -> bool {
 /// Whether EL0 may not read an encoding although that traps and is not undefined (`FEAT_IDST`).
 fn traps_as_identification(isa: &Aarch64, encoding: u16) -> bool {
     const MASK: u16 = super::encoding(3, 6, 15, 8, 0);
-    encoding & MASK == super::encoding(3, 0, 0, 0, 0) && isa.config.model.features.has(Feature::Idst)
+    encoding & MASK == super::encoding(3, 0, 0, 0, 0) && isa.has(Feature::Idst)
 }
 
 /// The rules for an access to `line` by `encoding`, or to a reserved identification register.

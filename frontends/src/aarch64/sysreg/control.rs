@@ -44,6 +44,7 @@ fn system_mask(model: &Model) -> u64 {
         | with(Feature::Pan, sctlr::SPAN)
         | with(Feature::Bti, sctlr::BT0 | sctlr::BT1)
         | with(Feature::Ssbs, sctlr::DSSBS)
+        | with(Feature::Csv22, sctlr::TSCXT)
 }
 
 /// `SCTLR_ELx`. Big-endian data (`EE`, `E0E`) is not supported: `ID_AA64MMFR0_EL1` says so.
@@ -85,7 +86,8 @@ pub(super) fn hypervisor(cpu: &mut Cpu, register: Reg, value: u64) {
         | without(Feature::Lor, hcr::TLOR)
         | without(Feature::Ras, hcr::TERR | hcr::TEA)
         | without(Feature::PAuth, hcr::APK | hcr::API)
-        | without(Feature::S2fwb, hcr::FWB);
+        | without(Feature::S2fwb, hcr::FWB)
+        | without(Feature::Csv22, hcr::EN_SCXT);
     let old = cpu.isa.sys[register];
     cpu.isa.sys.store(register, value & !absent);
     let changed = old ^ cpu.isa.sys[register];

@@ -41,6 +41,8 @@ const FIELDS: &[(Reg, u32, u64, If)] = &[
     (ID_AA64PFR0_EL1, 28, 1, Has(Ras)),
     (ID_AA64PFR0_EL1, 48, 1, Has(Dit)),
     (ID_AA64PFR0_EL1, 56, 1, Has(Csv2)),
+    (ID_AA64PFR0_EL1, 56, 2, Has(Csv22)),
+    (ID_AA64PFR0_EL1, 56, 3, Has(Csv23)),
     (ID_AA64PFR0_EL1, 60, 1, Has(Csv3)),
     (ID_AA64PFR1_EL1, 0, 1, Has(Bti)),
     (ID_AA64PFR1_EL1, 4, 2, Has(Ssbs)),

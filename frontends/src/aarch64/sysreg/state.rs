@@ -150,6 +150,19 @@ pub(super) fn read_only_gate(isa: &Aarch64, write: bool) -> Verdict {
     if write && isa.pstate.el == 0 { Verdict::Undefined } else { Verdict::Allowed }
 }
 
+/// Who may access software context numbers.
+pub(super) fn context_number_gate(isa: &Aarch64, _: bool) -> Verdict {
+    let el = isa.pstate.el;
+    if el == 0 && isa.sctlr(0) & sctlr::TSCXT != 0 {
+        return Verdict::Trap(1);
+    }
+    if el < 2 && isa.el2_enabled() && !(el == 0 && isa.host()) && isa.hcr() & hcr::EN_SCXT == 0 {
+        return Verdict::Trap(2);
+    }
+    let el3 = isa.config.el3 && el < 3 && isa.sys[Reg::SCR_EL3] & scr::EN_SCXT == 0;
+    if el3 { Verdict::Trap(3) } else { Verdict::Allowed }
+}
+
 /// Keys trap unless `APK` says otherwise.
 pub(super) fn key_gate(isa: &Aarch64, _: bool) -> Verdict {
     let el = isa.pstate.el;
@@ -187,13 +200,15 @@ pub(super) fn write_fpcr(cpu: &mut Cpu, _: Reg, value: u64) {
     cpu.mode_changed();
 }
 
-/// The flags of `FPSR` and where they are: IOC, DZC, OFC, UFC, IXC.
-const FLAGS: [(u32, Flags); 5] = [
+/// The flags of `FPSR` and where they are: IOC, DZC, OFC, UFC, IXC, IDC, QC.
+const FLAGS: [(u32, Flags); 7] = [
     (0, Flags::INVALID),
     (1, Flags::DIV_BY_ZERO),
     (2, Flags::OVERFLOW),
     (3, Flags::UNDERFLOW),
     (4, Flags::INEXACT),
+    (7, Flags::INPUT_DENORMAL),
+    (27, Flags::SATURATED),
 ];
 
 pub(super) fn read_fpsr(cpu: &Cpu, _: Reg) -> u64 {

@@ -142,6 +142,10 @@ registers! {
     TPIDRRO_EL0         3 3 13  0 3  RW .gate(state::read_only_gate).read(state::read_thread).write(state::write_thread);
     TPIDR_EL2           3 4 13  0 2  RW .read(state::read_thread).write(state::write_thread);
     TPIDR_EL3           3 6 13  0 2  RW .read(state::read_thread).write(state::write_thread);
+    SCXTNUM_EL1         3 0 13  0 7  RW .feature(Csv22).gate(state::context_number_gate).host(Reg::SCXTNUM_EL2);
+    SCXTNUM_EL0         3 3 13  0 7  RW .feature(Csv22).gate(state::context_number_gate);
+    SCXTNUM_EL2         3 4 13  0 7  RW .feature(Csv22).gate(state::context_number_gate);
+    SCXTNUM_EL3         3 6 13  0 7  RW .feature(Csv22);
 
     // Exceptions.
     AFSR0_EL1           3 0  5  1 0  RW .memory_control().host(Reg::AFSR0_EL2).mask(0);

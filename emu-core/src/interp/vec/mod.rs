@@ -1,35 +1,76 @@
 //! Vector operations.
 
+mod crypto;
+mod float;
+mod lanes;
+mod shuffle;
+
 use super::Run;
 use crate::exec::CpuState;
+use crate::fp::Flags;
 use crate::ir::op::Kind;
-use crate::ir::{Inst, Op, VecKind};
+use crate::ir::{Inst, Op, Ty, VecKind};
+
+/// The lanes of a vector that take part in an operation.
+#[derive(Clone, Copy)]
+struct Shape {
+    /// Bits in a lane, 8 to 64.
+    bits: u32,
+    /// How many there are.
+    count: u32,
+}
+
+impl Shape {
+    /// As the attribute of an operation on integers says.
+    fn of(attr: u16) -> Self {
+        Self::with(8 << (attr & 3), attr >> 2 & 3)
+    }
+
+    /// Lanes of `bits` bits: all, those of the low half, or one.
+    fn with(bits: u32, part: u16) -> Self {
+        let count = match part {
+            0 => 128 / bits,
+            1 => 64 / bits,
+            _ => 1,
+        };
+        Self { bits, count }
+    }
+
+    fn mask(self) -> u64 {
+        u64::MAX >> (64 - self.bits)
+    }
+
+    /// Lane `i` of `a`, zero-extended.
+    fn get(self, a: u128, i: u32) -> u64 {
+        (a >> (i * self.bits)) as u64 & self.mask()
+    }
+
+    /// The value of a lane as a signed or unsigned number.
+    fn value(self, lane: u64, signed: bool) -> i128 {
+        let unused = 64 - self.bits;
+        if signed { ((lane << unused) as i64 >> unused).into() } else { (lane & self.mask()).into() }
+    }
+
+    /// The vector whose lanes are given by number; the rest is zero.
+    fn make(self, mut lane: impl FnMut(u32) -> u64) -> u128 {
+        let place = |i, value: u64| u128::from(value & self.mask()) << (i * self.bits);
+        (0..self.count).fold(0, |all, i| all | place(i, lane(i)))
+    }
+}
 
 /// The result of a vector operation; 64-bit operands and results are in the low half.
-pub fn evaluate(inst: &Inst, [a, b, _]: [u128; 3]) -> u128 {
-    let bits = 8u32 << (inst.attr & 3);
-    let mask = u128::from(u64::MAX >> (64 - bits));
-    let lanes = 128 / bits;
-    let lane = bits * (inst.imm as u32 % lanes);
-    let by_lane = |f: fn(u64, u64) -> u64| {
-        (0..lanes).fold(0, |result, i| {
-            let (x, y) = ((a >> (i * bits)) as u64, (b >> (i * bits)) as u64);
-            result | (u128::from(f(x, y)) & mask) << (i * bits)
-        })
-    };
+pub(super) fn evaluate(inst: &Inst, src: [u128; 3], flags: &mut Flags) -> u128 {
+    let [a, b, _] = src;
     match inst.op {
         Op::Vmov => a,
-        Op::Vand => a & b,
-        Op::Vor => a | b,
-        Op::Vxor => a ^ b,
-        Op::Vadd => by_lane(u64::wrapping_add),
-        Op::Vsub => by_lane(u64::wrapping_sub),
-        Op::Vdup => (0..lanes).fold(0, |result, i| result | (a & mask) << (i * bits)),
-        Op::Vget => (a >> lane) & mask,
-        Op::Vset => (a & !(mask << lane)) | (b & mask) << lane,
         Op::Vpair => u128::from(a as u64) | b << 64,
-        // Vlow, Vfromlow; the verifier knows no other.
-        _ => u128::from(a as u64),
+        Op::Vlow => u128::from(a as u64),
+        Op::Vfromlow if inst.ty == Ty::F64 => u128::from(a as u64),
+        Op::Vfromlow => a & u128::from(inst.ty.mask()),
+        Op::Vaes => crypto::aes(inst, a),
+        Op::Vsha => crypto::sha(inst, src),
+        op if (op as u8) >= Op::Vfadd as u8 => float::evaluate(inst, src, flags),
+        _ => shuffle::evaluate(inst, src).unwrap_or_else(|| lanes::evaluate(inst, src, flags)),
     }
 }
 
@@ -41,7 +82,9 @@ impl Run<'_> {
                 Kind::V => self.get_vec(state, val),
                 _ => self.get(state, val).into(),
             });
-        let value = evaluate(inst, src);
+        let mut flags = Flags::NONE;
+        let value = evaluate(inst, src, &mut flags);
+        state.fp_flags |= u64::from(flags.bits());
         match inst.op.info().dst {
             Kind::V => self.set_vec(state, inst.dst, value),
             _ => self.set(state, inst.dst, value as u64),
