@@ -38,10 +38,19 @@ fn fetched<T>(get: impl FnOnce(&Store) -> images::Result<T>) -> T {
     })
 }
 
-/// Debian's kernel and an initramfs for it.
+/// Debian's kernel and an initramfs for it, for RISC-V.
 pub fn debian() -> &'static BootFiles {
-    static FILES: OnceLock<BootFiles> = OnceLock::new();
-    FILES.get_or_init(|| fetched(|store| store.image("debian", images::Arch::Riscv64, &mut ())))
+    debian_for(Arch::Riscv64)
+}
+
+/// The same for any architecture.
+pub fn debian_for(arch: Arch) -> &'static BootFiles {
+    static FILES: [OnceLock<BootFiles>; 2] = [const { OnceLock::new() }; 2];
+    let (files, arch) = match arch {
+        Arch::Riscv64 => (&FILES[0], images::Arch::Riscv64),
+        Arch::Aarch64 => (&FILES[1], images::Arch::Arm64),
+    };
+    files.get_or_init(|| fetched(|store| store.image("debian", arch, &mut ())))
 }
 
 /// Debian's build of OpenSBI, in the form that is told where the kernel is.
@@ -54,13 +63,22 @@ pub fn opensbi() -> &'static Path {
 
 /// A machine that boots [`debian`].
 pub fn config(cpus: usize) -> MachineConfig {
-    let files = debian();
-    let mut config = MachineConfig::new(Arch::Riscv64);
+    config_for(Arch::Riscv64, cpus)
+}
+
+/// The same for any architecture.
+pub fn config_for(arch: Arch, cpus: usize) -> MachineConfig {
+    let files = debian_for(arch);
+    let mut config = MachineConfig::new(arch);
     config.cpus = cpus;
     config.memory = 256 << 20;
     config.kernel = Some(files.kernel.clone());
     config.initrd = Some(files.initrd.clone());
-    config.append = "console=ttyS0 quiet".into();
+    let console = match arch {
+        Arch::Riscv64 => "ttyS0",
+        Arch::Aarch64 => "ttyAMA0",
+    };
+    config.append = format!("console={console} quiet");
     config
 }
 
