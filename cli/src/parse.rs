@@ -44,8 +44,11 @@ pub fn disk(text: &str) -> Result<DiskOptions, String> {
             None if part == "readonly" => options.read_only = true,
             None if part == "snapshot" => options.snapshot = true,
             Some(("format", format)) => options.format = Some(format.parse()?),
+            Some(("allow-backing", path)) if !path.is_empty() => options.allow_backing.push(path.into()),
             _ => {
-                return Err(format!("unknown disk option {part:?}: expected format=…, readonly or snapshot"));
+                return Err(format!(
+                    "unknown disk option {part:?}: expected format=…, readonly, snapshot or allow-backing=…"
+                ));
             }
         }
     }
@@ -131,6 +134,9 @@ mod tests {
         let options = disk("a,,b.img,format=raw,readonly").unwrap();
         assert_eq!(options.path, PathBuf::from("a,b.img"));
         assert!(options.read_only && !options.snapshot);
+        let options = disk("a,snapshot,allow-backing=/base,allow-backing=b,,c").unwrap();
+        assert_eq!(options.allow_backing, ["/base", "b,c"].map(PathBuf::from));
+        assert!(options.snapshot && disk("x,allow-backing=").is_err());
         assert!(disk("").is_err() && disk("x,rw").is_err() && disk("x,format=vmdk").is_err());
     }
 

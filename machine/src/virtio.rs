@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use devices::backend::chardev::CharBackend;
 use devices::backend::entropy::HostEntropy;
 use devices::backend::net::{NetBackend, UserNet};
 use devices::virtio::VirtioDevice;
 use devices::virtio::blk::{Blk, BlkConfig};
+use devices::virtio::console::Console as VirtioConsole;
 use devices::virtio::net::Net;
 use devices::virtio::rng::Rng;
 use devices::virtio::transport::mmio::{MmioVersion, VirtioMmio};
@@ -28,11 +30,17 @@ pub struct Slots {
 }
 
 impl Slots {
-    /// Opens what the devices need: disks first, then network, then entropy.
+    /// Opens what the devices need: disks first, then network, then entropy, then the virtio console, which is on
+    /// `console`.
     ///
     /// # Errors
     /// A disk or the network cannot be opened, or there are more devices than slots.
-    pub fn open(config: &MachineConfig, events: &EventHandle, memory: &GuestMemory) -> Result<Self, Error> {
+    pub fn open(
+        config: &MachineConfig,
+        console: Option<Arc<dyn CharBackend>>,
+        events: &EventHandle,
+        memory: &GuestMemory,
+    ) -> Result<Self, Error> {
         let mut devices: Vec<Arc<dyn VirtioDevice>> = Vec::new();
         for (number, options) in config.disks.iter().enumerate() {
             let disk = disk_formats::open(options)?;
@@ -45,6 +53,9 @@ impl Slots {
             devices.push(Net::new(events, backend as Arc<dyn NetBackend>, MAC));
         }
         devices.push(Rng::new(events, Box::new(HostEntropy)));
+        if let Some(backend) = console {
+            devices.push(VirtioConsole::new(events, backend));
+        }
         if devices.len() > VIRTIO_SLOTS {
             let text = format!("{} virtio devices: the virt board has {VIRTIO_SLOTS} slots", devices.len());
             return Err(Error::Config(text));

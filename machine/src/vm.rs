@@ -52,7 +52,7 @@ pub struct Machine {
     /// Translated code; none for the interpreter.
     code: Option<Arc<JitShared>>,
     power: Arc<PowerSwitch>,
-    console: Arc<dyn CharBackend>,
+    consoles: Vec<Arc<dyn CharBackend>>,
     harts: Arc<Harts>,
     vcpus: Vec<Vcpu<Riscv>>,
     gate: Option<Arc<Gate<Riscv>>>,
@@ -93,9 +93,16 @@ impl Machine {
             .build()?;
         let ram = Arc::new(ram);
         let memory = ram.guest_memory()?;
+        if matches!((&config.console, &config.virtio_console), (Console::Stdio(_), Some(Console::Stdio(_)))) {
+            let text = "the serial and the virtio console cannot both be standard input and output";
+            return Err(Error::Config(text.into()));
+        }
         let console = open_console(std::mem::replace(&mut config.console, Console::None), &handle)?;
+        let virtio_console =
+            config.virtio_console.take().map(|console| open_console(console, &handle)).transpose()?;
+        let consoles = [&console].into_iter().chain(&virtio_console).map(Arc::clone).collect();
         let mtimer = board::mtimer_for(&group, &handle);
-        let virtio_slots = crate::virtio::Slots::open(&config, &handle, &memory)?;
+        let virtio_slots = crate::virtio::Slots::open(&config, virtio_console, &handle, &memory)?;
         let wiring = Wiring {
             group: Arc::clone(&group),
             events: handle.clone(),
@@ -175,7 +182,7 @@ impl Machine {
             blocks,
             code,
             power,
-            console,
+            consoles,
             harts,
             vcpus,
             gate,
@@ -216,7 +223,9 @@ impl Machine {
             self.power_on()?;
             let ending = self.run_once();
             self.power.rearm();
-            self.console.drain(LAST_WORDS);
+            for console in &self.consoles {
+                console.drain(LAST_WORDS);
+            }
             match ending {
                 Ending::Power(PowerRequest::Off { code }) => return Ok(Ended::Off { code }),
                 Ending::Power(PowerRequest::Reset) if self.no_reboot => return Ok(Ended::Off { code: 0 }),
@@ -280,10 +289,11 @@ fn check(config: &MachineConfig) -> Result<&'static Model, Error> {
     }
     const MIB: u64 = 1 << 20;
     if config.memory < 16 * MIB || !config.memory.is_multiple_of(2 * MIB) || config.memory > 1 << 40 {
-        return invalid(format!(
-            "{} bytes of memory: expected 16 MiB to 1 TiB, in steps of 2 MiB",
-            config.memory
-        ));
+        let memory = match config.memory % MIB {
+            0 => format!("{} MiB", config.memory / MIB),
+            _ => format!("{} bytes", config.memory),
+        };
+        return invalid(format!("{memory} of memory: expected 16 MiB to 1 TiB, in steps of 2 MiB"));
     }
     match &config.cpu {
         None => Ok(&MODELS[0]),
