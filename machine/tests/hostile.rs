@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use devices::backend::net;
 use disk_formats::{DiskOptions, Format};
-use machine::{Arch, Ended, Firmware, MachineConfig, NetConfig};
+use machine::{Arch, Console, Ended, Firmware, MachineConfig, NetConfig};
 use support::asm::*;
 use support::{Outcome, Rng, Running};
 use tempfile::TempDir;
@@ -20,8 +20,8 @@ const RAM_SIZE: u64 = 32 << 20;
 /// How long a program may take that ends by itself, on a busy host.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// A machine that enters `image` at its first byte on every hart, with a disk, a network and an entropy source
-/// in its first three virtio slots. What is in the directory is needed as long as it runs.
+/// A machine that enters `image` at its first byte on every hart, with a disk, a network, an entropy source and a
+/// console in its first four virtio slots. What is in the directory is needed as long as it runs.
 fn machine(image: &[u8], harts: usize) -> (MachineConfig, TempDir) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (program, disk) = (dir.path().join("program"), dir.path().join("disk"));
@@ -35,6 +35,7 @@ fn machine(image: &[u8], harts: usize) -> (MachineConfig, TempDir) {
     config.kernel = Some(program);
     config.disks = vec![DiskOptions { format: Some(Format::Raw), ..DiskOptions::new(disk) }];
     config.net = NetConfig::User(net::Config::default());
+    config.virtio_console = Some(Console::None);
     config.no_reboot = true;
     (config, dir)
 }
@@ -185,7 +186,8 @@ const DEVICES: &[Range<u64>] = &[
     0x1000_1000..0x1000_1200, // disk
     0x1000_2000..0x1000_2200, // network
     0x1000_3000..0x1000_3200, // entropy
-    0x1000_4000..0x1000_4200, // an empty slot
+    0x1000_4000..0x1000_4200, // console
+    0x1000_5000..0x1000_5200, // an empty slot
 ];
 
 fn nonsense(rng: &mut Rng, count: usize) -> Vec<Step> {
@@ -395,7 +397,14 @@ fn drive(base: u64, number: u64, queue: &Queue) -> Vec<Step> {
 #[test]
 fn broken_virtqueues() {
     // Each device with the queues that it has.
-    let queues = [(0x1000_1000, 0), (0x1000_2000, 0), (0x1000_2000, 1), (0x1000_3000, 0)];
+    let queues = [
+        (0x1000_1000, 0),
+        (0x1000_2000, 0),
+        (0x1000_2000, 1),
+        (0x1000_3000, 0),
+        (0x1000_4000, 0),
+        (0x1000_4000, 1),
+    ];
     let mut patches = Vec::new();
     let mut steps = Vec::new();
     let mut piece = DATA;
