@@ -4,7 +4,6 @@ mod support;
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
@@ -35,7 +34,7 @@ impl Session {
         let name = ptsname(&pty, Vec::new()).expect("its name").into_string().expect("a text");
         let terminal = File::options().read(true).write(true).open(name).expect("the terminal");
         let before = tcgetattr(&terminal).expect("its modes");
-        let keyboard = File::from(OwnedFd::from(pty));
+        let keyboard = File::from(pty);
         let screen = Arc::<Mutex<Vec<u8>>>::default();
         let (mut output, shown) = (keyboard.try_clone().expect("a handle"), Arc::clone(&screen));
         std::thread::spawn(move || {

@@ -17,6 +17,8 @@ pub const CACHE_BLOCK: u64 = 64;
 
 /// How many `PAUSE` go by before one lets another host thread run.
 const PAUSES_PER_YIELD: u32 = 32;
+/// How often `WRS` looks at the word before it lets another host thread run: some tens of microseconds' worth.
+const LOOKS_PER_YIELD: u32 = 500;
 
 /// Runs helper `id`; see [`Helper`] for what the arguments are.
 pub(super) fn call(hart: &mut Hart, id: u16, [a, b, c]: [u64; 3]) -> Result<u64, Stop> {
@@ -58,6 +60,7 @@ pub(super) fn call(hart: &mut Hart, id: u16, [a, b, c]: [u64; 3]) -> Result<u64,
         Helper::Cbo => cbo(hart, a, b, c),
         Helper::LoadReserved => load_reserved(hart, a, b),
         Helper::StoreConditional => store_conditional(hart, a, b, c),
+        Helper::WaitWhile => wait_while(hart, Reservation { va: a, bytes: c, value: b }),
         Helper::FpDirty => {
             hart.isa.csr.mstatus |= mstatus::FS;
             hart.mode_changed();
@@ -112,11 +115,25 @@ fn wfi(hart: &mut Hart, instruction: u64) -> Result<u64, Stop> {
 
 /// Both forms wait for a bounded time, so TW does not concern them (Unpriv., "Zawrs").
 fn wrs(hart: &mut Hart) -> Result<u64, Stop> {
-    if hart.isa.reservation.take().is_none() {
-        return Ok(0);
-    }
+    let Some(reservation) = hart.isa.reservation.take() else { return Ok(0) };
     // Nobody can write what is waited for while the others stand still.
     hart.end_exclusive();
+    wait_while(hart, reservation)
+}
+
+/// Looks whether the word still is what it was, some times over, then lets another host thread run.
+fn wait_while(hart: &mut Hart, Reservation { va, bytes, value }: Reservation) -> Result<u64, Stop> {
+    let attr = MemAttr { signed: true, ..MemAttr::PLAIN };
+    // With one hart, only an interrupt can change anything.
+    let looks = if hart.is_alone() { 0 } else { LOOKS_PER_YIELD };
+    for _ in 0..looks {
+        // A word that cannot be read any more is none to wait for; what follows will notice.
+        let changed = hart.load(integer(bytes), attr, va) != Ok(value);
+        if changed || hart.port().wants_attention() {
+            return Ok(0);
+        }
+        std::hint::spin_loop();
+    }
     Err(Stop::Host(HostRequest::Yield))
 }
 

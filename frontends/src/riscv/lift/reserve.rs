@@ -10,8 +10,11 @@
 //!   as if load-reserved, computation and store had all happened at that moment. The whole sequence is lifted
 //!   into one block.
 //! - Elsewhere, helpers stop the other harts from the load-reserved to the store-conditional.
+//!
+//! A load-reserved that only a `WRS` follows (how Linux waits for a word to change) reserves nothing: the `WRS` looks
+//! whether the word still has the value that was loaded.
 
-use emu_core::ir::{Cc, MemAttr, Op, Ty, Val};
+use emu_core::ir::{Cc, MemAttr, Op, Terminal, Ty, Val};
 
 use super::super::decode::insn32::args::{Amo, Lr};
 use super::super::decode::{Insn, insn32};
@@ -19,11 +22,15 @@ use super::super::helper::Helper;
 use super::a::ordered;
 use super::{Lifter, PAGE};
 
-/// A load-reserved whose store-conditional is in the same block.
+/// A load-reserved whose store-conditional, or `WRS`, is in the same block.
 pub(super) struct Reservation {
+    /// Where it has loaded from.
+    address: Val,
     /// What it has loaded.
     loaded: Val,
-    /// Offset of the store-conditional.
+    /// The type of that.
+    ty: Ty,
+    /// Offset of the instruction that ends it.
     end: u32,
 }
 
@@ -41,6 +48,8 @@ enum Role {
     Load,
     /// Store-conditional of this type to the address in this register.
     Store(Ty, u8),
+    /// Wait-on-reservation-set.
+    Wait,
     /// Anything else.
     Other,
 }
@@ -51,6 +60,7 @@ fn role(word: u32, insn: Insn) -> Role {
         Insn::Long(insn32::Insn::LrW | insn32::Insn::LrD) => Role::Load,
         Insn::Long(insn32::Insn::ScW) => Role::Store(Ty::I32, field("rs1") as u8),
         Insn::Long(insn32::Insn::ScD) => Role::Store(Ty::I64, field("rs1") as u8),
+        Insn::Long(insn32::Insn::WrsNto | insn32::Insn::WrsSto) => Role::Wait,
         _ => match insn.format().name {
             "R" | "I" | "U" | "Shift" | "Unary" => Role::Compute(field("rd") as u8),
             "Ciw" | "Ci" | "Ciu" | "Cshift" | "Cr" => Role::Compute(field("rd") as u8),
@@ -70,7 +80,7 @@ impl Lifter<'_> {
             let attr = MemAttr { exclusive: true, ..ordered(a.aq, a.rl) };
             self.builder.load_to(loaded, ty, attr, rs1, 0);
             self.set_x(a.rd, loaded);
-            self.reservation = Some(Reservation { loaded, end });
+            self.reservation = Some(Reservation { address: rs1, loaded, ty, end });
         } else {
             let (dst, bytes) = (self.x_dst(a.rd), self.builder.imm(ty.bytes() as u64));
             self.builder.call_to(dst, Helper::LoadReserved as u16, &[rs1, bytes]);
@@ -94,8 +104,22 @@ impl Lifter<'_> {
         }
     }
 
-    /// Where the store-conditional is that belongs to this load-reserved, if all between them can be in one
-    /// block.
+    /// `WRS.NTO` (`short` = 0) and `WRS.STO` (`short` = 1).
+    pub(super) fn wrs(&mut self, short: u64) -> Terminal {
+        match self.reservation.take_if(|reservation| reservation.end == self.at) {
+            Some(Reservation { address, loaded, ty, .. }) => {
+                let bytes = self.builder.imm(ty.bytes() as u64);
+                self.call_and_look_up(Helper::WaitWhile, &[address, loaded, bytes])
+            }
+            None => {
+                let (bits, short) = (self.bits(), self.builder.imm(short));
+                self.call_and_look_up(Helper::Wrs, &[bits, short])
+            }
+        }
+    }
+
+    /// Where the store-conditional or the `WRS` is that belongs to this load-reserved, if all between them can be in
+    /// one block.
     fn sequence(&mut self, a: &Lr, ty: Ty) -> Option<u32> {
         let start = self.at;
         let mut at = self.next() as u32;
@@ -109,7 +133,8 @@ impl Lifter<'_> {
             match role {
                 Role::Compute(rd) if rd != a.rs1 || rd == 0 => {}
                 Role::Branch(imm) => exits.push(at as i32 + imm),
-                Role::Store(store, rs1) if store == ty && rs1 == a.rs1 => {
+                Role::Store(other, rs1) if other != ty || rs1 != a.rs1 => return None,
+                Role::Store(..) | Role::Wait => {
                     exits.push((at + len) as i32);
                     let leaves = |exit: &i32| *exit <= start as i32 || *exit > at as i32;
                     let fused = exits.iter().all(leaves)
@@ -130,7 +155,7 @@ impl Lifter<'_> {
         for _ in 0..MAX_SEQUENCE {
             match self.peek(at) {
                 Some((Role::Compute(_) | Role::Branch(_), len)) => at += len,
-                Some((Role::Load | Role::Other, _)) => return false,
+                Some((Role::Load | Role::Wait | Role::Other, _)) => return false,
                 Some((Role::Store(..), _)) | None => return true,
             }
         }
