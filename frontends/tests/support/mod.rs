@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test uses its own part of it")]
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use emu_core::exec::{BlockMap, Engine, Exit, HostRequest, Limits, Vcpu, VcpuParts};
@@ -10,7 +12,8 @@ use emu_core::interp::Interpreter;
 use emu_core::mem::{BusBuilder, RamBuilder};
 use emu_core::sync::Group;
 use emu_core::time::Clock;
-use frontends::riscv::decode::Insn;
+use frontends::riscv::decode::{Insn, length};
+use frontends::riscv::ext::{Ext, ExtSet};
 use frontends::riscv::{Config, Hart, MODELS, Riscv};
 
 /// A hart of the model that has everything, in M-mode, with a writable region of memory.
@@ -69,6 +72,57 @@ pub fn asm(name: &str, fields: &[(&str, i64)]) -> u32 {
         assert_eq!(field.get(word), *value, "`{name}` cannot hold {} = {value}", field.name);
         word
     })
+}
+
+/// The lines of all vector files (`tests/vectors.rs` says what is in them), each with its place.
+pub fn vector_lines() -> Vec<(String, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
+    let mut files: Vec<_> = folder.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let mut lines = Vec::new();
+    for file in files.iter().filter(|file| file.extension().is_some_and(|ext| ext == "ins")) {
+        let text = std::fs::read_to_string(file).unwrap();
+        for (index, line) in text.lines().map(str::trim).enumerate() {
+            if !line.is_empty() && !line.starts_with('#') {
+                let place = format!("{}:{}", file.file_name().unwrap().display(), index + 1);
+                lines.push((place, line.to_owned()));
+            }
+        }
+    }
+    lines
+}
+
+/// The instructions' bytes of a vector, and what follows them.
+pub fn vector_bytes(line: &str) -> Option<(Vec<u8>, &str)> {
+    let (bytes, rest) = line.strip_prefix('[')?.split_once(']')?;
+    let bytes = bytes.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).ok());
+    Some((bytes.collect::<Option<_>>()?, rest))
+}
+
+/// How many vectors have each instruction, by the name of its line.
+pub fn vector_counts() -> BTreeMap<&'static str, usize> {
+    let mut counts = BTreeMap::new();
+    for (_, line) in vector_lines() {
+        let (bytes, _) = vector_bytes(&line).unwrap_or_default();
+        for insn in words(&bytes).into_iter().filter_map(|word| Insn::decode(word, ExtSet::of(Ext::ALL))) {
+            *counts.entry(insn.line().name).or_default() += 1;
+        }
+    }
+    counts
+}
+
+/// The instructions' words in a run of bytes.
+pub fn words(bytes: &[u8]) -> Vec<u32> {
+    let (mut words, mut at) = (Vec::new(), 0);
+    while at + 1 < bytes.len() {
+        let low = u16::from_le_bytes([bytes[at], bytes[at + 1]]);
+        let len = usize::from(length(low));
+        let mut word = [0; 4];
+        word[..len].copy_from_slice(&bytes[at..at + len]);
+        words.push(u32::from_le_bytes(word));
+        at += len;
+    }
+    words
 }
 
 /// A reproducible source of random numbers (SplitMix64).
