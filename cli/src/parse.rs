@@ -151,4 +151,63 @@ mod tests {
         assert!(console("file:").is_err() && console("tcp:1").is_err());
         assert!(trace("exec,log").unwrap().exec && trace("all").is_err());
     }
+
+    /// Whatever is typed: an option or an error.
+    #[test]
+    fn hostile_options_are_parsed_or_refused() {
+        const PIECES: [&str; 32] = [
+            "a",
+            "/",
+            ",",
+            ",,",
+            "=",
+            ":",
+            "-",
+            "[",
+            "]",
+            "[::1]",
+            "127.0.0.1",
+            "256.0.0.1",
+            "22",
+            "65536",
+            "0",
+            "18446744073709551615",
+            "999999999999999999999",
+            "K",
+            "T",
+            "user",
+            "none",
+            "forward=",
+            "tcp:",
+            "udp:",
+            "format=",
+            "qcow2",
+            "readonly",
+            "allow-backing=",
+            "unix:",
+            "exec",
+            "\u{e9}",
+            "\0",
+        ];
+        let (mut good, mut bad) = (0, 0);
+        for seed in 0..20_000_u64 {
+            let mut state = seed;
+            let mut next = || {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (state >> 33) as usize
+            };
+            let text: String = (0..1 + next() % 6).map(|_| PIECES[next() % PIECES.len()]).collect();
+            let parsed = [
+                size(&text).is_ok(),
+                firmware(&text).is_ok(),
+                disk(&text).is_ok(),
+                net(&text).is_ok(),
+                console(&text).is_ok(),
+                trace(&text).is_ok(),
+            ];
+            good += parsed.iter().filter(|ok| **ok).count();
+            bad += parsed.iter().filter(|ok| !**ok).count();
+        }
+        assert!(good > 1000 && bad > 1000, "{good} parsed, {bad} refused");
+    }
 }

@@ -20,7 +20,7 @@ use frontends::riscv::decode::{Insn, length};
 use frontends::riscv::disas::disassemble;
 use frontends::riscv::enter_supervisor;
 use frontends::riscv::ext::{Ext, ExtSet};
-use support::{OPEN, Random, asm, hart, insn, read, run, vector_counts, write};
+use support::{OPEN, Operands, Random, asm, hart, insn, read, run, vector_counts, write};
 
 /// Random instances of each line.
 const INSTANCES: usize = 1000;

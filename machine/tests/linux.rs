@@ -9,9 +9,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use devices::backend::net::{self, Forward, Protocol};
+use emu_core::testing::Random;
 use machine::{Console, Firmware, NetConfig};
 use sha2::{Digest, Sha256};
-use support::Rng;
 use support::guest::{COMMAND_LIMIT, Guest, OpenSbi, config, debian, opensbi};
 use support::serial::Serial;
 
@@ -173,8 +173,8 @@ fn answer(query: &[u8]) -> Vec<u8> {
 
 /// A web server that gives one file of `length` bytes to all who ask; the file's SHA-256 in hexadecimal.
 fn serve_file(length: usize) -> (SocketAddr, String) {
-    let mut rng = Rng(length as u64);
-    let content: Vec<u8> = std::iter::repeat_with(|| rng.next() as u8).take(length).collect();
+    let mut rng = Random(length as u64);
+    let content: Vec<u8> = std::iter::repeat_with(|| rng.bits() as u8).take(length).collect();
     let checksum = Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a TCP socket");
     let address = listener.local_addr().expect("its address");

@@ -224,7 +224,7 @@ fn loading_fills_memory_each_time() {
 #[test]
 fn hostile_sizes() {
     let mut placed = 0;
-    for seed in 0..20_000 {
+    for seed in crate::testing::seeds(20_000) {
         let mut rng = Rng::new(seed);
         let dram = BASE..BASE + 4096 * (1 + rng.next() % 0x4000);
         let address = if rng.below(2) == 0 { BASE + rng.next() % (4 * MIB) } else { rng.nasty() };

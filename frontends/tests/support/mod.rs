@@ -11,6 +11,7 @@ use emu_core::exec::{BlockMap, Engine, Exit, HostRequest, Limits, Vcpu, VcpuPart
 use emu_core::interp::Interpreter;
 use emu_core::mem::{BusBuilder, RamBuilder};
 use emu_core::sync::Group;
+pub use emu_core::testing::Random;
 use emu_core::time::Clock;
 use frontends::riscv::decode::{Insn, length};
 use frontends::riscv::ext::{Ext, ExtSet};
@@ -125,31 +126,18 @@ pub fn words(bytes: &[u8]) -> Vec<u32> {
     words
 }
 
-/// A reproducible source of random numbers (SplitMix64).
-pub struct Random(pub u64);
-
-impl Random {
-    /// 64 random bits.
-    pub fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
-    /// A number below `n`.
-    pub fn below(&mut self, n: u64) -> u64 {
-        self.bits() % n
-    }
-
-    /// One of `list`.
-    pub fn pick<T: Copy>(&mut self, list: &[T]) -> T {
-        list[self.below(list.len() as u64) as usize]
-    }
-
+/// Random operands.
+pub trait Operands {
     /// An integer operand: as often as not a corner.
-    pub fn int(&mut self) -> u64 {
+    fn int(&mut self) -> u64;
+
+    /// The contents of a floating-point register: a value of one of the formats, often a corner of it, rarely
+    /// not boxed.
+    fn float(&mut self) -> u64;
+}
+
+impl Operands for Random {
+    fn int(&mut self) -> u64 {
         const CORNERS: [u64; 16] = [
             0,
             1,
@@ -178,9 +166,7 @@ impl Random {
         }
     }
 
-    /// The contents of a floating-point register: a value of one of the formats, often a corner of it, rarely
-    /// not boxed.
-    pub fn float(&mut self) -> u64 {
+    fn float(&mut self) -> u64 {
         let random = self.bits();
         let (exponent, fraction) = [(5, 10), (8, 23), (11, 52)][(random % 3) as usize];
         let bits = 1 + exponent + fraction;
