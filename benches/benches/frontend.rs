@@ -60,7 +60,7 @@ impl FetchCode for Page {
 
 /// One iteration lifts a page of compiled code, block by block.
 fn lift_page(c: &mut Criterion) {
-    let ctx = Context { privilege: Privilege::User, fp_on: true, fp_dirty: true, frm: 0 };
+    let ctx = Context { privilege: Privilege::User, fp_on: true, fp_dirty: true, frm: 0, zero: false };
     let mut page = Page(page());
     let mut builder = BlockBuilder::new();
     let mut lift_all = move || {

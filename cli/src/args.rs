@@ -108,6 +108,9 @@ pub struct RunArgs {
     /// Write down what the guest does, to standard error or a file
     #[arg(long = "trace", value_parser = parse::trace, value_name = "exec|exceptions|mmio[,FILE]")]
     pub traces: Vec<TraceConfig>,
+    /// Say at the end, on standard error, what ran the guest and how; Ctrl-A s does at any time
+    #[arg(long)]
+    pub stats: bool,
     /// Wait for a debugger at this address
     #[arg(long, value_name = "HOST:PORT")]
     pub gdb: Option<String>,

@@ -30,8 +30,12 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let terminal =
         if interactive { RawTerminal::enter().context("cannot set up the terminal")? } else { None };
     let ended = machine.run();
+    let stats = args.stats.then(|| machine.stats());
     drop(machine);
     drop(terminal);
+    if let Some(stats) = stats {
+        eprint!("{stats}");
+    }
     let ended = ended?;
     // Whoever sent a signal sees its effect.
     signals.obey();

@@ -19,6 +19,7 @@ const ESCAPE: u8 = 0x01; // Ctrl-A
 
 const HELP: &str = "\r\n\
     Ctrl-A x  end the machine\r\n\
+    Ctrl-A s  show what the machine has done (see --stats)\r\n\
     Ctrl-A h  show this help\r\n\
     Ctrl-A Ctrl-A  send Ctrl-A to the guest\r\n";
 
@@ -123,6 +124,14 @@ pub fn escape_filter(control: std::sync::Arc<std::sync::OnceLock<Control>>) -> I
                         std::process::exit(0);
                     }
                 },
+                (true, b's' | b'S') => {
+                    if let Some(control) = control.get() {
+                        // A raw terminal needs to be told to go back to the start of the line.
+                        let text = format!("\n{}", control.stats()).replace('\n', "\r\n");
+                        // What cannot be shown is not missed.
+                        let _ = std::io::stderr().write_all(text.as_bytes());
+                    }
+                }
                 (true, b'h' | b'H' | b'?') => {
                     let mut out = std::io::stdout();
                     // Help that cannot be shown is not missed.

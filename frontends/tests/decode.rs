@@ -156,7 +156,7 @@ fn contexts() -> impl Iterator<Item = Context> {
     [Privilege::User, Privilege::Supervisor, Privilege::Machine].into_iter().flat_map(|privilege| {
         [(false, false, 0), (true, false, 3), (true, true, 0), (true, true, 7)]
             .into_iter()
-            .map(move |(fp_on, fp_dirty, frm)| Context { privilege, fp_on, fp_dirty, frm })
+            .map(move |(fp_on, fp_dirty, frm)| Context { privilege, fp_on, fp_dirty, frm, zero: fp_on })
     })
 }
 

@@ -85,6 +85,7 @@ fn context(line: &str) -> Context {
         fp_dirty: fs == "dirty",
         frm: ["rne", "rtz", "rdn", "rup", "rmm", "5", "6", "7"].iter().position(|name| *name == frm).unwrap()
             as u8,
+        zero: privilege == "m",
     }
 }
 

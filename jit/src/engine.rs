@@ -10,8 +10,9 @@ use emu_core::interp::Interpreter;
 use emu_core::ir::{Block, BlockKey, View};
 use emu_core::mem::PAGE_SIZE;
 
+use crate::frame::PLAIN_EXIT;
 use crate::helpers::{self, Context, Table};
-use crate::shared::{Chunk, Found, JitShared};
+use crate::shared::{Chunk, Found, JitShared, Variant};
 use crate::stats::JitStats;
 use crate::stubs::Left;
 use crate::template::{Compiler, Features};
@@ -26,18 +27,28 @@ pub struct Jit<I: Isa> {
     interpreter: Interpreter,
     /// The exit that has just been taken and can be linked.
     unlinked: Option<[u32; 2]>,
+    /// Where the plain variant is wanted.
+    plain_at: Option<u64>,
     isa: std::marker::PhantomData<fn(I)>,
 }
 
 /// Finds translated blocks for one vCPU.
 pub(crate) struct Finder {
     shared: Arc<JitShared>,
-    /// Direct-mapped, by key.
-    cache: Vec<Option<(BlockKey, Found)>>,
-    /// The epoch in which everything in the cache was found.
+    /// Direct-mapped, by key. What was found in an earlier epoch is out of date.
+    cache: Vec<Option<Cached>>,
+    /// The epoch that this vCPU has seen.
     epoch: u64,
     /// Finds nothing while a block runs alone.
     alone: bool,
+}
+
+/// What was found for a key, in an epoch.
+#[derive(Clone, Copy)]
+struct Cached {
+    key: BlockKey,
+    epoch: u64,
+    found: Found,
 }
 
 impl Finder {
@@ -48,23 +59,17 @@ impl Finder {
     }
 
     /// The code at the program counter, if that takes no translation, and no check that can fail. From then on it is in
-    /// the jump cache.
-    pub(crate) fn find<I: Isa>(&mut self, vcpu: &mut Vcpu<I>) -> Option<usize> {
+    /// the jump cache, unless it is the plain variant.
+    pub(crate) fn find<I: Isa>(&mut self, vcpu: &mut Vcpu<I>, variant: Variant) -> Option<usize> {
         if self.alone || vcpu.blocks().epoch() != self.epoch {
             return None;
         }
         let pc = vcpu.state.pc;
         let pa = vcpu.mmu.lookup(View::Current, pc, 2, Access::Fetch)? as u64;
         let key = BlockKey { pa, ctx: vcpu.mode().ctx };
-        let hash = key.pa >> 1 ^ key.pa >> 13 ^ u64::from(key.ctx) << 7;
-        let slot = &mut self.cache[hash as usize % Self::ENTRIES];
-        let found = match slot {
-            Some((cached, found)) if *cached == key => *found,
-            _ => {
-                let found = self.shared.find(key)?;
-                *slot = Some((key, found));
-                found
-            }
+        let found = match variant {
+            Variant::Merged => self.find_cached(key)?,
+            Variant::Plain => self.shared.find(key, variant)?,
         };
         if let Some(next) = found.next_page {
             let mapped = vcpu.mmu.lookup(View::Current, next_page(pc), 2, Access::Fetch)?;
@@ -76,15 +81,27 @@ impl Finder {
             return None;
         }
         vcpu.state.page_base = pc & !(PAGE_SIZE - 1);
-        vcpu.mmu.cache_jump(pc, found.code as u64);
+        if variant == Variant::Merged {
+            vcpu.mmu.cache_jump(pc, found.code as u64);
+        }
         Some(found.code)
+    }
+
+    fn find_cached(&mut self, key: BlockKey) -> Option<Found> {
+        let hash = key.pa >> 1 ^ key.pa >> 13 ^ u64::from(key.ctx) << 7;
+        let slot = &mut self.cache[hash as usize % Self::ENTRIES];
+        if let Some(cached) = slot.filter(|cached| cached.key == key && cached.epoch == self.epoch) {
+            return Some(cached.found);
+        }
+        let found = self.shared.find(key, Variant::Merged)?;
+        *slot = Some(Cached { key, epoch: self.epoch, found });
+        Some(found)
     }
 
     /// Takes over that blocks have been dropped.
     fn sync<I: Isa>(&mut self, vcpu: &mut Vcpu<I>) {
         while vcpu.blocks().epoch() != self.epoch {
             self.epoch = vcpu.blocks().epoch();
-            self.cache.fill(None);
             vcpu.sync_code();
         }
     }
@@ -115,14 +132,16 @@ impl<I: Isa> Jit<I> {
             finder: Finder::new(Arc::clone(&shared)),
             misses: 0,
             calls: 0,
+            finds: 0,
         };
         Self {
             context: Box::new(context),
             helpers: Box::new(helpers::table::<I>()),
-            compiler: Compiler::new(shared.hot, Features::of_host(), shared.stubs),
+            compiler: Compiler::new(shared.hot, shared.slots, Features::of_host(), shared.stubs),
             chunk: Chunk::default(),
             interpreter: Interpreter::new(),
             unlinked: None,
+            plain_at: None,
             isa: std::marker::PhantomData,
             shared,
         }
@@ -130,7 +149,7 @@ impl<I: Isa> Jit<I> {
 
     /// What the engines of this machine have done so far.
     pub fn stats(&self) -> JitStats {
-        self.shared.counters.read()
+        self.shared.stats()
     }
 
     /// Translates `block`, which lies at the program counter, and runs it alone.
@@ -138,9 +157,27 @@ impl<I: Isa> Jit<I> {
     /// # Panics
     /// If it cannot be translated, or there is no room.
     pub fn execute(&mut self, vcpu: &mut Vcpu<I>, block: &Block) -> Result<(), Stop> {
-        let code = loop {
+        let code = self.place_alone(vcpu, block, Variant::Merged);
+        self.context.finder.alone = true;
+        vcpu.state.page_base = vcpu.state.pc & !(PAGE_SIZE - 1);
+        let mut left = self.enter(vcpu, code);
+        if left == Left::Link && self.context.link[1] & PLAIN_EXIT != 0 {
+            let offset = vcpu.state.pc.wrapping_sub(vcpu.state.page_base) as i32;
+            let number = block.marks.iter().position(|mark| mark.offset == offset);
+            let rest = block.suffix(number.expect("a plain exit goes to an instruction of its block"));
+            let code = self.place_alone(vcpu, &rest, Variant::Plain);
+            left = self.enter(vcpu, code);
+        }
+        debug_assert!(left != Left::Link || self.context.link[1] & PLAIN_EXIT == 0);
+        self.context.finder.alone = false;
+        self.context.stop.take().map_or(Ok(()), Err)
+    }
+
+    /// The address of code for `block` that nothing else can reach.
+    fn place_alone(&mut self, vcpu: &Vcpu<I>, block: &Block, variant: Variant) -> usize {
+        loop {
             let base = self.shared.place(&self.chunk);
-            let code = self.compiler.compile(block, 0, base);
+            let code = self.compiler.compile(block, variant, 0, base);
             let code = code.unwrap_or_else(|error| panic!("{error}"));
             if code.bytes.len() <= self.chunk.room() {
                 let mut bytes = code.bytes;
@@ -148,16 +185,11 @@ impl<I: Isa> Jit<I> {
                     let cold = exit.cold.wrapping_sub(exit.site + 4).to_le_bytes();
                     bytes[exit.site as usize..][..4].copy_from_slice(&cold);
                 }
-                break self.shared.write(&mut self.chunk, &bytes);
+                return self.shared.write(&mut self.chunk, &bytes);
             }
             let chunk = self.shared.chunk(vcpu.index(), code.bytes.len());
             self.chunk = chunk.unwrap_or_else(|| panic!("no room for {} bytes of code", code.bytes.len()));
-        };
-        self.context.finder.alone = true;
-        vcpu.state.page_base = vcpu.state.pc & !(PAGE_SIZE - 1);
-        self.enter(vcpu, code);
-        self.context.finder.alone = false;
-        self.context.stop.take().map_or(Ok(()), Err)
+        }
     }
 
     /// Runs translated code until it comes back.
@@ -171,8 +203,10 @@ impl<I: Isa> Jit<I> {
 
     /// Runs from the program counter until translated code comes back.
     fn run_code(&mut self, vcpu: &mut Vcpu<I>) -> Result<(), Stop> {
-        let Some(left) = self.find_and_enter(vcpu) else {
-            match self.prepare(vcpu)? {
+        let plain = self.plain_at.take() == Some(vcpu.state.pc);
+        let variant = if plain { Variant::Plain } else { Variant::Merged };
+        let Some(left) = self.find_and_enter(vcpu, variant) else {
+            match self.prepare(vcpu, variant)? {
                 Prepared::Ready => {}
                 Prepared::Block => {
                     self.count_interpreted();
@@ -186,8 +220,8 @@ impl<I: Isa> Jit<I> {
             if let Some(exit) = self.unlinked.take() {
                 self.shared.link(exit);
             }
-            return match self.find_and_enter(vcpu) {
-                Some(left) => self.left(left),
+            return match self.find_and_enter(vcpu, variant) {
+                Some(left) => self.left(vcpu, left),
                 // Progress is certain only so.
                 None => {
                     self.count_interpreted();
@@ -195,18 +229,18 @@ impl<I: Isa> Jit<I> {
                 }
             };
         };
-        self.left(left)
+        self.left(vcpu, left)
     }
 
     fn count_interpreted(&self) {
         self.shared.counters.interpreted.fetch_add(1, Relaxed);
     }
 
-    fn find_and_enter(&mut self, vcpu: &mut Vcpu<I>) -> Option<Left> {
+    fn find_and_enter(&mut self, vcpu: &mut Vcpu<I>, variant: Variant) -> Option<Left> {
         let index = vcpu.index();
         self.shared.pass(index);
         self.context.finder.sync(vcpu);
-        let left = match self.context.finder.find(vcpu) {
+        let left = match self.context.finder.find(vcpu, variant) {
             Some(code) => {
                 if let Some(exit) = self.unlinked.take() {
                     self.shared.link(exit);
@@ -220,12 +254,15 @@ impl<I: Isa> Jit<I> {
     }
 
     /// Takes over how translated code came back.
-    fn left(&mut self, left: Left) -> Result<(), Stop> {
+    fn left(&mut self, vcpu: &Vcpu<I>, left: Left) -> Result<(), Stop> {
         let counters = &self.shared.counters;
         let counter = match left {
             Left::Stopped => &counters.stops,
             Left::Link => {
                 self.unlinked = Some(self.context.link);
+                if self.context.link[1] & PLAIN_EXIT != 0 {
+                    self.plain_at = Some(vcpu.state.pc);
+                }
                 &counters.unlinked
             }
             Left::Lookup => &counters.lookups,
@@ -239,14 +276,14 @@ impl<I: Isa> Jit<I> {
     }
 
     /// Sees to it that the block at the program counter can be found.
-    fn prepare(&mut self, vcpu: &mut Vcpu<I>) -> Result<Prepared, Stop> {
+    fn prepare(&mut self, vcpu: &mut Vcpu<I>, variant: Variant) -> Result<Prepared, Stop> {
         let key = vcpu.block_key()?;
         let pc = vcpu.state.pc;
         if vcpu.mmu.lookup(View::Current, pc, 2, Access::Fetch).is_none() {
             // Protection is finer than a page here: every instruction must be checked by itself.
             return Ok(Prepared::Instruction);
         }
-        if let Some(found) = self.shared.find(key) {
+        if let Some(found) = self.shared.find(key, variant) {
             let Some(next) = found.next_page else {
                 return Ok(if found.code == 0 { Prepared::Block } else { Prepared::Ready });
             };
@@ -259,11 +296,11 @@ impl<I: Isa> Jit<I> {
                 Some(_) => {}
             }
         }
-        self.translate(vcpu, key)
+        self.translate(vcpu, key, variant)
     }
 
     #[cold]
-    fn translate(&mut self, vcpu: &mut Vcpu<I>, key: BlockKey) -> Result<Prepared, Stop> {
+    fn translate(&mut self, vcpu: &mut Vcpu<I>, key: BlockKey, variant: Variant) -> Result<Prepared, Stop> {
         let begun = Instant::now();
         let epoch = vcpu.blocks().epoch();
         let (block, next_page) = vcpu.lift_block(key)?;
@@ -271,7 +308,7 @@ impl<I: Isa> Jit<I> {
         let counters = &self.shared.counters;
         let code = loop {
             let base = self.shared.place(&self.chunk);
-            let Ok(code) = self.compiler.compile(&block, id, base) else {
+            let Ok(code) = self.compiler.compile(&block, variant, id, base) else {
                 counters.refused.fetch_add(1, Relaxed);
                 break None;
             };
@@ -284,7 +321,7 @@ impl<I: Isa> Jit<I> {
             }
         };
         let len = code.as_ref().map_or(0, |code| code.bytes.len());
-        let published = self.shared.publish(&block, next_page, epoch, id, &mut self.chunk, code);
+        let published = self.shared.publish((&block, variant), next_page, epoch, id, &mut self.chunk, code);
         if published {
             counters.blocks.fetch_add(1, Relaxed);
             counters.instructions.fetch_add(block.len() as u64, Relaxed);
@@ -330,6 +367,7 @@ impl<I: Isa> Engine<I> for Jit<I> {
         let counters = &self.shared.counters;
         counters.misses.fetch_add(std::mem::take(&mut self.context.misses), Relaxed);
         counters.calls.fetch_add(std::mem::take(&mut self.context.calls), Relaxed);
+        counters.finds.fetch_add(std::mem::take(&mut self.context.finds), Relaxed);
         exit
     }
 }

@@ -8,6 +8,7 @@ use emu_core::ir::{Op, Ty};
 use emu_core::mem::Tables;
 
 use crate::template::asm::{Mem, RBP, RSP, Reg};
+use crate::template::regs::VECTORS;
 
 /// Cells for temporaries that found no register.
 pub(crate) const SPILLS: usize = 64;
@@ -36,10 +37,15 @@ pub(crate) struct Frame {
     /// comes back: nothing accrued.
     pub mxcsr: [u32; 2],
     /// Scratch registers, while a helper runs.
-    pub saved: [u64; 5],
+    pub saved: [u64; 6],
+    /// Vector registers, likewise.
+    pub vectors: [u128; VECTORS.len()],
     /// Temporaries.
     pub spills: [u128; SPILLS],
 }
+
+/// In the number of an exit that may be linked: it goes to the plain variant of its target.
+pub(crate) const PLAIN_EXIT: u32 = 1 << 31;
 
 /// What a run is given; copied to the bottom of the frame.
 #[repr(C)]
@@ -155,13 +161,7 @@ pub(crate) const fn spill(n: u16) -> Mem {
     frame(offset_of!(Frame, spills) + 16 * n as usize)
 }
 
-/// The upper half of a 128-bit cell.
-pub(crate) const fn upper(mem: Mem) -> Mem {
-    Mem { base: mem.base, disp: mem.disp + 8 }
-}
-
 /// Host registers that hold guest registers, the hottest first. Helpers preserve the first five.
-pub(crate) const PINNED: [Reg; 9] =
-    [Reg(3), Reg(12), Reg(13), Reg(14), Reg(15), Reg(8), Reg(9), Reg(10), Reg(11)];
+pub(crate) const PINNED: [Reg; 8] = [Reg(3), Reg(12), Reg(13), Reg(14), Reg(15), Reg(8), Reg(9), Reg(10)];
 /// How many of [`PINNED`] the host's calling convention preserves.
 pub(crate) const PRESERVED: usize = 5;

@@ -8,13 +8,14 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 
-use emu_core::exec::{Exception, Isa, Stop, Vcpu};
+use emu_core::exec::{Access, Exception, Isa, Stop, Vcpu};
 use emu_core::fp::Flags;
 use emu_core::interp;
 use emu_core::ir::{AmoOp, Inst, MemAttr, Op, Ty, Val};
 
 use crate::engine::Finder;
 use crate::frame::{Entry, Frame, accrued};
+use crate::shared::Variant;
 use crate::stubs::{Left, Stubs};
 
 /// The helpers, by their place in the table.
@@ -26,16 +27,18 @@ pub(crate) enum Helper {
     Call = 1,
     /// Finds the code at the program counter.
     Find = 2,
+    /// Translates the address of an access whose check others share.
+    Reach = 3,
 }
 
 type Function = unsafe extern "sysv64" fn(*mut Frame) -> u64;
 
 /// The helpers for vCPUs of one instruction set.
-pub(crate) type Table = [Function; 3];
+pub(crate) type Table = [Function; 4];
 
 /// The helpers for vCPUs of instruction set `I`.
 pub(crate) const fn table<I: Isa>() -> Table {
-    [operation::<I>, call::<I>, find::<I>]
+    [operation::<I>, call::<I>, find::<I>, reach::<I>]
 }
 
 /// What one vCPU's translated code and its helpers share with the engine.
@@ -55,6 +58,8 @@ pub(crate) struct Context {
     pub misses: u64,
     /// Helpers of the front end that have been called.
     pub calls: u64,
+    /// Jumps that missed the jump cache.
+    pub finds: u64,
 }
 
 /// Runs the translated code at `code`, which the engine has found among the published blocks after it had counted its
@@ -149,7 +154,8 @@ unsafe extern "sysv64" fn find<I: Isa>(frame: *mut Frame) -> u64 {
     // SAFETY: the caller's promise.
     unsafe {
         run::<I>(frame, |_, vcpu, context| {
-            code = context.finder.find(vcpu).unwrap_or(0);
+            context.finds += 1;
+            code = context.finder.find(vcpu, Variant::Merged).unwrap_or(0);
             Ok(())
         });
     }
@@ -161,6 +167,24 @@ unsafe extern "sysv64" fn find<I: Isa>(frame: *mut Frame) -> u64 {
 unsafe extern "sysv64" fn operation<I: Isa>(frame: *mut Frame) -> u64 {
     // SAFETY: the caller's promise.
     unsafe { run::<I>(frame, perform) }
+}
+
+/// # Safety
+/// As [`run`].
+unsafe extern "sysv64" fn reach<I: Isa>(frame: *mut Frame) -> u64 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        run::<I>(frame, |frame, vcpu, context| {
+            context.misses += 1;
+            let (va, view) = (frame.args[0] as u64, MemAttr::from_bits(frame.site.attr()).view);
+            let access = if frame.site.op() == Op::Load { Access::Read } else { Access::Write };
+            // Only what the leader itself does: others may never come to pass.
+            vcpu.probe(view, va, access)?;
+            let access = if frame.imm == 0 { Access::Read } else { Access::Write };
+            frame.result = vcpu.mmu.addend(view, va, access).unwrap_or(0).into();
+            Ok(())
+        })
+    }
 }
 
 fn perform<I: Isa>(frame: &mut Frame, vcpu: &mut Vcpu<I>, context: &mut Context) -> Result<(), Stop> {
@@ -193,6 +217,7 @@ fn perform<I: Isa>(frame: &mut Frame, vcpu: &mut Vcpu<I>, context: &mut Context)
             frame.result = vcpu.amo(ty, attr, op, va, b as u64)?.into();
         }
         Op::Cas => frame.result = vcpu.cas(ty, attr, va, b as u64, c as u64)?.into(),
+        Op::Zero => vcpu.zero(attr.view, va, b as usize)?,
         Op::Cas128 => frame.result = vcpu.cas_128(attr.view, va, b, c)?,
         // The terminal that raises an exception.
         Op::ExitIf => return Err(Exception::new(frame.imm & u64::from(u32::MAX), va).into()),

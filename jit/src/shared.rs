@@ -17,16 +17,18 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use emu_core::exec::{BlockMap, Isa, Translations};
-use emu_core::ir::{Block, BlockKey};
+use emu_core::ir::{Block, BlockKey, SlotInfo};
 use emu_core::mem::PAGE_SIZE;
 use emu_core::sync::Group;
 use parking_lot::Mutex;
 
 use crate::cache::CodeMemory;
-use crate::stats::Counters;
+use crate::frame::PLAIN_EXIT;
+use crate::stats::{Counters, JitStats};
 use crate::stubs::Stubs;
 use crate::template::{Code, Exit};
 
@@ -80,6 +82,15 @@ impl Hasher for KeyHasher {
 
 type Map<K, V> = HashMap<K, V, BuildHasherDefault<KeyHasher>>;
 
+/// Which version of a block's code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Variant {
+    /// Accesses at small distances from each other share one check, for which they must lie in one page.
+    Merged,
+    /// Every access checks for itself.
+    Plain,
+}
+
 /// A block that has been found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Found {
@@ -106,6 +117,7 @@ impl Chunk {
 
 struct Published {
     key: BlockKey,
+    variant: Variant,
     found: Found,
     /// Offset of the code.
     start: usize,
@@ -133,7 +145,7 @@ struct Draining {
 #[derive(Default)]
 struct Inner {
     blocks: Map<u32, Published>,
-    by_key: Map<BlockKey, u32>,
+    by_key: Map<(BlockKey, Variant), u32>,
     /// The blocks that depend on a page, by RAM offset. They may be gone.
     by_page: Map<usize, Vec<u32>>,
     regions: Vec<Region>,
@@ -147,6 +159,7 @@ pub struct JitShared {
     memory: CodeMemory,
     pub(crate) stubs: Stubs,
     pub(crate) hot: &'static [u16],
+    pub(crate) slots: &'static [SlotInfo],
     pub(crate) counters: Counters,
     group: Arc<Group>,
     blocks: Arc<BlockMap>,
@@ -177,6 +190,7 @@ impl JitShared {
             memory,
             stubs,
             hot: I::HOT_SLOTS,
+            slots: I::SLOTS,
             counters: Counters::default(),
             group,
             blocks: Arc::clone(blocks),
@@ -192,10 +206,11 @@ impl JitShared {
         self.passages[index].fetch_add(1, SeqCst);
     }
 
-    /// The published block with this key.
-    pub(crate) fn find(&self, key: BlockKey) -> Option<Found> {
+    /// The published code of the block with this key.
+    pub(crate) fn find(&self, key: BlockKey, variant: Variant) -> Option<Found> {
+        self.counters.searches.fetch_add(1, Relaxed);
         let inner = self.inner.lock();
-        let id = inner.by_key.get(&key)?;
+        let id = inner.by_key.get(&(key, variant))?;
         Some(inner.blocks.get(id)?.found)
     }
 
@@ -280,7 +295,7 @@ impl JitShared {
     /// out of date, or the chunk is.
     pub(crate) fn publish(
         &self,
-        block: &Block,
+        (block, variant): (&Block, Variant),
         next_page: Option<usize>,
         epoch: u64,
         id: u32,
@@ -293,6 +308,7 @@ impl JitShared {
         }
         let mut published = Published {
             key: block.key,
+            variant,
             found: Found { code: 0, next_page },
             start: chunk.start,
             exits: Vec::new(),
@@ -311,14 +327,14 @@ impl JitShared {
                 self.memory.patch(published.start + exit.site as usize, cold);
             }
         }
-        if let Some(&old) = inner.by_key.get(&block.key) {
+        if let Some(&old) = inner.by_key.get(&(block.key, variant)) {
             self.drop_block(&mut inner, old);
         }
         let page = block.key.pa as usize & !(PAGE_SIZE as usize - 1);
         for page in [Some(page), next_page].into_iter().flatten() {
             inner.by_page.entry(page).or_default().push(id);
         }
-        inner.by_key.insert(block.key, id);
+        inner.by_key.insert((block.key, variant), id);
         inner.blocks.insert(id, published);
         true
     }
@@ -327,14 +343,20 @@ impl JitShared {
     pub(crate) fn link(&self, [id, number]: [u32; 2]) {
         let mut inner = self.inner.lock();
         let Some(block) = inner.blocks.get(&id) else { return };
+        let number = number & !PLAIN_EXIT;
         let Some(exit) = block.exits.get(number as usize) else { return };
+        let variant = if exit.plain { Variant::Plain } else { Variant::Merged };
         let page = block.key.pa & !(PAGE_SIZE - 1);
         let key = BlockKey { pa: page.wrapping_add_signed(exit.target.into()), ctx: block.key.ctx };
         let site = block.start + exit.site as usize;
-        let Some(&target_id) = inner.by_key.get(&key) else { return };
+        let Some(&target_id) = inner.by_key.get(&(key, variant)) else { return };
         let Some(target) = inner.blocks.get(&target_id) else { return };
         // A block that reaches into another page is only found through the jump cache, which knows where that page is.
         let direct = target.found.next_page.is_none() && target.found.code != 0;
+        if exit.plain && !direct {
+            // The jump cache knows the other variant only.
+            return;
+        }
         let to = if direct { target.start } else { block.start + exit.cold as usize - LOOKUP };
         self.memory.patch(site, (to as i64 - (site as i64 + 4)) as i32);
         self.counters.links.fetch_add(1, SeqCst);
@@ -362,8 +384,9 @@ impl JitShared {
     /// Makes a block unreachable, but for jump caches. Its memory stays.
     fn drop_block(&self, inner: &mut Inner, id: u32) {
         let Some(block) = inner.blocks.remove(&id) else { return };
-        if inner.by_key.get(&block.key) == Some(&id) {
-            inner.by_key.remove(&block.key);
+        let key = (block.key, block.variant);
+        if inner.by_key.get(&key) == Some(&id) {
+            inner.by_key.remove(&key);
         }
         for (source, number) in block.incoming {
             let Some(source) = inner.blocks.get(&source) else { continue };
@@ -371,6 +394,11 @@ impl JitShared {
             let cold = exit.cold.wrapping_sub(exit.site + 4) as i32;
             self.memory.patch(source.start + exit.site as usize, cold);
         }
+    }
+
+    /// What the engines of this machine have done so far.
+    pub fn stats(&self) -> JitStats {
+        self.counters.read()
     }
 
     /// How many blocks there are.

@@ -9,6 +9,7 @@ use emu_core::exec::CpuState;
 use crate::frame::{self, Entry, Frame, MXCSR, PINNED, PRESERVED};
 use crate::helpers::Helper;
 use crate::template::asm::{Asm, Mem, RAX, RBP, Reg, x64};
+use crate::template::regs::{SCRATCH, VECTORS};
 use crate::template::{Compiler, Features};
 
 /// The addresses of the stubs.
@@ -18,6 +19,9 @@ pub(crate) struct Stubs {
     pub enter: usize,
     /// Called: performs the operation that the site describes.
     pub operation: usize,
+    /// Called: sees to it that the unit that the site describes may be accessed; the result is what to add to its address
+    /// in order that the frame's `imm` says (0 for a read, 1 for a write), or zero if that is not as simple.
+    pub reach: usize,
     /// Called: runs a helper of the front end.
     pub call: usize,
     /// Jumped to: goes on at the virtual address in `rax`, polling.
@@ -33,7 +37,28 @@ pub(crate) struct Stubs {
     /// Called: leaves to go on at the offset that follows the call, by an exit that can be linked: its block and
     /// number come next.
     pub link: usize,
+    /// Where the constants are.
+    constants: usize,
 }
+
+/// A constant that translated code finds near the stubs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Constant {
+    /// The upper half of a boxed binary32 number.
+    Box,
+    /// The canonical NaN of binary32.
+    Nan32,
+    /// The sign of a binary32 number.
+    Sign32,
+    /// All but that, and the upper bits.
+    Rest32,
+    /// The sign of a binary64 number.
+    Sign64,
+    /// All but that.
+    Rest64,
+}
+
+const CONSTANTS: [u64; 6] = [0xffff_ffff << 32, 0x7fc0_0000, 1 << 31, (1 << 31) - 1, 1 << 63, (1 << 63) - 1];
 
 /// Why translated code came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,9 +78,6 @@ const FRAME: i32 = size_of::<Frame>() as i32 + 8;
 const _: () = assert!(size_of::<Frame>().is_multiple_of(16) && offset_of!(Frame, entry) == 0);
 const _: () = assert!(size_of::<Entry>() == 32);
 
-/// Scratch registers in the order in which they are saved.
-const SAVED: [Reg; 5] = [Reg(0), Reg(1), Reg(2), Reg(6), Reg(7)];
-
 /// A place in the frame, seen from inside a stub that was called.
 const fn in_call(mem: Mem) -> Mem {
     Mem { base: mem.base, disp: mem.disp + 8 }
@@ -66,6 +88,9 @@ impl Stubs {
     pub(crate) fn build(hot: &[u16], base: usize) -> (Self, Vec<u8>) {
         let mut asm = Asm::new();
         asm.restart(base);
+        for constant in CONSTANTS {
+            asm.ops_push(&u128::from(constant).to_le_bytes());
+        }
         let pinned: Vec<(Reg, Mem)> =
             PINNED.into_iter().zip(hot).map(|(reg, &slot)| (reg, frame::slot(slot))).collect();
         let lost = pinned.get(PRESERVED..).unwrap_or_default();
@@ -80,7 +105,8 @@ impl Stubs {
         let helpers = frame::frame(offset_of!(Frame, entry) + offset_of!(Entry, helpers));
         let mxcsr = offset_of!(Frame, mxcsr) as i32;
         let saved = |n: usize| in_call(frame::frame(offset_of!(Frame, saved) + 8 * n));
-        let mut stubs = Self { enter: here(&mut asm), ..Self::default() };
+        let saved_vector = |n: usize| in_call(frame::frame(offset_of!(Frame, vectors) + 16 * n));
+        let mut stubs = Self { constants: base, enter: here(&mut asm), ..Self::default() };
         // enter(code, state, entry) -> Left
         x64!(asm, push rbx; push rbp; push r12; push r13; push r14; push r15; sub rsp, FRAME
             ; movups xmm0, [rdx]; movups xmm1, [rdx + 16]; movups [rsp], xmm0; movups [rsp + 16], xmm1
@@ -119,12 +145,22 @@ impl Stubs {
         x64!(asm, test rax, rax; jz >none; jmp rax; none: ; mov eax, Left::Lookup as i32);
         asm.jmp_out(leave);
 
-        for (place, helper) in [(&mut stubs.operation, Helper::Operation), (&mut stubs.call, Helper::Call)] {
+        let helpers_called = [
+            (&mut stubs.operation, Helper::Operation),
+            (&mut stubs.reach, Helper::Reach),
+            (&mut stubs.call, Helper::Call),
+        ];
+        for (place, helper) in helpers_called {
             *place = here(&mut asm);
             // A helper of the front end may look at all slots; the others change none.
             let exposed = if helper == Helper::Call { pinned.as_slice() } else { lost };
-            for (n, reg) in SAVED.into_iter().enumerate() {
+            // Around a helper of the front end no vector register holds anything.
+            let vectors = if helper == Helper::Call { &[][..] } else { &VECTORS[..] };
+            for (n, reg) in SCRATCH.into_iter().enumerate() {
                 asm.store(saved(n), reg);
+            }
+            for (n, &reg) in vectors.iter().enumerate() {
+                asm.store_xmm(saved_vector(n), reg, true);
             }
             spill(&mut asm, exposed);
             x64!(asm, lea rdi, [rsp + 8]; mov rax, [rsp + helpers.disp + 8]
@@ -133,8 +169,11 @@ impl Stubs {
                 ; ldmxcsr [rsp + mxcsr + 12]; test eax, eax);
             fill(&mut asm, exposed);
             x64!(asm, jnz > stopped);
-            for (n, reg) in SAVED.into_iter().enumerate() {
+            for (n, reg) in SCRATCH.into_iter().enumerate() {
                 asm.load(reg, saved(n));
+            }
+            for (n, &reg) in vectors.iter().enumerate() {
+                asm.load_xmm(reg, saved_vector(n), true);
             }
             x64!(asm, ret; stopped: ; add rsp, 8; mov eax, Left::Stopped as i32);
             asm.jmp_out(leave);
@@ -145,11 +184,16 @@ impl Stubs {
         // It falls through.
         let go = base + asm.offset();
         let mut code = asm.finish().unwrap_or_default();
-        let mut compiler = Compiler::new(hot, Features::of_host(), stubs);
+        let mut compiler = Compiler::new(hot, &[], Features::of_host(), stubs);
         code.extend(compiler.go_stub(go));
         stubs.go = go;
         debug_assert_eq!(RBP, frame::PC.base);
         (stubs, code)
+    }
+
+    /// Where a constant is.
+    pub(crate) fn constant(&self, constant: Constant) -> usize {
+        self.constants + 16 * constant as usize
     }
 
     /// Runs translated code.

@@ -169,6 +169,7 @@ impl Generator<'_> {
                 }
             }
             Op::Vlen => 0,
+            Op::Zero => 16 << self.random.below(9),
             Op::ExitIf => self.target(),
             Op::Load | Op::Store => self.random.pick(&[0, 0, 1, 8, -8, 4095, -4096, 0x7ff, 1 << 20]),
             _ if info.imm => self.random.below(64) as i32,
@@ -332,7 +333,7 @@ fn compare(seed: u64, rounds: usize, ops: &[Op]) {
 #[test]
 fn all_operations() {
     for seed in 1..=4 {
-        compare(seed * 0x9e37_79b9, 1500, Op::ALL);
+        compare(seed * 0x9e37_79b9, 20_000, Op::ALL);
     }
 }
 
@@ -341,15 +342,16 @@ fn all_operations() {
 fn integers() {
     let ops: Vec<Op> = Op::ALL.iter().copied().filter(|&op| (op as u8) < Op::Load as u8).collect();
     for seed in 1..=4 {
-        compare(seed * 0x1234_5677, 1500, &ops);
+        compare(seed * 0x1234_5677, 20_000, &ops);
     }
 }
 
 #[test]
 fn memory() {
-    let ops = [Op::Load, Op::Store, Op::Load, Op::Store, Op::Add, Op::Amo, Op::Cas, Op::Cas128, Op::Mov];
+    let ops =
+        [Op::Load, Op::Store, Op::Load, Op::Store, Op::Add, Op::Amo, Op::Cas, Op::Cas128, Op::Zero, Op::Mov];
     for seed in 1..=4 {
-        compare(seed * 0x0bad_cafe, 1500, &ops);
+        compare(seed * 0x0bad_cafe, 20_000, &ops);
     }
 }
 
@@ -362,6 +364,6 @@ fn floats() {
         .filter(|&op| (Op::Fmov as u8..Op::Vmov as u8).contains(&(op as u8)))
         .collect();
     for seed in 1..=4 {
-        compare(seed * 0x0f10_a7ed, 6000, &ops);
+        compare(seed * 0x0f10_a7ed, 20_000, &ops);
     }
 }

@@ -6,6 +6,7 @@ use emu_core::exec::{Engine, Exit, HostRequest, Isa, Limits, Vcpu};
 
 use crate::debug::gate::Gate;
 use crate::power::{Ending, PowerSwitch};
+use crate::stats::{Meter, Meters};
 
 /// What a board adds to the running of its vCPUs.
 pub trait Supervisor<I: Isa>: Sync {
@@ -19,6 +20,8 @@ pub trait Supervisor<I: Isa>: Sync {
 /// What looks over a vCPU's shoulder.
 #[derive(Clone, Copy)]
 pub struct Oversight<'a, I: Isa> {
+    /// What it reports to.
+    pub meters: &'a Meters,
     /// Where a debugger may hold it.
     pub gate: Option<&'a Gate<I>>,
     /// Its probe is to see every instruction.
@@ -34,8 +37,10 @@ pub fn run<I: Isa>(
     power: &PowerSwitch,
 ) {
     // A bug of ours ends the machine with a message, instead of leaving the other threads to wait for ever.
-    let run = std::panic::AssertUnwindSafe(|| run_loop(vcpu, engine, supervisor, oversight, power));
-    let outcome = std::panic::catch_unwind(run);
+    let mut meter = Meter::new(oversight.meters, vcpu);
+    let run = || run_loop(vcpu, engine, supervisor, oversight, power, &mut meter);
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+    meter.finish(vcpu);
     vcpu.observe(|probe, vcpu| probe.ended(vcpu));
     if let Err(panic) = outcome {
         let text = panic.downcast_ref::<String>().map(String::as_str);
@@ -50,11 +55,13 @@ fn run_loop<I: Isa>(
     supervisor: &dyn Supervisor<I>,
     oversight: Oversight<'_, I>,
     power: &PowerSwitch,
+    meter: &mut Meter<'_>,
 ) {
     let mut turn = oversight.gate.map(|gate| gate.turn(vcpu.index()));
     loop {
         // Whoever asked for a stop has changed something that is looked at from here on.
         vcpu.port().clear_stop();
+        meter.report(vcpu);
         if power.is_ending() {
             break;
         }
@@ -76,11 +83,15 @@ fn run_loop<I: Isa>(
         }
         match exit {
             Exit::Request(HostRequest::Wait { deadline }) => {
+                meter.waits();
                 let now = vcpu.clock.now_ns();
                 vcpu.wait(deadline.map(|at| Duration::from_nanos(at.saturating_sub(now))));
             }
             Exit::Request(HostRequest::Yield) => std::thread::yield_now(),
-            Exit::Request(HostRequest::Firmware) => supervisor.firmware_call(vcpu),
+            Exit::Request(HostRequest::Firmware) => {
+                meter.calls_firmware();
+                supervisor.firmware_call(vcpu);
+            }
             Exit::Request(HostRequest::Power(request)) => power.end(Ending::Power(request)),
             Exit::Stopped | Exit::Breakpoint | Exit::Stepped => {}
         }

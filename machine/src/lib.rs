@@ -10,9 +10,11 @@ mod debug;
 mod error;
 mod hart;
 mod power;
+mod stats;
 mod virtio;
 mod vm;
 
 pub use config::{Accel, Arch, Console, Firmware, InputFilter, MachineConfig, NetConfig, TraceConfig};
 pub use error::Error;
+pub use stats::{Stats, VcpuStats};
 pub use vm::{Control, Ended, Machine};

@@ -27,6 +27,7 @@ use crate::debug::trace::Tracer;
 use crate::error::Error;
 use crate::hart::{self, Oversight};
 use crate::power::{Ending, PowerSwitch};
+use crate::stats::{Meters, Stats};
 
 /// How long the last output may take to reach the host.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -52,6 +53,7 @@ pub struct Machine {
     /// Translated code; none for the interpreter.
     code: Option<Arc<JitShared>>,
     power: Arc<PowerSwitch>,
+    meters: Arc<Meters>,
     consoles: Vec<Arc<dyn CharBackend>>,
     harts: Arc<Harts>,
     vcpus: Vec<Vcpu<Riscv>>,
@@ -62,16 +64,22 @@ pub struct Machine {
     _events: EventLoop,
 }
 
-/// Ends a running machine from another thread.
+/// Looks at a running machine, and ends it, from another thread.
 #[derive(Clone)]
 pub struct Control {
     power: Arc<PowerSwitch>,
+    meters: Arc<Meters>,
 }
 
 impl Control {
     /// Ends the machine as if its plug were pulled.
     pub fn quit(&self) {
         self.power.end(Ending::Quit);
+    }
+
+    /// What the machine has done so far. Its vCPUs are interrupted for that.
+    pub fn stats(&self) -> Stats {
+        self.meters.read()
     }
 }
 
@@ -130,6 +138,7 @@ impl Machine {
                 Some(shared.map_err(host("memory for translated code"))?)
             }
         };
+        let meters = Meters::new(Arc::clone(&group), code.clone());
         let vcpus = (0..config.cpus).map(|index| {
             let hart_config = riscv::Config {
                 model: *model,
@@ -182,6 +191,7 @@ impl Machine {
             blocks,
             code,
             power,
+            meters,
             consoles,
             harts,
             vcpus,
@@ -192,9 +202,14 @@ impl Machine {
         })
     }
 
-    /// A handle that can end the machine from another thread.
+    /// A handle for other threads while the machine runs.
     pub fn control(&self) -> Control {
-        Control { power: Arc::clone(&self.power) }
+        Control { power: Arc::clone(&self.power), meters: Arc::clone(&self.meters) }
+    }
+
+    /// What the machine has done, in all its runs.
+    pub fn stats(&self) -> Stats {
+        self.meters.read()
     }
 
     /// Where the machine waits for a debugger, with the port that was chosen if [`MachineConfig::gdb`] names port zero.
@@ -221,7 +236,9 @@ impl Machine {
     fn run_on(&mut self) -> Result<Ended, Error> {
         loop {
             self.power_on()?;
+            self.meters.run_begins();
             let ending = self.run_once();
+            self.meters.run_ends();
             self.power.rearm();
             for console in &self.consoles {
                 console.drain(LAST_WORDS);
@@ -251,7 +268,7 @@ impl Machine {
     }
 
     fn run_once(&mut self) -> Ending {
-        let (harts, power) = (&*self.harts, &*self.power);
+        let (harts, power, meters) = (&*self.harts, &*self.power, &*self.meters);
         let code = self.code.as_ref();
         let gate = self.gate.as_deref();
         let observed = self.tracer.as_ref().is_some_and(|tracer| tracer.instructions());
@@ -266,7 +283,7 @@ impl Machine {
                         Some(code) => Box::new(Jit::new(Arc::clone(code))),
                         None => Box::new(Interpreter::new()),
                     };
-                    hart::run(vcpu, engine.as_mut(), harts, Oversight { gate, observed }, power);
+                    hart::run(vcpu, engine.as_mut(), harts, Oversight { meters, gate, observed }, power);
                 });
                 if let Err(error) = spawned {
                     power.end(Ending::Failed(format!("cannot start the thread of a vCPU: {error}")));

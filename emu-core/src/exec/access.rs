@@ -57,7 +57,10 @@ impl<I: Isa> Vcpu<I> {
 
     /// Writes 16 bytes; not atomic, but nothing is written if any of it faults.
     pub fn store_128(&mut self, view: View, va: u64, value: u128) -> Result<(), Stop> {
-        self.place(view, va.wrapping_add(8), 8, Access::Write)?;
+        self.probe(view, va, Access::Write)?;
+        if crosses_page(va, 16) {
+            self.probe(view, next_page(va), Access::Write)?;
+        }
         self.store_unit(view, va, value as u64)?;
         self.store_unit(view, va.wrapping_add(8), (value >> 64) as u64)
     }
@@ -99,13 +102,24 @@ impl<I: Isa> Vcpu<I> {
         Ok(old)
     }
 
-    /// Fills `len` bytes from `va`, all in one page, with zeros.
+    /// Fills the naturally aligned `len` bytes around `va` with zeros; `len` is a power of two from 8 to the size of a page.
     pub fn zero(&mut self, view: View, va: u64, len: usize) -> Result<(), Stop> {
-        match self.place(view, va, len, Access::Write)? {
+        let block = va & !(len as u64 - 1);
+        let hit = self.mmu.lookup(view, block, len, Access::Write);
+        let place = match hit {
+            Some(offset) => Ok(Place::Ram(offset)),
+            None => self.place(view, block, len, Access::Write),
+        };
+        // A fault is at the address that was given.
+        let at =
+            |error: Exception| if error.value == block { Exception { value: va, ..error } } else { error };
+        match place.map_err(at)? {
             Place::Ram(offset) => {
                 let ram = self.bus.ram();
-                (0..len).for_each(|i| ram.store::<u8>(offset + i, 0));
-                ram.code_pages().note_write(offset, len);
+                (0..len).step_by(8).for_each(|i| ram.store::<u64>(offset + i, 0));
+                if hit.is_none() {
+                    ram.code_pages().note_write(offset, len);
+                }
                 Ok(())
             }
             Place::Device(_) => Err(self.isa.access_fault(va, Access::Write).into()),

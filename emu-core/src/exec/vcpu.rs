@@ -61,6 +61,8 @@ pub struct Vcpu<I: Isa> {
     pub clock: Clock,
     /// What sees it run, if anything does.
     pub probe: Option<Box<dyn Probe<I>>>,
+    /// Times that it has stopped the other vCPUs, for statistics.
+    pub exclusive_stops: u64,
     pub(super) index: usize,
     pub(super) group: Arc<Group>,
     pub(super) port: Arc<Port>,
@@ -106,6 +108,7 @@ impl<I: Isa> Vcpu<I> {
             bus,
             clock,
             probe: None,
+            exclusive_stops: 0,
             index,
             group,
             port,
@@ -160,6 +163,7 @@ impl<I: Isa> Vcpu<I> {
         if self.is_alone() || self.exclusive.is_some() {
             return;
         }
+        self.exclusive_stops += 1;
         self.group.begin_exclusive(self.index);
         // What the others asked for before they stopped; nothing can come after that.
         self.serve_requests();

@@ -322,6 +322,10 @@ impl Run<'_> {
                 let old = vcpu.cas_128(MemAttr::from_bits(inst.attr).view, va, expected, new)?;
                 self.set_vec(&mut vcpu.state, inst.dst, old);
             }
+            Op::Zero => {
+                let va = self.get(&vcpu.state, inst.a);
+                vcpu.zero(MemAttr::from_bits(inst.attr).view, va, inst.imm as usize)?;
+            }
             // Only stores before loads need more than what the host's acquire-release fence orders.
             Op::Fence if inst.attr & STORES_BEFORE_LOADS == STORES_BEFORE_LOADS => fence(Ordering::SeqCst),
             Op::Fence => fence(Ordering::AcqRel),

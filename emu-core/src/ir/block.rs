@@ -152,6 +152,23 @@ impl Block {
         }
     }
 
+    /// The block from instruction `number` on. No temporary that is assigned before may be used after.
+    ///
+    /// # Panics
+    /// There is no such instruction.
+    pub fn suffix(&self, number: usize) -> Self {
+        let marks = &self.marks[number..];
+        let (first, offset) = (marks[0].inst, marks[0].offset - self.marks[0].offset);
+        let shift = |mark: &Mark| Mark { inst: mark.inst - first, ..*mark };
+        Self {
+            key: BlockKey { pa: self.key.pa.wrapping_add_signed(offset.into()), ..self.key },
+            insts: self.insts[usize::from(first)..].into(),
+            consts: self.consts.clone(),
+            marks: marks.iter().map(shift).collect(),
+            ..self.clone()
+        }
+    }
+
     /// The constant that `val` names; none if it names something else.
     pub fn constant(&self, val: Val) -> Option<u64> {
         match val.kind() {

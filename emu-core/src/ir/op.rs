@@ -317,6 +317,8 @@ ops! {
     Cas "cas" AnyInt I (I, I, I) false MEM Atomic;
     /// The same for 16 bytes.
     Cas128 "cas128" One V (I, V, V) false MEM Atomic;
+    /// Fills the naturally aligned `imm` bytes (a power of two, 16 to 4096) around virtual address `a` with zeros.
+    Zero "zero" One Absent (I) true MEM Store;
     /// Orders accesses before (`p`) with accesses after (`s`), reads and writes told apart.
     Fence "fence" One Absent () false FENCE Fence;
 

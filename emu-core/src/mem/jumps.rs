@@ -3,9 +3,10 @@
 //! Translated code looks the target of an indirect jump, or of one into another page, up here by itself. An entry is valid
 //! in one mode, so there is a bank for each fetch space and context in use, as there is for translations. It depends on how
 //! the target's page is mapped, and, where an instruction straddles its end, on the next page: a flush of a page drops
-//! the entries of that page and of the one before. So that it can, the entries of a page are together in one group.
+//! the entries of that page and of the one before. So that it can, the entries of a page are together.
 
 use super::mmu::{Flush, LargePages};
+use super::{PAGE_BITS, PAGE_SIZE};
 use crate::exec::SpaceId;
 
 /// A jump target and its code.
@@ -18,28 +19,34 @@ pub struct JumpEntry {
     pub code: u64,
 }
 
-/// Groups of entries in a bank, each for one page of every so many.
-const GROUPS: usize = 128;
-/// Entries in a group.
-const GROUP: usize = 64;
+/// log2 of the entries in a bank.
+const INDEX_BITS: u32 = 13;
 /// Entries in a bank; [`jump_index`] says which is whose.
-pub const JUMP_ENTRIES: usize = GROUPS * GROUP;
+pub const JUMP_ENTRIES: usize = 1 << INDEX_BITS;
+/// Entries in a group: those are emptied together, so that only what was used has to be.
+const GROUP: usize = 64;
+/// Groups for the targets of one page.
+const GROUPS_PER_PAGE: usize = PAGE_SIZE as usize / 2 / GROUP;
+/// Groups in a bank.
+const GROUPS: usize = JUMP_ENTRIES / GROUP;
+/// Pages whose targets have entries of their own.
+const PAGES: usize = GROUPS / GROUPS_PER_PAGE;
 /// Banks that are kept.
 const BANKS: usize = 12;
 
-/// The entry that a jump to `pc` looks at.
+/// The entry that a jump to `pc` looks at: an instruction is a multiple of two bytes from the next.
 pub const fn jump_index(pc: u64) -> usize {
-    group_of(pc) * GROUP + (pc >> 1) as usize % GROUP
+    (pc >> 1) as usize % JUMP_ENTRIES
 }
 
 const fn group_of(pc: u64) -> usize {
-    (pc >> 12) as usize % GROUPS
+    jump_index(pc) / GROUP
 }
 
 impl JumpEntry {
     /// What stands in entry `index` if nothing does: no jump that looks there has this target.
     const fn empty(index: usize) -> Self {
-        Self { pc: ((index ^ 1) % GROUP) as u64 * 2, code: 0 }
+        Self { pc: (index ^ 1) as u64 * 2, code: 0 }
     }
 }
 
@@ -146,16 +153,27 @@ impl Bank {
         }
     }
 
+    /// Empties the entries of the page with this number, and of others that share them.
+    fn clear_page(&mut self, page: u64) {
+        let first = page as usize % PAGES * GROUPS_PER_PAGE;
+        let mask = (1 << GROUPS_PER_PAGE) - 1;
+        let mut used = self.used >> first & mask;
+        while used != 0 {
+            self.clear_group(first + used.trailing_zeros() as usize);
+            used &= used - 1;
+        }
+    }
+
     fn flush(&mut self, flush: Flush) {
         if self.used == 0 || flush.asid.is_some_and(|asid| asid != self.space.asid || !self.local) {
             return;
         }
         match flush.range {
             Some((first, last)) if !self.large.overlap(first, last) => {
-                let first = (first >> 12).wrapping_sub(1);
-                let pages = (last >> 12).wrapping_sub(first);
-                if pages < GROUPS as u64 {
-                    (0..=pages).for_each(|i| self.clear_group(first.wrapping_add(i) as usize % GROUPS));
+                let first = (first >> PAGE_BITS).wrapping_sub(1);
+                let pages = (last >> PAGE_BITS).wrapping_sub(first);
+                if pages < PAGES as u64 {
+                    (0..=pages).for_each(|i| self.clear_page(first.wrapping_add(i)));
                 } else {
                     self.clear();
                 }

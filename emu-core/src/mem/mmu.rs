@@ -239,7 +239,14 @@ impl Mmu {
             .then(|| va.wrapping_add(entry.addend).wrapping_sub(self.host_base) as usize)
     }
 
-    /// Caches a translation for the data accesses of `view`, or for fetches.
+    /// What to add to addresses in the page of `va` to get host addresses, if the page is cached for such a data access.
+    pub fn addend(&self, view: View, va: u64, access: Access) -> Option<u64> {
+        self.lookup(view, va, 1, access)?;
+        Some(self.banks[self.data[view as usize]].entries[index(va)].addend)
+    }
+
+    /// Caches a translation for the data accesses of `view`, or for fetches. A page that may be written but not read is
+    /// cached for neither: what is cached for writing may be read without another check.
     pub fn fill(&mut self, view: View, fetch: bool, fill: Fill) {
         self.fills += 1;
         let bank = if fetch { self.fetch } else { self.data[view as usize] };
@@ -309,9 +316,10 @@ impl Bank {
         let old = self.entries[index];
         let addend = host_base.wrapping_add(fill.offset as u64 & PAGE_MASK).wrapping_sub(page);
         let same = old.page() == page && old.addend == addend;
+        let readable = fill.read || (same && old.read == page);
         self.entries[index] = TlbEntry {
-            read: if fill.read || (same && old.read == page) { page } else { INVALID },
-            write: if fill.write || (same && old.write == page) { page } else { INVALID },
+            read: if readable { page } else { INVALID },
+            write: if readable && (fill.write || (same && old.write == page)) { page } else { INVALID },
             addend,
             flags: (u64::from(fill.global) * TlbEntry::GLOBAL) | (u64::from(fill.page_bits) << 8),
         };

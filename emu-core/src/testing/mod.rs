@@ -17,7 +17,7 @@
 
 mod random;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -203,8 +203,11 @@ fn run_case(
     let stop = execute(&mut vcpu, &block);
     let after = observe(&vcpu);
     let mut out = String::from("out");
-    for (name, value) in &after {
-        if before.get(name) != Some(value) {
+    // Memory that is zero is not among what is observed.
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    for name in names {
+        let value = after.get(name).copied().unwrap_or(0);
+        if before.get(name).copied().unwrap_or(0) != value {
             let _ = write!(out, " {name}={value:#x}");
         }
     }

@@ -154,13 +154,7 @@ fn cbo(hart: &mut Hart, address: u64, operation: u64, instruction: u64) -> Resul
         ZERO => envcfg::CBZE,
         _ => envcfg::CBCFE,
     };
-    let csr = &hart.isa.csr;
-    let allowed = match hart.isa.privilege {
-        Privilege::Machine => true,
-        Privilege::Supervisor => csr.menvcfg & field != 0,
-        Privilege::User => csr.menvcfg & csr.senvcfg & field != 0,
-    };
-    require(allowed, instruction)?;
+    require(hart.isa.allows(field), instruction)?;
     let block = address & !(CACHE_BLOCK - 1);
     let done = match operation {
         ZERO => hart.zero(View::Current, block, CACHE_BLOCK as usize),

@@ -83,6 +83,8 @@ pub struct Context {
     pub fp_dirty: bool,
     /// `frm`: the dynamic rounding mode; values from 5 make instructions that use it illegal.
     pub frm: u8,
+    /// `cbo.zero` is allowed; else a helper says so.
+    pub zero: bool,
 }
 
 impl Context {
@@ -92,6 +94,7 @@ impl Context {
             | (self.fp_on as u32) << 2
             | (self.fp_dirty as u32) << 3
             | ((self.frm & 7) as u32) << 4
+            | (self.zero as u32) << 7
     }
 
     /// Unpacks it.
@@ -105,6 +108,7 @@ impl Context {
             fp_on: bits & 4 != 0,
             fp_dirty: bits & 8 != 0,
             frm: (bits >> 4 & 7) as u8,
+            zero: bits >> 7 & 1 != 0,
         }
     }
 }

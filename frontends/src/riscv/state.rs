@@ -185,7 +185,22 @@ impl Riscv {
     /// The context that code is lifted for.
     pub fn context(&self) -> Context {
         let fs = (self.csr.mstatus & mstatus::FS) >> mstatus::FS_SHIFT;
-        Context { privilege: self.privilege, fp_on: fs != 0, fp_dirty: fs == 3, frm: self.csr.frm }
+        Context {
+            privilege: self.privilege,
+            fp_on: fs != 0,
+            fp_dirty: fs == 3,
+            frm: self.csr.frm,
+            zero: self.allows(envcfg::CBZE),
+        }
+    }
+
+    /// Whether the environment configuration allows what one of its fields is for, in the current mode.
+    pub(super) fn allows(&self, field: u64) -> bool {
+        match self.privilege {
+            Privilege::Machine => true,
+            Privilege::Supervisor => self.csr.menvcfg & field != 0,
+            Privilege::User => self.csr.menvcfg & self.csr.senvcfg & field != 0,
+        }
     }
 
     /// The mode whose rights data accesses have.

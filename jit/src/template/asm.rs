@@ -12,6 +12,13 @@ use dynasmrt::{DynamicLabel, DynasmApi, DynasmError, DynasmLabelApi, VecAssemble
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reg(pub u8);
 
+/// A vector register of the host, by its number in the encoding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Xmm(pub u8);
+
+/// A vector register that holds nothing from one operation to the next.
+pub(crate) const XMM0: Xmm = Xmm(0);
+
 pub(crate) const RAX: Reg = Reg(0);
 pub(crate) const RCX: Reg = Reg(1);
 pub(crate) const RDX: Reg = Reg(2);
@@ -25,6 +32,15 @@ pub(crate) const RDI: Reg = Reg(7);
 pub(crate) struct Mem {
     pub base: Reg,
     pub disp: i32,
+}
+
+/// Where a unit of guest memory is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum At {
+    /// At the sum of two registers.
+    Sum(Reg, Reg),
+    /// At a displacement from one.
+    Mem(Mem),
 }
 
 /// The second operand of most instructions.
@@ -75,6 +91,10 @@ impl Cond {
     pub(crate) const EQ: Self = Self(4);
     pub(crate) const NE: Self = Self(5);
     pub(crate) const OVERFLOW: Self = Self(0);
+    pub(crate) const AE: Self = Self(3);
+    pub(crate) const BE: Self = Self(6);
+    pub(crate) const GE: Self = Self(13);
+    pub(crate) const LE: Self = Self(14);
     pub(crate) const PARITY: Self = Self(10);
 
     /// The condition that holds exactly when this one does not.
@@ -82,6 +102,10 @@ impl Cond {
         Self(self.0 ^ 1)
     }
 }
+
+/// The prefix that makes an instruction 64 bits wide, and any prefix of that kind, for [`Asm::with_at`].
+const REX_W: u8 = 8;
+const REX: u8 = 0x40;
 
 /// The assembler of one block.
 pub(crate) struct Asm {
@@ -275,9 +299,11 @@ impl Asm {
         self.ops.push(value as u8);
     }
 
-    /// Jumps to the address in memory.
-    pub(crate) fn jmp_mem(&mut self, at: Mem) {
-        self.with_mem(false, 0xff, 4, at);
+    /// Goes where the entry of the jump cache at `rdx + 8·rcx` says, if it is the one for `rax`; else to `miss`.
+    pub(crate) fn jump_entry(&mut self, miss: usize) {
+        x64!(self, cmp rax, [rdx + 8 * rcx]);
+        self.jcc_out(Cond::NE, miss);
+        x64!(self, jmp QWORD [rdx + 8 * rcx + 8]);
     }
 
     /// Writes 64 bits.
@@ -302,11 +328,7 @@ impl Asm {
     }
 
     pub(crate) fn lea_sum(&mut self, wide: bool, dst: Reg, a: Reg, b: Reg) {
-        if wide {
-            x64!(self, lea Rq(dst.0), [Rq(a.0) + Rq(b.0)]);
-        } else {
-            x64!(self, lea Rd(dst.0), [Rq(a.0) + Rq(b.0)]);
-        }
+        self.with_at(None, if wide { REX_W } else { 0 }, &[0x8d], dst.0, At::Sum(a, b));
     }
 
     pub(crate) fn alu(&mut self, op: Alu, wide: bool, dst: Reg, src: Operand) {
@@ -360,6 +382,11 @@ impl Asm {
         if rex != 0x40 {
             self.ops.push(rex);
         }
+        self.modrm(opcode, reg, mem);
+    }
+
+    /// An opcode with a memory operand, behind its prefixes.
+    fn modrm(&mut self, opcode: u8, reg: u8, mem: Mem) {
         let (short, base) = (i8::try_from(mem.disp), mem.base.0 & 7);
         self.ops.extend([opcode, if short.is_ok() { 0x40 } else { 0x80 } | (reg & 7) << 3 | base]);
         if base == RSP.0 {
@@ -426,14 +453,15 @@ impl Asm {
     }
 
     pub(crate) fn shift_imm(&mut self, op: Shift, wide: bool, dst: Reg, by: u8) {
-        let by = by as i8;
-        match op {
-            Shift::Shl => shift_form!(self, wide, shl, dst, BYTE by),
-            Shift::Shr => shift_form!(self, wide, shr, dst, BYTE by),
-            Shift::Sar => shift_form!(self, wide, sar, dst, BYTE by),
-            Shift::Rol => shift_form!(self, wide, rol, dst, BYTE by),
-            Shift::Ror => shift_form!(self, wide, ror, dst, BYTE by),
-        }
+        let number = match op {
+            Shift::Rol => 0,
+            Shift::Ror => 1,
+            Shift::Shl => 4,
+            Shift::Shr => 5,
+            Shift::Sar => 7,
+        };
+        self.with_reg(wide, 0xc1, number, dst);
+        self.ops.push(by);
     }
 
     /// By `cl`.
@@ -484,35 +512,220 @@ impl Asm {
         }
     }
 
-    /// Reads a unit of guest memory at `a + b`, extended to 64 bits.
-    pub(crate) fn load_unit(&mut self, bytes: usize, signed: bool, dst: Reg, a: Reg, b: Reg) {
+    /// An instruction with an operand in guest memory: its mandatory prefix, opcode, and other operand.
+    fn with_at(&mut self, prefix: Option<u8>, rex: u8, opcode: &[u8], reg: u8, at: At) {
+        let (base, index, disp) = match at {
+            // Some registers cannot be a base without a displacement.
+            At::Sum(a, b) if a.0 & 7 == RBP.0 => (b, Some(a), 0),
+            At::Sum(a, b) => (a, Some(b), 0),
+            At::Mem(m) => (m.base, None, m.disp),
+        };
+        let x = index.map_or(0, |index| index.0 >> 3);
+        let rex = rex | (reg >> 3) << 2 | x << 1 | base.0 >> 3;
+        self.ops.extend(prefix);
+        if rex != 0 {
+            self.ops.push(0x40 | rex & 0x0f);
+        }
+        self.ops.extend(opcode);
+        let (mode, wide) = match i8::try_from(disp) {
+            Ok(0) if base.0 & 7 != RBP.0 => (0x00, false),
+            Ok(_) => (0x40, false),
+            Err(_) => (0x80, true),
+        };
+        let reg = (reg & 7) << 3;
+        match index {
+            Some(index) => self.ops.extend([mode | reg | 4, (index.0 & 7) << 3 | base.0 & 7]),
+            None if base.0 & 7 == RSP.0 => self.ops.extend([mode | reg | 4, 0x24]),
+            None => self.ops.push(mode | reg | base.0 & 7),
+        }
+        match (mode, wide) {
+            (0, _) => {}
+            (_, false) => self.ops.push(disp as u8),
+            (_, true) => self.ops.push_i32(disp),
+        }
+    }
+
+    /// Reads a unit of guest memory, extended to 64 bits.
+    pub(crate) fn load_unit(&mut self, bytes: usize, signed: bool, dst: Reg, at: At) {
+        let (rex, opcode): (u8, &[u8]) = match (bytes, signed) {
+            (1, false) => (0, &[0x0f, 0xb6]),
+            (1, true) => (REX_W, &[0x0f, 0xbe]),
+            (2, false) => (0, &[0x0f, 0xb7]),
+            (2, true) => (REX_W, &[0x0f, 0xbf]),
+            (4, false) => (0, &[0x8b]),
+            (4, true) => (REX_W, &[0x63]),
+            _ => (REX_W, &[0x8b]),
+        };
+        self.with_at(None, rex, opcode, dst.0, at);
+    }
+
+    /// Writes a unit of guest memory.
+    pub(crate) fn store_unit(&mut self, bytes: usize, at: At, src: Operand) {
+        let prefix = if bytes == 2 { Some(0x66) } else { None };
+        let rex = if bytes == 8 { REX_W } else { 0 };
+        match src {
+            // Any REX prefix makes every register's low byte addressable.
+            Operand::Reg(s) if bytes == 1 && s.0 >= 4 => self.with_at(None, REX, &[0x88], s.0, at),
+            Operand::Reg(s) => {
+                self.with_at(prefix, rex, &[if bytes == 1 { 0x88 } else { 0x89 }], s.0, at);
+            }
+            Operand::Imm(imm) => {
+                self.with_at(prefix, rex, &[if bytes == 1 { 0xc6 } else { 0xc7 }], 0, at);
+                match bytes {
+                    1 => self.ops.push(imm as u8),
+                    2 => self.ops.extend((imm as u16).to_le_bytes()),
+                    _ => self.ops.push_i32(imm),
+                }
+            }
+            Operand::Mem(_) => {}
+        }
+    }
+
+    /// Reads a unit of guest memory into a vector register, zero-extended.
+    pub(crate) fn load_unit_xmm(&mut self, bytes: usize, dst: Xmm, at: At) {
+        match bytes {
+            4 => self.with_at(Some(0x66), 0, &[0x0f, 0x6e], dst.0, at),
+            8 => self.with_at(Some(0xf3), 0, &[0x0f, 0x7e], dst.0, at),
+            _ => self.with_at(None, 0, &[0x0f, 0x10], dst.0, at),
+        }
+    }
+
+    /// Writes a unit of guest memory from the low bits of a vector register.
+    pub(crate) fn store_unit_xmm(&mut self, bytes: usize, at: At, src: Xmm) {
+        match bytes {
+            2 => {
+                self.with_at(Some(0x66), 0, &[0x0f, 0x3a, 0x15], src.0, at);
+                self.ops.push(0);
+            }
+            4 => self.with_at(Some(0x66), 0, &[0x0f, 0x7e], src.0, at),
+            8 => self.with_at(Some(0x66), 0, &[0x0f, 0xd6], src.0, at),
+            _ => self.with_at(None, 0, &[0x0f, 0x11], src.0, at),
+        }
+    }
+
+    /// Reads a vector, or 64 bits, zero-extended.
+    pub(crate) fn load_xmm(&mut self, dst: Xmm, from: Mem, vector: bool) {
+        self.load_unit_xmm(if vector { 16 } else { 8 }, dst, At::Mem(from));
+    }
+
+    /// Writes a vector, or 64 bits.
+    pub(crate) fn store_xmm(&mut self, to: Mem, src: Xmm, vector: bool) {
+        self.store_unit_xmm(if vector { 16 } else { 8 }, At::Mem(to), src);
+    }
+
+    /// Copies all of a vector register.
+    pub(crate) fn mov_xmm(&mut self, dst: Xmm, src: Xmm) {
+        if dst != src {
+            x64!(self, movaps Rx(dst.0), Rx(src.0));
+        }
+    }
+
+    /// An instruction of two vector registers of the 0F map with a memory operand at a fixed address near the code.
+    pub(crate) fn xmm_constant(&mut self, opcode: u8, dst: Xmm, target: usize) {
+        if dst.0 >= 8 {
+            self.ops.push(0x44);
+        }
+        self.ops.extend([0x0f, opcode, 0x05 | (dst.0 & 7) << 3]);
+        self.rel32(target);
+    }
+
+    /// Replaces the unit by the register's value; the register gets the old one, the rest of it stays. Atomic.
+    pub(crate) fn xchg(&mut self, bytes: usize, at: Mem, reg: Reg) {
+        let m = at;
+        match bytes {
+            1 => x64!(self, xchg[Rq(m.base.0) + m.disp], Rb(reg.0)),
+            2 => x64!(self, xchg[Rq(m.base.0) + m.disp], Rw(reg.0)),
+            4 => x64!(self, xchg[Rq(m.base.0) + m.disp], Rd(reg.0)),
+            _ => x64!(self, xchg[Rq(m.base.0) + m.disp], Rq(reg.0)),
+        }
+    }
+
+    /// Adds the register to the unit; the register gets the old value. Atomic.
+    pub(crate) fn lock_xadd(&mut self, bytes: usize, at: Mem, reg: Reg) {
+        let m = at;
+        match bytes {
+            1 => x64!(self, lock xadd [Rq(m.base.0) + m.disp], Rb(reg.0)),
+            2 => x64!(self, lock xadd [Rq(m.base.0) + m.disp], Rw(reg.0)),
+            4 => x64!(self, lock xadd [Rq(m.base.0) + m.disp], Rd(reg.0)),
+            _ => x64!(self, lock xadd [Rq(m.base.0) + m.disp], Rq(reg.0)),
+        }
+    }
+
+    /// Replaces the unit by the register's value if it equals `rax`; `rax` gets the old value. Atomic.
+    pub(crate) fn lock_cmpxchg(&mut self, bytes: usize, at: Mem, reg: Reg) {
+        let m = at;
+        match bytes {
+            1 => x64!(self, lock cmpxchg [Rq(m.base.0) + m.disp], Rb(reg.0)),
+            2 => x64!(self, lock cmpxchg [Rq(m.base.0) + m.disp], Rw(reg.0)),
+            4 => x64!(self, lock cmpxchg [Rq(m.base.0) + m.disp], Rd(reg.0)),
+            _ => x64!(self, lock cmpxchg [Rq(m.base.0) + m.disp], Rq(reg.0)),
+        }
+    }
+
+    /// `op` of the unit and the register, atomic, for its effect alone.
+    pub(crate) fn lock_alu(&mut self, op: Alu, bytes: usize, at: Mem, reg: Reg) {
+        let opcode = alu_opcode(op) & !2; // memory is the destination
+        self.ops.push(0xf0);
+        if bytes == 2 {
+            self.ops.push(0x66);
+        }
+        if bytes == 1 {
+            // REX makes every register's low byte addressable.
+            let rex = 0x40 | (reg.0 >> 3) << 2 | at.base.0 >> 3;
+            self.ops.push(rex);
+            return self.modrm(opcode & !1, reg.0, at);
+        }
+        self.with_mem(bytes == 8, opcode, reg.0, at);
+    }
+
+    /// Orders all accesses before with all after. An atomic operation does, and costs less than `mfence`.
+    pub(crate) fn full_fence(&mut self) {
+        let at = crate::frame::RESULT;
+        x64!(self, lock or DWORD [Rq(at.base.0) + at.disp], BYTE 0);
+    }
+
+    /// 64 bits from a general register, zero-extended.
+    pub(crate) fn movd_to_xmm(&mut self, dst: Xmm, src: Reg) {
+        x64!(self, movq Rx(dst.0), Rq(src.0));
+    }
+
+    /// The low 64 bits of a vector register.
+    pub(crate) fn movq_from_xmm(&mut self, dst: Reg, src: Xmm) {
+        x64!(self, movq Rq(dst.0), Rx(src.0));
+    }
+
+    /// Fills `len` bytes from the address in `base` with zeros.
+    pub(crate) fn zero_block(&mut self, base: Reg, len: i32) {
+        x64!(self, xorps xmm0, xmm0);
+        for at in (0..len).step_by(16) {
+            x64!(self, movups[Rq(base.0) + at], xmm0);
+        }
+    }
+
+    /// Clears all but the low 32 bits of a vector register.
+    pub(crate) fn zero_above_32(&mut self, reg: Xmm) {
+        // The register itself, with lanes 1 to 3 replaced by zero.
+        x64!(self, insertps Rx(reg.0), Rx(reg.0), 0x0e);
+    }
+
+    /// Extends the low bytes of a register to all of it.
+    pub(crate) fn extend(&mut self, bytes: usize, signed: bool, reg: Reg) {
         match (bytes, signed) {
-            (1, false) => x64!(self, movzx Rd(dst.0), BYTE [Rq(a.0) + Rq(b.0)]),
-            (1, true) => x64!(self, movsx Rq(dst.0), BYTE [Rq(a.0) + Rq(b.0)]),
-            (2, false) => x64!(self, movzx Rd(dst.0), WORD [Rq(a.0) + Rq(b.0)]),
-            (2, true) => x64!(self, movsx Rq(dst.0), WORD [Rq(a.0) + Rq(b.0)]),
-            (4, false) => x64!(self, mov Rd(dst.0), [Rq(a.0) + Rq(b.0)]),
-            (4, true) => x64!(self, movsxd Rq(dst.0), DWORD [Rq(a.0) + Rq(b.0)]),
-            _ => x64!(self, mov Rq(dst.0), [Rq(a.0) + Rq(b.0)]),
+            (1, true) => x64!(self, movsx Rq(reg.0), Rb(reg.0)),
+            (2, true) => x64!(self, movsx Rq(reg.0), Rw(reg.0)),
+            (4, true) => self.movsxd(reg, reg),
+            (1 | 2, false) => self.movzx(bytes, reg, reg),
+            (4, false) => self.mov32(reg, reg),
+            _ => {}
         }
     }
 
-    /// Writes a unit of guest memory at `a + b`.
-    pub(crate) fn store_unit(&mut self, bytes: usize, a: Reg, b: Reg, src: Operand) {
-        match (bytes, src) {
-            (1, Operand::Reg(s)) => x64!(self, mov[Rq(a.0) + Rq(b.0)], Rb(s.0)),
-            (2, Operand::Reg(s)) => x64!(self, mov[Rq(a.0) + Rq(b.0)], Rw(s.0)),
-            (4, Operand::Reg(s)) => x64!(self, mov[Rq(a.0) + Rq(b.0)], Rd(s.0)),
-            (_, Operand::Reg(s)) => x64!(self, mov[Rq(a.0) + Rq(b.0)], Rq(s.0)),
-            (1, Operand::Imm(imm)) => x64!(self, mov BYTE [Rq(a.0) + Rq(b.0)], BYTE imm as i8),
-            (2, Operand::Imm(imm)) => x64!(self, mov WORD [Rq(a.0) + Rq(b.0)], WORD imm as i16),
-            (4, Operand::Imm(imm)) => x64!(self, mov DWORD [Rq(a.0) + Rq(b.0)], DWORD imm),
-            (_, Operand::Imm(imm)) => x64!(self, mov QWORD [Rq(a.0) + Rq(b.0)], DWORD imm),
-            (_, Operand::Mem(_)) => {}
+    /// Compares the low bytes of two registers.
+    pub(crate) fn cmp_unit(&mut self, bytes: usize, a: Reg, b: Reg) {
+        match bytes {
+            1 => x64!(self, cmp Rb(a.0), Rb(b.0)),
+            2 => x64!(self, cmp Rw(a.0), Rw(b.0)),
+            _ => self.alu(Alu::Cmp, bytes == 8, a, Operand::Reg(b)),
         }
-    }
-
-    pub(crate) fn mfence(&mut self) {
-        x64!(self, mfence);
     }
 }

@@ -3,25 +3,22 @@
 use emu_core::ir::{Block, Cc, Hint, Inst, Op, Terminal, Ty};
 use emu_core::mem::{JUMP_ENTRIES, JumpEntry, jump_index};
 
-use super::asm::{Alu, Cond, Mem, Operand, RAX, RCX, RDX, Shift};
+use super::asm::{Alu, Cond, Mem, Operand, RAX, RCX, RDX};
+use super::regs::AnyReg;
 use super::{Cold, Compiler, Done, Exit};
-use crate::frame::{self, Site};
+use crate::frame::{self, PLAIN_EXIT, Site};
 
+// What `Compiler::go` computes is the index of the jump cache, scaled by half of an entry's size.
 const _: () = assert!(size_of::<JumpEntry>() == 16 && std::mem::offset_of!(JumpEntry, code) == 8);
-// What `Compiler::go` computes by shifts and masks is the index of the jump cache.
 const _: () = {
-    const fn scaled(pc: u64) -> usize {
-        ((pc >> 2) & PAGE_BITS as u64 | (pc << 3) & UNIT_BITS as u64) as usize
-    }
     let mut bit = 0;
     while bit < 64 {
-        assert!(scaled(1 << bit) == jump_index(1 << bit) * size_of::<JumpEntry>());
+        assert!((1u64 << bit & INDEX_MASK as u64) as usize == jump_index(1 << bit) * 2);
         bit += 1;
     }
-    assert!((PAGE_BITS | UNIT_BITS) as usize == (JUMP_ENTRIES - 1) * size_of::<JumpEntry>());
 };
-const PAGE_BITS: i32 = 0x1_fc00;
-const UNIT_BITS: i32 = 0x3f0;
+/// The bits of a target that are its index, doubled.
+const INDEX_MASK: i32 = (JUMP_ENTRIES as i32 - 1) * 2;
 
 /// Bytes in a page.
 const PAGE: i32 = 4096;
@@ -29,16 +26,21 @@ const PAGE: i32 = 4096;
 impl Compiler {
     pub(super) fn terminal(&mut self, block: &Block) -> Done {
         let len = block.len();
+        if let Terminal::Branch { cc, ty, a, b, taken, fall } = block.terminal {
+            self.retire(len);
+            let cond = self.compare(block, cc, ty != Ty::I32, a, b)?;
+            // Leaves the host's flags alone.
+            self.write_all_back();
+            self.branch(cond, taken, fall);
+            return Ok(());
+        }
+        self.write_all_back();
         match block.terminal {
             Terminal::Jump { target, call: _ } => {
                 self.retire(len);
                 self.go_to(target);
             }
-            Terminal::Branch { cc, ty, a, b, taken, fall } => {
-                self.retire(len);
-                let cond = self.compare(block, cc, ty != Ty::I32, a, b)?;
-                self.branch(cond, taken, fall);
-            }
+            Terminal::Branch { .. } => {}
             Terminal::Indirect { target, hint: Hint::Jump | Hint::Call(_) | Hint::Return } => {
                 let target = self.read(block, target)?;
                 self.asm.mov(RAX, target);
@@ -71,7 +73,8 @@ impl Compiler {
         let cond = self.compare(block, Cc::from_bits(inst.attr), inst.ty != Ty::I32, inst.a, inst.b)?;
         let entry = self.asm.label();
         self.asm.jcc(cond, entry);
-        self.cold.push(Cold::SideExit { entry, target: inst.imm, retired: number + 1 });
+        let dirty = self.list_dirty();
+        self.cold.push(Cold::SideExit { entry, target: inst.imm, retired: number + 1, dirty });
         Ok(())
     }
 
@@ -138,11 +141,22 @@ impl Compiler {
         self.link(target);
     }
 
+    /// Goes on at an instruction of this page in a version of the code that shares no checks of accesses.
+    pub(super) fn go_plain(&mut self, target: i32) {
+        self.asm.align_ahead(1);
+        self.asm.ops_push(&[0xe9]);
+        self.link_to(target, true);
+    }
+
     /// The displacement of a jump that can be patched.
     fn link(&mut self, target: i32) {
+        self.link_to(target, false);
+    }
+
+    fn link_to(&mut self, target: i32, plain: bool) {
         let site = self.asm.offset() as u32;
         self.asm.ops_push(&[0; 4]);
-        self.exits.push(Exit { site, cold: 0, target });
+        self.exits.push(Exit { site, cold: 0, target, plain });
     }
 
     /// Goes on at the virtual address in `rax`, through the jump cache.
@@ -154,16 +168,9 @@ impl Compiler {
         self.asm.alu(Alu::And, true, RDX, Operand::Imm(-PAGE));
         self.asm.store(frame::PAGE_BASE, RDX);
         self.asm.mov32(RCX, RAX);
-        self.asm.shift_imm(Shift::Shr, false, RCX, 2);
-        self.asm.alu(Alu::And, false, RCX, Operand::Imm(PAGE_BITS));
-        self.asm.mov32(RDX, RAX);
-        self.asm.shift_imm(Shift::Shl, false, RDX, 3);
-        self.asm.alu(Alu::And, false, RDX, Operand::Imm(UNIT_BITS));
-        self.asm.alu(Alu::Or, false, RCX, Operand::Reg(RDX));
-        self.asm.alu(Alu::Add, true, RCX, Operand::Mem(frame::JUMPS));
-        self.asm.alu(Alu::Cmp, true, RAX, Operand::Mem(Mem { base: RCX, disp: 0 }));
-        self.asm.jcc_out(Cond::NE, self.stubs.miss);
-        self.asm.jmp_mem(Mem { base: RCX, disp: 8 });
+        self.asm.alu(Alu::And, false, RCX, Operand::Imm(INDEX_MASK));
+        self.asm.load(RDX, frame::JUMPS);
+        self.asm.jump_entry(self.stubs.miss);
     }
 
     /// The code of [`Compiler::go`], as the stub at `base`.
@@ -173,45 +180,61 @@ impl Compiler {
         self.asm.finish().unwrap_or_default()
     }
 
+    fn cold_part(&mut self, cold: &Cold) {
+        match cold.clone() {
+            Cold::SideExit { entry, target, retired, dirty } => {
+                self.asm.bind(entry);
+                self.write_back(dirty);
+                self.retire(retired);
+                self.go_to(target);
+            }
+            Cold::Float { entry, back, site, sources, dst } => {
+                self.asm.bind(entry);
+                self.cold_float(site, sources, dst);
+                self.asm.jmp(back);
+            }
+            Cold::Unboxed { entry, back, dst } => {
+                self.asm.bind(entry);
+                self.cold_unboxed(dst);
+                self.asm.jmp(back);
+            }
+            Cold::Leave { entry, target } => {
+                self.asm.bind(entry);
+                self.asm.call_out(self.stubs.leave_at);
+                self.asm.ops_push(&target.to_le_bytes());
+            }
+            Cold::Access { entry, back, site, mark, va, sources, dst, dirty } => {
+                self.asm.bind(entry);
+                self.write_back(dirty);
+                self.cold_access(va, sources);
+                self.site(site, mark, None);
+                self.asm.call_out(self.stubs.operation);
+                match dst {
+                    Some(AnyReg::Int(dst)) => self.asm.load(dst, frame::RESULT),
+                    Some(AnyReg::Vec(dst)) => self.asm.load_xmm(dst, frame::RESULT, true),
+                    None => {}
+                }
+                self.asm.jmp(back);
+            }
+            Cold::Lead { entry, dirty, lead } => {
+                self.asm.bind(entry);
+                self.write_back(dirty);
+                self.cold_lead(&lead);
+            }
+        }
+    }
+
     /// Emits what stands after the body.
     pub(super) fn cold_parts(&mut self) -> Done {
         // Side exits make cold parts and links of their own, so they come first.
         let mut next = 0;
-        while let Some(cold) = self.cold.get(next) {
+        let mut cold = std::mem::take(&mut self.cold);
+        while next < cold.len() {
+            self.cold_part(&cold[next]);
             next += 1;
-            match *cold {
-                Cold::SideExit { entry, target, retired } => {
-                    self.asm.bind(entry);
-                    self.retire(retired);
-                    self.go_to(target);
-                }
-                Cold::Float { entry, back, site, sources, dst } => {
-                    self.asm.bind(entry);
-                    self.cold_float(site, sources, dst);
-                    self.asm.jmp(back);
-                }
-                Cold::Leave { entry, target } => {
-                    self.asm.bind(entry);
-                    self.asm.call_out(self.stubs.leave_at);
-                    self.asm.ops_push(&target.to_le_bytes());
-                }
-                Cold::Access { entry, back, site, mark, va, source, dst } => {
-                    self.asm.bind(entry);
-                    self.asm.store(frame::arg(0), va);
-                    match source {
-                        Some(Operand::Reg(reg)) => self.asm.store(frame::arg(1), reg),
-                        Some(Operand::Imm(imm)) => self.asm.store_imm(frame::arg(1), imm),
-                        Some(Operand::Mem(_)) | None => {}
-                    }
-                    self.site(site, mark, None);
-                    self.asm.call_out(self.stubs.operation);
-                    if let Some(dst) = dst {
-                        self.asm.load(dst, frame::RESULT);
-                    }
-                    self.asm.jmp(back);
-                }
-            }
+            cold.append(&mut self.cold);
         }
+        self.cold = cold;
         for number in 0..self.exits.len() {
             let target = self.exits[number].target;
             // For targets that cannot be linked to; what follows `cold` says where to, too.
@@ -220,7 +243,8 @@ impl Compiler {
             self.asm.call_out(self.stubs.link);
             self.asm.ops_push(&target.to_le_bytes());
             self.asm.ops_push(&self.id.to_le_bytes());
-            self.asm.ops_push(&(number as u32).to_le_bytes());
+            let plain = if self.exits[number].plain { PLAIN_EXIT } else { 0 };
+            self.asm.ops_push(&(number as u32 | plain).to_le_bytes());
         }
         Ok(())
     }

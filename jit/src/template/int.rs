@@ -74,19 +74,19 @@ impl Compiler {
             && let Ok(value) = i32::try_from(if wide { value as i64 } else { i64::from(value as u32) })
         {
             self.asm.store_imm(frame::slot(n), value);
-            self.regs.forget_slot(n);
+            self.regs.forget_slot::<Reg>(n);
             return Ok(());
         }
         let from = match block.constant(inst.a) {
-            None => Self::register(self.regs.place(inst.a)),
+            None => Self::register(self.place(wide, inst.a)),
             Some(_) => None,
         };
         if let (ValKind::Slot(n), Some(from), true) = (inst.dst.kind(), from, wide) {
             match self.regs.pinned(n) {
                 Some(own) => self.asm.mov(own, from),
                 None => {
+                    self.regs.forget_slot::<Reg>(n);
                     self.asm.store(frame::slot(n), from);
-                    self.regs.forget_slot(n);
                 }
             }
             return Ok(());
@@ -106,7 +106,7 @@ impl Compiler {
 
     fn add(&mut self, block: &Block, inst: &Inst, wide: bool) -> Done {
         let (a, b) = Self::ordered(block, inst);
-        let left = self.read(block, a)?;
+        let left = self.read_as(block, wide, a)?;
         let right = self.operand(block, wide, b)?;
         let dst = self.target_over(inst.dst, a, &[])?;
         match right {
@@ -192,8 +192,8 @@ impl Compiler {
             return self.finish(inst.dst, dst);
         }
         if self.features.bmi2 && !matches!(op, Shift::Rol | Shift::Ror) {
-            let by = self.read(block, inst.b)?;
-            let value = self.read(block, inst.a)?;
+            let by = self.read_as(block, false, inst.b)?;
+            let value = self.read_as(block, wide, inst.a)?;
             let dst = self.target_over(inst.dst, inst.a, &[])?;
             self.asm.shift_reg(op, wide, dst, value, by);
             return self.finish(inst.dst, dst);
@@ -272,7 +272,7 @@ impl Compiler {
     }
 
     fn min_max(&mut self, block: &Block, inst: &Inst, wide: bool, keep_a: Cc) -> Done {
-        let b = self.read(block, inst.b)?;
+        let b = self.read_as(block, wide, inst.b)?;
         let dst = self.target_over(inst.dst, inst.a, &[b])?;
         self.copy(block, wide, dst, inst.a);
         self.asm.alu(Alu::Cmp, wide, dst, Operand::Reg(b));
@@ -281,14 +281,16 @@ impl Compiler {
     }
 
     fn unary(&mut self, block: &Block, inst: &Inst, wide: bool, op: Unary) -> Done {
-        let a = self.read(block, inst.a)?;
+        let low = matches!(op, Unary::Movsx8 | Unary::Movsx16);
+        let a = self.read_as(block, wide && !low, inst.a)?;
         let dst = self.target_over(inst.dst, inst.a, &[])?;
         self.asm.unary(op, wide, dst, a);
         self.finish(inst.dst, dst)
     }
 
+    /// An operation on the lower half of its operand, or less.
     fn extend(&mut self, block: &Block, inst: &Inst, emit: impl FnOnce(&mut Self, Reg, Reg)) -> Done {
-        let a = self.read(block, inst.a)?;
+        let a = self.read_as(block, false, inst.a)?;
         let dst = self.target_over(inst.dst, inst.a, &[])?;
         emit(self, dst, a);
         self.finish(inst.dst, dst)
@@ -323,7 +325,9 @@ impl Compiler {
     ) -> Result<Cond, CompileError> {
         let swap = block.constant(a).is_some() && block.constant(b).is_none();
         let (left, right) = if swap { (b, a) } else { (a, b) };
-        let left = self.read(block, left)?;
+        // Extending both changes nothing in how they compare, signed or not.
+        let wide = wide && !(self.regs.is_narrow(left) && self.is_extended(block, right));
+        let left = self.read_as(block, wide, left)?;
         let right = self.operand(block, wide, right)?;
         if right == Operand::Imm(0) {
             self.asm.alu(Alu::Test, wide, left, Operand::Reg(left));
@@ -331,6 +335,14 @@ impl Compiler {
             self.asm.alu(Alu::Cmp, wide, left, right);
         }
         Ok(if swap { swapped(cc) } else { condition(cc) })
+    }
+
+    /// Whether the value is its own lower half, sign-extended, as far as that is known.
+    pub(super) fn is_extended(&self, block: &Block, val: Val) -> bool {
+        match block.constant(val) {
+            Some(value) => i32::try_from(value as i64).is_ok(),
+            None => self.regs.is_narrow(val),
+        }
     }
 
     fn set(&mut self, block: &Block, inst: &Inst) -> Done {
@@ -351,6 +363,25 @@ impl Compiler {
         self.asm.cmov(Cond::NE, wide, dst, b);
         self.finish(inst.dst, dst)
     }
+}
+
+/// Whether the 32-bit form of the operation is one that [`Compiler::int`] compiles itself, from the lower halves of its
+/// operands, in the register of its result.
+pub(super) fn is_inline(op: Op) -> bool {
+    matches!(
+        op,
+        Op::Add
+            | Op::Sub
+            | Op::And
+            | Op::Or
+            | Op::Xor
+            | Op::Shl
+            | Op::Shr
+            | Op::Sar
+            | Op::Rotl
+            | Op::Rotr
+            | Op::Mul
+    )
 }
 
 /// The host's condition after a comparison.

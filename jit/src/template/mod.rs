@@ -14,18 +14,23 @@ mod flow;
 mod fp;
 mod int;
 mod mem;
-mod regs;
+mod merge;
+pub(crate) mod regs;
+mod vec;
 
 use std::mem::offset_of;
+use std::ops::Range;
 
 use dynasmrt::{DynamicLabel, DynasmError};
-use emu_core::ir::op::Kind;
-use emu_core::ir::{Block, Class, Inst, Op, Ty, Val, ValKind};
+use emu_core::ir::{Block, Class, Inst, Op, SlotInfo, Ty, Val, ValKind};
 use thiserror::Error;
 
-use self::asm::{Asm, Mem, Operand, Reg};
-use self::regs::{Regs, SCRATCH, TooManyTemps};
+use self::asm::{Asm, Operand, Reg, Xmm};
+use self::mem::Source;
+use self::merge::Groups;
+use self::regs::{AnyReg, Dirty, Regs, SCRATCH, TooManyTemps};
 use crate::frame::{self, Frame, MarkAt, Site};
+use crate::shared::Variant;
 use crate::stubs::Stubs;
 
 /// Why a block cannot be translated; the interpreter runs it then.
@@ -56,6 +61,7 @@ pub(crate) struct Features {
     pub bmi1: bool,
     pub bmi2: bool,
     pub lzcnt: bool,
+    pub avx: bool,
     pub fma: bool,
 }
 
@@ -65,6 +71,7 @@ impl Features {
             bmi1: std::arch::is_x86_feature_detected!("bmi1"),
             bmi2: std::arch::is_x86_feature_detected!("bmi2"),
             lzcnt: std::arch::is_x86_feature_detected!("lzcnt"),
+            avx: std::arch::is_x86_feature_detected!("avx"),
             fma: std::arch::is_x86_feature_detected!("fma"),
         }
     }
@@ -79,6 +86,20 @@ pub(crate) struct Exit {
     pub cold: u32,
     /// Offset of the guest target from the start of the page.
     pub target: i32,
+    /// It goes to the version of the target whose accesses share no checks; see [`merge`].
+    pub plain: bool,
+}
+
+/// A check that a group of accesses shares.
+#[derive(Clone, Copy)]
+struct Merge {
+    /// The temporary that gets the host address of the leader's base.
+    host: Val,
+    /// The bytes that are touched, from the base: first and last.
+    first: i32,
+    last: i32,
+    /// One of the accesses is a store.
+    write: bool,
 }
 
 /// The code of a block.
@@ -87,7 +108,24 @@ pub(crate) struct Code {
     pub exits: Vec<Exit>,
 }
 
-/// The parts of a block that stand after its body.
+/// The slow path of such a check.
+#[derive(Clone, Copy)]
+struct Lead {
+    back: DynamicLabel,
+    site: Site,
+    mark: MarkAt,
+    /// The register with the base, the one that gets what to add to it, and one that is free.
+    base: Reg,
+    addend: Reg,
+    page: Reg,
+    /// Where the leader's own access is, from the base.
+    imm: i32,
+    merge: Merge,
+}
+
+/// The parts of a block that stand after its body. `dirty` names the slots, in [`Compiler::dirty`], that are in registers
+/// only where such a part begins.
+#[derive(Clone)]
 enum Cold {
     /// The slow path of a memory access.
     Access {
@@ -96,15 +134,20 @@ enum Cold {
         site: Site,
         mark: MarkAt,
         va: Reg,
-        source: Option<Operand>,
-        dst: Option<Reg>,
+        sources: [Option<Source>; 2],
+        dst: Option<AnyReg>,
+        dirty: Range<usize>,
     },
+    /// The slow path of an access that checks for its group.
+    Lead { entry: DynamicLabel, dirty: Range<usize>, lead: Lead },
     /// The slow path of a floating-point operation.
-    Float { entry: DynamicLabel, back: DynamicLabel, site: Site, sources: [Option<Operand>; 3], dst: Reg },
+    Float { entry: DynamicLabel, back: DynamicLabel, site: Site, sources: [Option<Xmm>; 3], dst: AnyReg },
+    /// A binary32 number that was not boxed.
+    Unboxed { entry: DynamicLabel, back: DynamicLabel, dst: Xmm },
     /// Leaves for the dispatcher, to go on at an offset.
     Leave { entry: DynamicLabel, target: i32 },
     /// The taken side of an [`Op::ExitIf`].
-    SideExit { entry: DynamicLabel, target: i32, retired: usize },
+    SideExit { entry: DynamicLabel, target: i32, retired: usize, dirty: Range<usize> },
 }
 
 /// Translates blocks; each vCPU thread has its own, so that its buffers are reused.
@@ -114,6 +157,10 @@ pub(crate) struct Compiler {
     features: Features,
     stubs: Stubs,
     cold: Vec<Cold>,
+    dirty: Vec<Dirty>,
+    /// A buffer for a moment.
+    list: Vec<Dirty>,
+    groups: Groups,
     exits: Vec<Exit>,
     /// Number that the block's exits name it by.
     id: u32,
@@ -122,13 +169,16 @@ pub(crate) struct Compiler {
 }
 
 impl Compiler {
-    pub(crate) fn new(hot: &[u16], features: Features, stubs: Stubs) -> Self {
+    pub(crate) fn new(hot: &[u16], slots: &[SlotInfo], features: Features, stubs: Stubs) -> Self {
         Self {
             asm: Asm::new(),
-            regs: Regs::new(hot),
+            regs: Regs::new(hot, slots),
             features,
             stubs,
             cold: Vec::new(),
+            dirty: Vec::new(),
+            list: Vec::new(),
+            groups: Groups::default(),
             exits: Vec::new(),
             id: 0,
             start: 0,
@@ -136,20 +186,44 @@ impl Compiler {
     }
 
     /// The code of `block`, to be put at host address `base`; its exits name it as `id`.
-    pub(crate) fn compile(&mut self, block: &Block, id: u32, base: usize) -> Result<Code, CompileError> {
+    pub(crate) fn compile(
+        &mut self,
+        block: &Block,
+        variant: Variant,
+        id: u32,
+        base: usize,
+    ) -> Result<Code, CompileError> {
         self.asm.restart(base);
         self.regs.begin(block);
+        match variant {
+            Variant::Merged => self.groups.find(block, &mut self.regs),
+            Variant::Plain => self.groups.clear(),
+        }
         self.cold.clear();
+        self.dirty.clear();
         self.exits.clear();
         self.id = id;
         self.start = block.marks.first().map_or(0, |mark| mark.offset);
         let mut number = 0;
-        for (at, inst) in block.insts.iter().enumerate() {
+        let mut at = 0;
+        while let Some(inst) = block.insts.get(at) {
             while block.marks.get(number + 1).is_some_and(|mark| usize::from(mark.inst) <= at) {
                 number += 1;
             }
             self.regs.advance(at);
-            self.inst(block, inst, number)?;
+            if let Some(both) = self.narrow_pair(block, at) {
+                self.int(block, &both)?;
+                self.regs.set_narrow(both.dst, true);
+                at += 2;
+                continue;
+            }
+            let narrow = self.stays_narrow(block, inst);
+            match narrow {
+                true => self.int(block, &Inst { ty: Ty::I32, ..*inst })?,
+                false => self.inst(block, inst, at, number)?,
+            }
+            self.regs.set_narrow(inst.dst, narrow);
+            at += 1;
         }
         self.regs.advance(block.insts.len());
         self.terminal(block)?;
@@ -157,20 +231,48 @@ impl Compiler {
         Ok(Code { bytes: self.asm.finish()?, exits: std::mem::take(&mut self.exits) })
     }
 
-    fn inst(&mut self, block: &Block, inst: &Inst, number: usize) -> Done {
+    /// The 32-bit operation `at` and the extension of its result to a slot that follows as one, which leaves the slot narrow.
+    fn narrow_pair(&self, block: &Block, at: usize) -> Option<Inst> {
+        let (inst, next) = (&block.insts[at], block.insts.get(at + 1)?);
+        let fits = next.op == Op::Sext32
+            && next.a == inst.dst
+            && inst.ty == Ty::I32
+            && matches!(next.dst.kind(), ValKind::Slot(_))
+            && self.regs.last_use(inst.dst) == Some(at as u32 + 1)
+            && int::is_inline(inst.op);
+        fits.then(|| Inst { dst: next.dst, ..*inst })
+    }
+
+    /// Whether the operation can be done on the lower halves of narrow operands, with a narrow result.
+    fn stays_narrow(&self, block: &Block, inst: &Inst) -> bool {
+        let binary = matches!(inst.op, Op::And | Op::Or | Op::Xor | Op::Xnor | Op::Andn | Op::Orn);
+        if inst.ty != Ty::I64 || !(binary || inst.op == Op::Mov) {
+            return false;
+        }
+        matches!(inst.dst.kind(), ValKind::Slot(_))
+            && (self.regs.is_narrow(inst.a) || binary && self.regs.is_narrow(inst.b))
+            && self.is_extended(block, inst.a)
+            && (!binary || self.is_extended(block, inst.b))
+    }
+
+    fn inst(&mut self, block: &Block, inst: &Inst, at: usize, number: usize) -> Done {
         match inst.op {
-            Op::Load | Op::Store | Op::Amo | Op::Cas | Op::Cas128 => self.access(block, inst, number),
+            Op::Load | Op::Store | Op::Amo | Op::Cas | Op::Cas128 | Op::Zero => {
+                self.access(block, inst, at, number)
+            }
             Op::Fence => {
-                self.asm.mfence();
+                // The host orders everything but a store with a later load (Intel SDM volume 3, 8.2.2).
+                const STORE_LOAD: u16 = 0b0110;
+                if inst.attr & STORE_LOAD == STORE_LOAD {
+                    self.asm.full_fence();
+                }
                 Ok(())
             }
             Op::Call => self.call(block, inst, number),
             Op::ExitIf => self.exit_if(block, inst, number),
-            // Value moves between containers of 64 bits are all the same.
-            Op::Fmov | Op::Fbits | Op::Ffrom => self.mov(block, inst, true),
             op if (op as u8) < Op::Load as u8 => self.int(block, inst),
             op if (op as u8) < Op::Vmov as u8 => self.float(block, inst),
-            _ => self.evaluate(block, inst),
+            _ => self.vector(block, inst),
         }
     }
 
@@ -191,8 +293,10 @@ impl Compiler {
     /// Puts a value into argument cell `n`.
     fn pass(&mut self, block: &Block, n: usize, class: Class, val: Val) -> Done {
         let cell = frame::arg(n);
-        if class == Class::Vec {
-            return self.copy_vec(cell, val);
+        if class != Class::Int {
+            let reg = self.read_tight(val)?;
+            self.asm.store_xmm(cell, reg, true);
+            return Ok(());
         }
         match block.constant(val).map(|value| i32::try_from(value as i64)) {
             Some(Ok(value)) => self.asm.store_imm(cell, value),
@@ -202,23 +306,6 @@ impl Compiler {
                 self.regs.unlock(reg);
             }
         }
-        Ok(())
-    }
-
-    fn copy_vec(&mut self, to: Mem, val: Val) -> Done {
-        if let Some(from) = self.regs.memory(val) {
-            self.copy_128(to, from)?;
-        }
-        Ok(())
-    }
-
-    fn copy_128(&mut self, to: Mem, from: Mem) -> Done {
-        let reg = self.regs.scratch(&mut self.asm)?;
-        self.asm.load(reg, from);
-        self.asm.store(to, reg);
-        self.asm.load(reg, frame::upper(from));
-        self.asm.store(frame::upper(to), reg);
-        self.regs.unlock(reg);
         Ok(())
     }
 
@@ -242,27 +329,23 @@ impl Compiler {
         match class {
             None => Ok(()),
             Some(_) if dst.is_none() => Ok(()),
-            Some(Class::Vec) => {
-                let to = self.vec_target(dst)?;
-                self.copy_128(to, frame::RESULT)
-            }
-            Some(_) => {
+            Some(Class::Int) => {
                 let reg = self.target(dst, &[])?;
                 self.asm.load(reg, frame::RESULT);
                 self.finish(dst, reg)
             }
-        }
-    }
-
-    /// The memory that a vector result goes to.
-    fn vec_target(&mut self, dst: Val) -> Result<Mem, CompileError> {
-        match dst.kind() {
-            ValKind::Temp(n) => Ok(self.regs.cell(n)?),
-            _ => Ok(self.regs.memory(dst).unwrap_or(frame::RESULT)),
+            Some(_) => {
+                let reg: Xmm = self.regs.scratch(&mut self.asm)?;
+                self.asm.load_xmm(reg, frame::RESULT, true);
+                self.finish_xmm(dst, reg)
+            }
         }
     }
 
     fn call(&mut self, block: &Block, inst: &Inst, number: usize) -> Done {
+        // The front end may look at any slot, and write it; and it preserves no vector register.
+        self.write_all_back();
+        self.regs.vacate_all::<Xmm>(&mut self.asm)?;
         for (n, val) in [inst.a, inst.b, inst.c].into_iter().enumerate() {
             self.pass(block, n, Class::Int, val)?;
         }
@@ -270,28 +353,60 @@ impl Compiler {
         self.site(Site::new(inst.op, inst.ty, inst.attr), Self::mark(block, number)?, Some(inst.imm));
         self.asm.store_imm32(frame::frame(offset_of!(Frame, len)), len.into());
         self.asm.call_out(self.stubs.call);
-        // The front end may have written any slot.
         self.regs.forget_slots();
         self.take_result(Some(Class::Int), inst.dst)
     }
 
+    /// Notes which slots are in registers only.
+    fn list_dirty(&mut self) -> Range<usize> {
+        let start = self.dirty.len();
+        self.regs.list_dirty(&mut self.dirty);
+        start..self.dirty.len()
+    }
+
+    /// Writes back all that is in registers only.
+    fn write_all_back(&mut self) {
+        self.regs.write_back(&mut self.asm, &mut self.list);
+    }
+
+    /// Writes back what [`Compiler::list_dirty`] has noted.
+    fn write_back(&mut self, dirty: Range<usize>) {
+        for dirty in self.dirty.get(dirty).unwrap_or_default() {
+            dirty.write_back(&mut self.asm);
+        }
+    }
+
     /// A register that holds the value; it must not be changed.
     fn read(&mut self, block: &Block, val: Val) -> Result<Reg, CompileError> {
+        self.read_as(block, true, val)
+    }
+
+    /// As [`Compiler::read`]; if not `wide`, the upper half may be anything.
+    fn read_as(&mut self, block: &Block, wide: bool, val: Val) -> Result<Reg, CompileError> {
         if let Some(value) = block.constant(val) {
             let reg = self.regs.scratch(&mut self.asm)?;
             self.asm.mov_imm(reg, value);
             return Ok(reg);
         }
-        match self.regs.place(val) {
+        match self.place(wide, val) {
             Operand::Reg(reg) => Ok(reg),
             Operand::Mem(mem) => {
                 let reg = self.regs.scratch(&mut self.asm)?;
                 self.asm.load(reg, mem);
-                self.regs.hold(val, reg);
+                self.regs.hold(val, reg, false);
                 Ok(reg)
             }
             Operand::Imm(_) => Ok(self.regs.scratch(&mut self.asm)?),
         }
+    }
+
+    /// Where the value, which is no constant, is.
+    fn place(&mut self, wide: bool, val: Val) -> Operand {
+        let place = self.regs.place(val);
+        if let (Operand::Reg(reg), true) = (place, wide) {
+            self.regs.widen(&mut self.asm, reg);
+        }
+        place
     }
 
     /// The value as the second operand of an instruction.
@@ -302,7 +417,12 @@ impl Compiler {
                 Ok(value) => Ok(Operand::Imm(value)),
                 Err(_) => Ok(Operand::Reg(self.read(block, val)?)),
             },
-            None => Ok(self.regs.place(val)),
+            None => match self.place(wide, val) {
+                Operand::Mem(_) if self.regs.read_again(val) => {
+                    Ok(Operand::Reg(self.read_as(block, wide, val)?))
+                }
+                place => Ok(place),
+            },
         }
     }
 
@@ -313,7 +433,7 @@ impl Compiler {
             let value = if wide { value } else { value & 0xffff_ffff };
             return self.asm.mov_imm_keep_flags(reg, value);
         }
-        match self.regs.place(val) {
+        match self.place(wide, val) {
             Operand::Reg(from) if from == reg => {}
             Operand::Reg(from) if wide => self.asm.mov(reg, from),
             Operand::Reg(from) => self.asm.mov32(reg, from),
@@ -339,7 +459,7 @@ impl Compiler {
         let pinned = matches!(dst.kind(), ValKind::Slot(n) if self.regs.pinned(n).is_some());
         if !pinned
             && self.regs.dies(a)
-            && let Operand::Reg(reg) = self.regs.place(a)
+            && let Operand::Reg(reg) = self.place(false, a)
             && SCRATCH.contains(&reg)
             && !avoid.contains(&reg)
         {
@@ -353,19 +473,63 @@ impl Compiler {
         match dst.kind() {
             ValKind::Slot(n) => match self.regs.pinned(n) {
                 Some(own) => self.asm.mov(own, reg),
-                None => {
-                    self.asm.store(frame::slot(n), reg);
-                    self.regs.hold(dst, reg);
-                }
+                None => self.regs.hold(dst, reg, true),
             },
-            ValKind::Temp(_) => self.regs.hold(dst, reg),
+            ValKind::Temp(_) => self.regs.hold(dst, reg, false),
             ValKind::Const(_) | ValKind::None => {}
         }
         Ok(())
     }
+
+    /// A vector register that holds the value; it must not be changed. Only the low bits of a binary32 number count.
+    fn read_xmm(&mut self, val: Val) -> Result<Xmm, CompileError> {
+        if let Some(reg) = self.regs.find(val) {
+            return Ok(reg);
+        }
+        let reg: Xmm = self.regs.scratch(&mut self.asm)?;
+        if let Some(from) = self.regs.memory(val) {
+            self.asm.load_xmm(reg, from, self.regs.is_vector(val));
+        }
+        self.regs.hold(val, reg, false);
+        Ok(reg)
+    }
+
+    /// As [`Compiler::read_xmm`], with all 64 bits of a floating-point number as they must be.
+    fn read_tight(&mut self, val: Val) -> Result<Xmm, CompileError> {
+        let reg = self.read_xmm(val)?;
+        if self.regs.is_loose(val) {
+            self.asm.zero_above_32(reg);
+            self.regs.tightened(val);
+        }
+        Ok(reg)
+    }
+
+    /// A vector register to compute the value of `dst` in; no source of the operation is in it.
+    fn target_xmm(&mut self) -> Result<Xmm, CompileError> {
+        Ok(self.regs.scratch(&mut self.asm)?)
+    }
+
+    /// Makes `reg` the value of `dst`.
+    fn finish_xmm(&mut self, dst: Val, reg: Xmm) -> Done {
+        self.regs.set_boxed(dst, false);
+        self.regs.set_loose(dst, false);
+        self.regs.hold(dst, reg, true);
+        Ok(())
+    }
+
+    /// Makes `reg`, whose upper bits may be anything, the binary32 value of `dst`.
+    fn finish_loose(&mut self, dst: Val, reg: Xmm) -> Done {
+        let temp = matches!(dst.kind(), ValKind::Temp(_));
+        if !temp {
+            self.asm.zero_above_32(reg);
+        }
+        self.finish_xmm(dst, reg)?;
+        self.regs.set_loose(dst, temp);
+        Ok(())
+    }
 }
 
-/// Whether `kind` in an operation of type `ty` is a vector.
-fn is_vec(kind: Kind, ty: Ty) -> bool {
-    kind.class(ty) == Some(Class::Vec)
+/// Whether values of this type are in general registers.
+fn is_int(ty: Ty) -> bool {
+    ty.class() == Class::Int
 }

@@ -23,6 +23,7 @@ use std::path::PathBuf;
 pub use arch::Arch;
 pub use catalog::Image;
 pub use error::{Error, Result};
+pub use initramfs::cpio::CpioWriter;
 pub use progress::Progress;
 
 use cache::{Cache, Entry};

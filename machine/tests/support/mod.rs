@@ -10,7 +10,7 @@ pub mod serial;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-use machine::{Control, Ended, Error, Machine, MachineConfig};
+use machine::{Control, Ended, Error, Machine, MachineConfig, Stats};
 
 /// How long a machine may take to stop after it was told to.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
@@ -50,6 +50,11 @@ impl Running {
     /// Pulls the plug.
     pub fn quit(&self) {
         self.control.quit();
+    }
+
+    /// What it has done so far.
+    pub fn stats(&self) -> Stats {
+        self.control.stats()
     }
 
     /// Waits for the end; at the deadline pulls the plug.

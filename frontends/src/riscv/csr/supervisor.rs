@@ -43,7 +43,10 @@ pub(super) const CSRS: &[Csr] = &[
         0x10a,
         "senvcfg",
         |hart, _| hart.isa.csr.senvcfg,
-        |hart, _, value| hart.isa.csr.senvcfg = envcfg_value(&hart.isa, value, false),
+        |hart, _, value| {
+            hart.isa.csr.senvcfg = envcfg_value(&hart.isa, value, false);
+            hart.mode_changed();
+        },
     ),
     Csr::new(
         0x140,

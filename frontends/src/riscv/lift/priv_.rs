@@ -4,11 +4,11 @@
 //! An instruction's privilege is checked here; what bits of `mstatus`, `menvcfg` and the like decide, by its
 //! helper.
 
-use emu_core::ir::{Hint, Terminal, Val};
+use emu_core::ir::{Hint, MemAttr, Op, Terminal, Ty, Val};
 
-use super::super::Privilege;
 use super::super::decode::insn32::args::{Cbo, Vma};
 use super::super::helper::Helper;
+use super::super::{CACHE_BLOCK, Privilege};
 use super::{Lifter, Refusal};
 
 /// Cause of a breakpoint exception (Priv., "Machine Cause Register").
@@ -107,6 +107,11 @@ impl Lifter<'_> {
     }
 
     pub(super) fn cbo_zero(&mut self, a: Cbo) {
-        self.cache_block(4, a);
+        if !self.ctx.zero {
+            return self.cache_block(4, a);
+        }
+        let rs1 = self.x(a.rs1);
+        let attr = MemAttr::PLAIN.bits();
+        self.builder.op(Op::Zero, Ty::None, attr, Val::NONE, [rs1, Val::NONE, Val::NONE], CACHE_BLOCK as i32);
     }
 }
