@@ -44,7 +44,9 @@ impl Slots {
         let mut devices: Vec<Arc<dyn VirtioDevice>> = Vec::new();
         for (number, options) in config.disks.iter().enumerate() {
             let disk = disk_formats::open(options)?;
-            let blk = BlkConfig { id: format!("ferry-disk{number}"), ..BlkConfig::default() };
+            let id = format!("ferry-disk{number}");
+            // A queue for each hart, of which there are eight at most.
+            let blk = BlkConfig { id, queues: config.cpus as u16, ..BlkConfig::default() };
             let blk = Blk::new(events, Arc::from(disk), &blk);
             devices.push(blk.map_err(|source| Error::Host { what: "the threads of a disk", source })?);
         }
