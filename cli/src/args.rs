@@ -81,15 +81,19 @@ pub struct RunArgs {
     /// A device tree blob in place of the board's own
     #[arg(long, value_name = "FILE")]
     pub dtb: Option<PathBuf>,
-    /// A disk; may be given several times
+    /// A disk; may be given several times. Its backing files must be in its own directory, or where `allow-backing=PATH`
+    /// says
     #[arg(long = "disk", value_parser = parse::disk, value_name = "FILE[,format=raw|qcow2][,readonly][,snapshot]")]
     pub disks: Vec<DiskOptions>,
     /// The network: `none`, or `user` with ports forwarded to the guest [default: user for a named image]
     #[arg(long, value_parser = parse::net, value_name = "none|user[,forward=tcp:127.0.0.1:2222-:22]")]
     pub net: Option<NetConfig>,
-    /// The serial console
-    #[arg(long, default_value = "stdio", value_parser = parse::console, value_name = "stdio|file:PATH|unix:PATH|none")]
-    pub console: ConsoleArg,
+    /// The serial console [default: stdio, unless the virtio console is there]
+    #[arg(long, value_parser = parse::console, value_name = "stdio|file:PATH|unix:PATH|none")]
+    pub console: Option<ConsoleArg>,
+    /// A virtio console beside it (Linux: hvc0)
+    #[arg(long, value_parser = parse::console, value_name = "stdio|file:PATH|unix:PATH|none")]
+    pub virtio_console: Option<ConsoleArg>,
     /// What runs guest code
     #[arg(long, value_enum, default_value_t = AccelArg::Auto)]
     pub accel: AccelArg,
@@ -215,6 +219,10 @@ pub enum DiskCommand {
         /// The source's format [default: found out]
         #[arg(long)]
         source_format: Option<Format>,
+        /// A file, or a directory with all below it, where the source's backing files may be, besides its own
+        /// directory; may be given several times
+        #[arg(long, value_name = "PATH")]
+        allow_backing: Vec<PathBuf>,
         /// The new image's format
         #[arg(long, default_value_t = Format::Qcow2)]
         format: Format,

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use devices::backend::net;
 use firmware::load::{self, Isa};
 use images::{Options, Store};
@@ -13,6 +13,7 @@ use machine::{
 
 use crate::args::{AccelArg, ArchArg, ConsoleArg, GicArg, RunArgs};
 use crate::progress::Bars;
+use crate::signals::Signals;
 use crate::terminal::{RawTerminal, escape_filter};
 
 /// The most that a guest's exit code can be here: 125 and up are ferry's and the shell's own.
@@ -25,10 +26,11 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let mut machine = Machine::new(config)?;
     // It is set once, here.
     let _ = control.set(machine.control());
-    let terminal = match args.console {
-        ConsoleArg::Stdio => RawTerminal::enter()?,
-        _ => None,
-    };
+    let signals = Signals::watch(machine.control()).context("cannot watch for signals")?;
+    let (serial, virtio) = consoles(args);
+    let interactive = serial == &ConsoleArg::Stdio || virtio == Some(&ConsoleArg::Stdio);
+    let terminal =
+        if interactive { RawTerminal::enter().context("cannot set up the terminal")? } else { None };
     let ended = machine.run();
     let stats = args.stats.then(|| machine.stats());
     drop(machine);
@@ -36,10 +38,20 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     if let Some(stats) = stats {
         eprint!("{stats}");
     }
-    Ok(match ended? {
+    let ended = ended?;
+    // Whoever sent a signal sees its effect.
+    signals.obey();
+    Ok(match ended {
         Ended::Off { code } => ExitCode::from(code.min(LARGEST_CODE) as u8),
         Ended::Quit => ExitCode::SUCCESS,
     })
+}
+
+/// The serial and the virtio console. What nobody has asked for elsewhere is on the terminal.
+fn consoles(args: &RunArgs) -> (&ConsoleArg, Option<&ConsoleArg>) {
+    let virtio = args.virtio_console.as_ref();
+    let rest = if virtio == Some(&ConsoleArg::Stdio) { &ConsoleArg::None } else { &ConsoleArg::Stdio };
+    (args.console.as_ref().unwrap_or(rest), virtio)
 }
 
 /// The machine that the arguments describe.
@@ -72,12 +84,15 @@ fn configure(args: &RunArgs, control: &Arc<OnceLock<machine::Control>>) -> anyho
     config.secure = args.secure;
     config.gdb = args.gdb.clone();
     config.trace = trace(&args.traces)?;
-    config.console = match &args.console {
+    let console = |console: &ConsoleArg| match console {
         ConsoleArg::Stdio => Console::Stdio(Some(escape_filter(Arc::clone(control)))),
         ConsoleArg::File(path) => Console::File(path.clone()),
         ConsoleArg::Unix(path) => Console::Unix(path.clone()),
         ConsoleArg::None => Console::None,
     };
+    let (serial, virtio) = consoles(args);
+    config.console = console(serial);
+    config.virtio_console = virtio.map(console);
     match &args.image {
         Some(name) => use_image(name, args, &mut config)?,
         None => {

@@ -287,7 +287,8 @@ impl Aarch64 {
         let key = |bit: u64, n: u32| u8::from(on(bit)) << n;
         let hcr = self.hcr();
         // With stage 1 off all data is of a device type.
-        let device = !on(sctlr::M) && !(el < 2 && hcr & (hcr::DC | hcr::TGE) == hcr::DC);
+        let default_cacheable = el < 2 && hcr & (hcr::DC | hcr::TGE) == hcr::DC;
+        let device = !on(sctlr::M) && !default_cacheable;
         Context {
             el,
             sp_sel: self.pstate.sp_sel,

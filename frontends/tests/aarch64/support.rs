@@ -44,18 +44,11 @@ pub fn cpu(base: u64, len: u64, handler: u64) -> Cpu {
 /// The same with another algorithm of pointer authentication.
 pub fn cpu_with(pauth: Algorithm, base: u64, len: u64, handler: u64) -> Cpu {
     let model = *MODELS.iter().find(|model| model.name == "max").unwrap();
-    let config = Config {
-        model,
-        mpidr: 0,
-        conduit: Some(Conduit::Hvc),
-        pauth,
-        el2: false,
-        el3: false,
-    };
+    let config = Config { model, mpidr: 0, conduit: Some(Conduit::Hvc), pauth, el2: false, el3: false };
     // Memory must be mapped to be other than a device's: one block of 1 GiB, behind the memory asked for.
     let tables = base + len.next_multiple_of(4096);
     let mut cpu = machine(Aarch64::new(config), base, tables + 0x2000 - base);
-    let block = base & !((1 << 30) - 1) | ACCESSED | VALID;
+    let block = (base & !((1 << 30) - 1)) | ACCESSED | VALID;
     write(&cpu, tables + (base >> 39) * 8, &(tables + 0x1000 | TABLE | VALID).to_le_bytes());
     write(&cpu, tables + 0x1000 + (base >> 30 & 511) * 8, &u64::to_le_bytes(block));
     for (register, value) in [

@@ -13,8 +13,9 @@ use crate::common::oracle::{
     Assembler, CODE, DATA, MEMORY_LEN as ALL_MEMORY, Program, Target, compare_lines, compare_program, get,
     put,
 };
-use crate::common::{Random, run};
+use crate::common::{Operands, Random, run};
 use crate::support::{OPEN, asm, hart, insn};
+use crate::vectors::counts_by_line;
 
 /// Random instances of each line.
 const INSTANCES: usize = 1000;
@@ -399,7 +400,7 @@ fn every_line_agrees() {
     let add = |program: &mut Program, index: usize, random: &mut Random| {
         add_instance(program, all[index], random);
     };
-    compare_lines(&TARGET, lines, EXCLUDED, RECENT, INSTANCES, add);
+    compare_lines(&TARGET, lines, EXCLUDED, RECENT, &counts_by_line(), INSTANCES, add);
 }
 
 #[test]

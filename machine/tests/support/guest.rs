@@ -53,12 +53,25 @@ pub fn debian_for(arch: Arch) -> &'static BootFiles {
     files.get_or_init(|| fetched(|store| store.image("debian", arch, &mut ())))
 }
 
-/// Debian's build of OpenSBI, in the form that is told where the kernel is.
-pub fn opensbi() -> &'static Path {
-    const PATH: &str = "usr/lib/riscv64-linux-gnu/opensbi/generic/fw_dynamic.bin";
-    static FILE: OnceLock<PathBuf> = OnceLock::new();
-    let get = |store: &Store| store.package_file(images::Arch::Riscv64, "trixie", "opensbi", PATH, &mut ());
-    FILE.get_or_init(|| fetched(get))
+/// The forms of OpenSBI that are given a kernel: told where it is, or going to a fixed place.
+#[derive(Clone, Copy)]
+pub enum OpenSbi {
+    Dynamic,
+    Jump,
+}
+
+/// Debian's build of OpenSBI.
+pub fn opensbi(form: OpenSbi) -> PathBuf {
+    const PATHS: [&str; 2] = [
+        "usr/lib/riscv64-linux-gnu/opensbi/generic/fw_dynamic.bin",
+        "usr/lib/riscv64-linux-gnu/opensbi/generic/fw_jump.bin",
+    ];
+    static FILES: OnceLock<Vec<PathBuf>> = OnceLock::new();
+    let get =
+        |store: &Store| store.package_files(images::Arch::Riscv64, "trixie", "opensbi", &PATHS, &mut ());
+    let wanted = PATHS[form as usize];
+    let file = FILES.get_or_init(|| fetched(get)).iter().find(|path| path.ends_with(wanted));
+    file.expect("a file for each path").clone()
 }
 
 /// A machine that boots [`debian`].

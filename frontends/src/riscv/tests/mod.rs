@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use emu_core::exec::{BlockMap, Exception, Isa, Stop, Vcpu, VcpuParts};
 use emu_core::mem::{BusBuilder, RamBuilder};
 use emu_core::sync::Group;
+use emu_core::testing::{Random, seeds};
 use emu_core::time::Clock;
 
 use super::bits::mstatus;
@@ -125,36 +126,4 @@ fn exception(cause: u64, value: u64) -> Result<u64, Stop> {
 fn fp_on(hart: &mut Hart) {
     let status = get(hart, 0x300);
     set(hart, 0x300, status | 1 << mstatus::FS_SHIFT);
-}
-
-/// Numbers that look random and are the same in every run (xorshift64*).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        (self.next() >> 32) % limit
-    }
-
-    /// One of these.
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len() as u64) as usize]
-    }
-
-    /// A value of the kinds that find mistakes: few bits, all bits, any bits.
-    fn value(&mut self) -> u64 {
-        match self.below(5) {
-            0 => 0,
-            1 => u64::MAX,
-            2 => 1 << self.below(64),
-            3 => self.next() & self.next() & self.next(),
-            _ => self.next(),
-        }
-    }
 }
