@@ -10,11 +10,15 @@ use images::{Options, Store};
 use machine::{Accel, Arch, Console, Ended, Firmware, Machine, MachineConfig, NetConfig, TraceConfig};
 
 use crate::args::{AccelArg, ConsoleArg, RunArgs};
+use crate::install::OnDisk;
 use crate::progress::Bars;
 use crate::terminal::{RawTerminal, escape_filter};
 
 /// The most that a guest's exit code can be here: 125 and up are ferry's and the shell's own.
 const LARGEST_CODE: u16 = 124;
+
+/// The board's serial console, as the kernel calls it.
+const CONSOLE: &str = "ttyS0";
 
 /// Runs a machine; its exit code.
 pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
@@ -36,27 +40,33 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// The machine that the arguments describe.
-fn configure(args: &RunArgs, control: &Arc<OnceLock<machine::Control>>) -> anyhow::Result<MachineConfig> {
+/// The machine without what is particular to a guest.
+fn board(args: &RunArgs) -> MachineConfig {
     let mut config = MachineConfig::new(Arch::Riscv64);
     config.cpus = args.cpus;
     config.memory = args.memory;
     config.cpu = args.cpu.clone();
     config.firmware = args.firmware.clone();
-    config.kernel = args.kernel.clone();
-    config.initrd = args.initrd.clone();
-    config.append = args.append.clone();
-    config.dtb = args.dtb.clone();
-    config.disks = args.disks.clone();
-    config.net = args.net.clone().unwrap_or(NetConfig::None);
     config.accel = match args.accel {
         AccelArg::Auto => Accel::Auto,
         AccelArg::Jit => Accel::Jit,
         AccelArg::Interp => Accel::Interp,
     };
-    config.no_reboot = args.no_reboot;
     config.virtio_legacy = args.virtio_legacy;
     config.aclint = args.aclint;
+    config
+}
+
+/// The machine that the arguments describe.
+fn configure(args: &RunArgs, control: &Arc<OnceLock<machine::Control>>) -> anyhow::Result<MachineConfig> {
+    let mut config = board(args);
+    config.kernel = args.kernel.clone();
+    config.initrd = args.initrd.clone();
+    config.append = args.append.clone();
+    config.dtb = args.dtb.clone();
+    config.disks = args.disks.iter().map(|disk| disk.options.clone()).collect();
+    config.net = args.net.clone().unwrap_or(NetConfig::None);
+    config.no_reboot = args.no_reboot;
     config.gdb = args.gdb.clone();
     config.trace = trace(&args.traces)?;
     config.console = match &args.console {
@@ -72,6 +82,9 @@ fn configure(args: &RunArgs, control: &Arc<OnceLock<machine::Control>>) -> anyho
                 bail!(
                     "--mirror, --keyring and --cache-dir go with a named image, such as `ferry run debian`"
                 );
+            }
+            if args.disks.iter().any(|disk| disk.size.is_some()) {
+                bail!("size= goes with a named image; `ferry disk create` makes other disks");
             }
             if config.kernel.is_none() && !matches!(config.firmware, Firmware::File(_)) {
                 bail!("nothing to run: name an image, such as `ferry run debian`, or give --kernel FILE");
@@ -98,10 +111,17 @@ fn use_image(name: &str, args: &RunArgs, config: &mut MachineConfig) -> anyhow::
     }
     let options =
         Options { mirror: args.mirror.clone(), keyring: args.keyring.clone(), cache: args.cache_dir.clone() };
-    let files = Store::open(options)?.image(name, images::Arch::Riscv64, &mut Bars::default())?;
+    let (store, arch) = (Store::open(options)?, images::Arch::Riscv64);
+    let (files, root) = match args.disks.split_first() {
+        None => (store.image(name, arch, &mut Bars::default())?, ""),
+        Some((disk, _)) => {
+            let on_disk = OnDisk { store: &store, image: name, arch, disk, console: CONSOLE };
+            (on_disk.boot_files(|| board(args))?, "ro ferry.root=/dev/vda ")
+        }
+    };
     config.kernel = Some(files.kernel);
     config.initrd = Some(files.initrd);
-    config.append = format!("console=ttyS0 quiet {}", config.append).trim_end().to_owned();
+    config.append = format!("console={CONSOLE} quiet {root}{}", config.append).trim_end().to_owned();
     if args.net.is_none() {
         config.net = NetConfig::User(net::Config::default());
     }
