@@ -20,11 +20,11 @@ step() {
     echo "ferry.install: $*"
 }
 
-# Puts the files of the packages in list $1 into directory $2, as they are.
+# Puts the files of the packages whose list comes in into directory $1, as they are.
 unpack() {
     while read -r package; do
-        dpkg-deb -x "$medium/$package" "$2"
-    done < "$medium/$1"
+        dpkg-deb -x "$medium/$package" "$1"
+    done
 }
 
 # Runs a program of the system; without its path busybox would take one of its own.
@@ -46,7 +46,7 @@ for dir in bin lib sbin; do
     mkdir -p "$tools/usr/$dir"
     ln -s "usr/$dir" "$tools/$dir"
 done
-unpack formatter "$tools"
+unpack "$tools" < "$medium/formatter"
 mkdir -p "$tools/dev"
 mount --bind /dev "$tools/dev"
 # The disk is new: what nobody has written reads as zeroes.
@@ -57,8 +57,8 @@ mount -t ext4 -o barrier=0,data=writeback,noauto_da_alloc /dev/vda "$target"
 
 step 'Unpacking the base system'
 # First the links from /bin and the like into /usr, which are in base-files.
-dpkg-deb -x "$medium/packages/base-files.deb" "$target"
-unpack base "$target"
+first=packages/base-files.deb
+{ echo "$first"; grep -vx "$first" "$medium/base"; } | unpack "$target"
 # What packages' own scripts would do when they are configured, and need before that.
 [ -e "$target/usr/bin/awk" ] || ln -s mawk "$target/usr/bin/awk"
 database=$target/var/lib/dpkg
