@@ -40,7 +40,8 @@ const RUN_EXAMPLES: &str = "\
 Examples:
   ferry run debian                      a Debian kernel and a shell, fetched on first use
   ferry run debian --arch aarch64
-  ferry run debian --cpus 4 --net user,forward=tcp:127.0.0.1:2222-:22
+  ferry run debian --disk root.qcow2    a whole Debian system, installed on that disk on first use
+  ferry run debian --disk root.qcow2 --cpus 4 --net user,forward=tcp:127.0.0.1:2222-:22
   ferry run --kernel Image --initrd initrd.gz --append 'console=ttyS0'
   ferry run --kernel Image --append 'root=/dev/vda rw' --disk root.qcow2
   ferry run --firmware fw_dynamic.bin --kernel Image
@@ -81,10 +82,10 @@ pub struct RunArgs {
     /// A device tree blob in place of the board's own
     #[arg(long, value_name = "FILE")]
     pub dtb: Option<PathBuf>,
-    /// A disk; may be given several times. Its backing files must be in its own directory, or where `allow-backing=PATH`
-    /// says
-    #[arg(long = "disk", value_parser = parse::disk, value_name = "FILE[,format=raw|qcow2][,readonly][,snapshot]")]
-    pub disks: Vec<DiskOptions>,
+    /// A disk; may be given several times. A named image is installed on the first one, and started from it. Backing files
+    /// must be in the disk's own directory, or where `allow-backing=PATH` says
+    #[arg(long = "disk", value_parser = parse::disk, value_name = "FILE[,format=raw|qcow2][,size=SIZE][,readonly][,snapshot]")]
+    pub disks: Vec<DiskArg>,
     /// The network: `none`, or `user` with ports forwarded to the guest [default: user for a named image]
     #[arg(long, value_parser = parse::net, value_name = "none|user[,forward=tcp:127.0.0.1:2222-:22]")]
     pub net: Option<NetConfig>,
@@ -133,6 +134,15 @@ pub struct RunArgs {
     /// Where named images are kept [default: ferry in the user's cache directory]
     #[arg(long, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
+}
+
+/// A disk as a user asks for it.
+#[derive(Clone, Debug)]
+pub struct DiskArg {
+    /// The image.
+    pub options: DiskOptions,
+    /// The size in bytes of a disk that is to be made.
+    pub size: Option<u64>,
 }
 
 /// The architectures.

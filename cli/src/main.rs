@@ -3,6 +3,7 @@
 
 mod args;
 mod disk;
+mod install;
 mod parse;
 mod progress;
 mod run;

@@ -6,7 +6,7 @@ use devices::backend::net;
 use disk_formats::DiskOptions;
 use machine::{Firmware, NetConfig, TraceConfig};
 
-use crate::args::ConsoleArg;
+use crate::args::{ConsoleArg, DiskArg};
 
 /// A number of bytes with a suffix K, M, G or T (powers of 1024).
 pub fn size(text: &str) -> Result<u64, String> {
@@ -35,24 +35,26 @@ pub fn firmware(text: &str) -> Result<Firmware, String> {
 }
 
 /// A disk: a file and its options. A comma in the file's name is written twice.
-pub fn disk(text: &str) -> Result<DiskOptions, String> {
+pub fn disk(text: &str) -> Result<DiskArg, String> {
     let mut parts = split(text).into_iter();
     let path = parts.next().filter(|path| !path.is_empty()).ok_or("expected a file")?;
     let mut options = DiskOptions::new(PathBuf::from(path));
+    let mut new_size = None;
     for part in parts {
         match part.split_once('=') {
             None if part == "readonly" => options.read_only = true,
             None if part == "snapshot" => options.snapshot = true,
             Some(("format", format)) => options.format = Some(format.parse()?),
+            Some(("size", text)) => new_size = Some(size(text)?),
             Some(("allow-backing", path)) if !path.is_empty() => options.allow_backing.push(path.into()),
             _ => {
                 return Err(format!(
-                    "unknown disk option {part:?}: expected format=…, readonly, snapshot or allow-backing=…"
+                    "unknown disk option {part:?}: expected format=…, size=…, readonly, snapshot or allow-backing=…"
                 ));
             }
         }
     }
-    Ok(options)
+    Ok(DiskArg { options, size: new_size })
 }
 
 /// Splits at commas, of which two in a row stand for one.
@@ -131,12 +133,15 @@ mod tests {
 
     #[test]
     fn disks() {
-        let options = disk("a,,b.img,format=raw,readonly").unwrap();
+        let DiskArg { options, size } = disk("a,,b.img,format=raw,readonly").unwrap();
+        assert_eq!(size, None);
         assert_eq!(options.path, PathBuf::from("a,b.img"));
         assert!(options.read_only && !options.snapshot);
-        let options = disk("a,snapshot,allow-backing=/base,allow-backing=b,,c").unwrap();
+        let options = disk("a,snapshot,allow-backing=/base,allow-backing=b,,c").unwrap().options;
         assert_eq!(options.allow_backing, ["/base", "b,c"].map(PathBuf::from));
         assert!(options.snapshot && disk("x,allow-backing=").is_err());
+        assert_eq!(disk("x,size=8G").unwrap().size, Some(8 << 30));
+        assert!(disk("x,size=8Q").is_err());
         assert!(disk("").is_err() && disk("x,rw").is_err() && disk("x,format=vmdk").is_err());
     }
 

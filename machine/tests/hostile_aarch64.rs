@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use devices::backend::net;
 use disk_formats::{DiskOptions, Format};
+use emu_core::testing::{Random, seeds};
 use machine::{Arch, Ended, GicVersion, MachineConfig, NetConfig};
-use support::{Outcome, Rng, Running};
+use support::{Outcome, Running};
 use tempfile::TempDir;
 
 /// Where memory begins, where programs are in it, and where data for devices is, which no device must leave.
@@ -95,7 +96,7 @@ fn vectors(handler: u32) -> Vec<u32> {
 
 /// A program for one CPU: passes over what traps, accesses devices as told, and ends with `end`. `at` is its address, at
 /// a 2 KiB boundary.
-fn nonsense(rng: &mut Rng, at: u64, count: usize, end: &[u32]) -> Vec<u32> {
+fn nonsense(rng: &mut Random, at: u64, count: usize, end: &[u32]) -> Vec<u32> {
     // A branch over the vectors, and the handler behind them.
     let mut program = vectors(0x204);
     program[0] = 0x1400_0210;
@@ -123,14 +124,14 @@ fn nonsense(rng: &mut Rng, at: u64, count: usize, end: &[u32]) -> Vec<u32> {
 
 /// A value that a register may take seriously: small, all ones, an address, a bit, or anything. None leads a device into
 /// the program.
-fn value(rng: &mut Rng) -> u64 {
+fn value(rng: &mut Random) -> u64 {
     let value = match rng.below(6) {
         0 => rng.below(16),
         1 => u64::MAX,
         2 => DATA + rng.below(0x2_0000),
         3 => 1 << rng.below(64),
         4 => RAM + RAM_SIZE - rng.below(64),
-        _ => rng.next(),
+        _ => rng.bits(),
     };
     if (RAM..DATA).contains(&(value & 0xffff_ffff)) { DATA } else { value }
 }
@@ -138,8 +139,8 @@ fn value(rng: &mut Rng) -> u64 {
 #[test]
 fn nonsense_in_every_register() {
     const COUNT: usize = 10_000;
-    for seed in 0..4 {
-        let mut rng = Rng(seed);
+    for seed in seeds(4) {
+        let mut rng = Random(seed);
         let gic = if seed % 2 == 0 { GicVersion::V3 } else { GicVersion::V2 };
         // The first CPU starts the second, which does the same and then stops; the first switches off.
         let second_at = ENTRY + 0x80_0000;
@@ -160,8 +161,8 @@ const PROGRAM_TIME: Duration = Duration::from_millis(150);
 
 #[test]
 fn random_code() {
-    for seed in 0..PROGRAMS {
-        let program = random_program(&mut Rng(seed));
+    for seed in seeds(PROGRAMS) {
+        let program = random_program(&mut Random(seed));
         let gic = if seed % 4 < 2 { GicVersion::V3 } else { GicVersion::V2 };
         let (config, _dir) = machine(&program, 1 + (seed % 2) as usize, gic);
         match Running::start(config).expect("a machine").wait(PROGRAM_TIME) {
@@ -173,7 +174,7 @@ fn random_code() {
 
 /// 4 KiB of random code at 0x1000 bytes from the entry, with a handler of everything that gives the registers new values
 /// and goes on elsewhere in it, at some exception level.
-fn random_program(rng: &mut Rng) -> Vec<u32> {
+fn random_program(rng: &mut Random) -> Vec<u32> {
     const CODE: u64 = 0x1000;
     let (table, count) = (DATA, DATA + 0x100);
     let mut program = vectors(0x204);
@@ -223,8 +224,8 @@ fn random_program(rng: &mut Rng) -> Vec<u32> {
 }
 
 /// Half of them likely to mean something.
-fn random_instruction(rng: &mut Rng) -> u32 {
-    let word = rng.next() as u32;
+fn random_instruction(rng: &mut Random) -> u32 {
+    let word = rng.bits() as u32;
     // Bits 28:25 are the major group (DDI 0487, C4.1).
     let group = |bits: u32| word & !(0xf << 25) | bits << 25;
     match rng.below(8) {

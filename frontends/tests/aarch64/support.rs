@@ -49,7 +49,7 @@ pub fn cpu_with(pauth: Algorithm, base: u64, len: u64, handler: u64) -> Cpu {
     let tables = base + len.next_multiple_of(4096);
     let mut cpu = machine(Aarch64::new(config), base, tables + 0x2000 - base);
     let block = (base & !((1 << 30) - 1)) | ACCESSED | VALID;
-    write(&cpu, tables + (base >> 39) * 8, &(tables + 0x1000 | TABLE | VALID).to_le_bytes());
+    write(&cpu, tables + (base >> 39) * 8, &((tables + 0x1000) | TABLE | VALID).to_le_bytes());
     write(&cpu, tables + 0x1000 + (base >> 30 & 511) * 8, &u64::to_le_bytes(block));
     for (register, value) in [
         (VBAR_EL1, handler),

@@ -138,6 +138,13 @@ pub enum Error {
         reason: String,
     },
 
+    /// Another process installs on the disk.
+    #[error("another ferry is installing on {}: wait until it is done, or end it", disk.display())]
+    Installing {
+        /// The disk.
+        disk: PathBuf,
+    },
+
     /// The host's file system refused.
     #[error("{}: {source}", path.display())]
     Io {
