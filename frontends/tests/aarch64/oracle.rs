@@ -8,14 +8,14 @@ use frontends::aarch64::decode::{Insn, decode};
 use frontends::aarch64::disas::disassemble;
 use frontends::aarch64::features::Feature;
 use frontends::aarch64::helper::sysreg;
-use frontends::aarch64::{Fpcr, enter, sysreg_read_debug};
+use frontends::aarch64::{Fpcr, sysreg_read_debug};
 
 use crate::common::oracle::{
     Assembler, CODE, DATA, MEMORY_LEN as ALL_MEMORY, Program, Target, compare_lines, compare_program, get,
     put,
 };
 use crate::common::{Operands, Random, run};
-use crate::support::{ALL, ESR_EL1, asm, cpu, insn};
+use crate::support::{ALL, ESR_EL1, asm, cpu, enter, insn};
 use crate::vectors::counts_by_line;
 
 /// Random instances of each line.
@@ -223,7 +223,7 @@ impl Assembler for Program {
     fn run_here(&self) -> Vec<u8> {
         let mut cpu = cpu(CODE, ALL_MEMORY, HANDLER);
         self.load(&cpu);
-        enter(&mut cpu, 0, CODE, 0);
+        enter(&mut cpu, 0, CODE);
         let exit = run(&mut cpu, Limits::NONE);
         let esr = sysreg_read_debug(&cpu, ESR_EL1).unwrap();
         const SVC: u64 = 0x15;

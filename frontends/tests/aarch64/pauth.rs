@@ -2,26 +2,30 @@
 
 use emu_core::exec::Limits;
 use frontends::aarch64::pauth::Algorithm;
-use frontends::aarch64::{KEYS, enter};
+use frontends::aarch64::{Cpu, KEYS, sysreg_write_debug};
 
 use crate::common::vectors::{CODE, HANDLER, RAM, RAM_LEN};
 use crate::common::{Random, run, write};
-use crate::support::{asm, cpu_with};
+use crate::support::{TCR, TCR_EL1, asm, cpu_with, enter};
 
 const ALGORITHMS: [Algorithm; 2] = [Algorithm::Fast, Algorithm::Qarma5];
 
 /// `x0` after these instructions at EL0, with `x0`, `x1`, `x2` and all keys set.
 fn result(algorithm: Algorithm, x: [u64; 3], keys: [u64; 2], code: &[u32]) -> u64 {
-    let mut cpu = cpu_with(algorithm, RAM, RAM_LEN, HANDLER);
+    run_with(&mut cpu_with(algorithm, RAM, RAM_LEN, HANDLER), x, keys, code)
+}
+
+fn run_with(cpu: &mut Cpu, x: [u64; 3], keys: [u64; 2], code: &[u32]) -> u64 {
     for (at, word) in code.iter().chain([&asm("svc", &[])]).enumerate() {
-        write(&cpu, CODE + 4 * at as u64, &word.to_le_bytes());
+        write(cpu, CODE + 4 * at as u64, &word.to_le_bytes());
     }
-    enter(&mut cpu, 0, CODE, 0);
+    cpu.sync_code();
+    enter(cpu, 0, CODE);
     cpu.state.slots[..3].copy_from_slice(&x);
     for (n, half) in cpu.state.slots[usize::from(KEYS)..][..10].iter_mut().enumerate() {
         *half = keys[n % 2] ^ (n as u64 / 2) << 20;
     }
-    run(&mut cpu, Limits::NONE);
+    run(cpu, Limits::NONE);
     cpu.state.slots[0]
 }
 
@@ -92,4 +96,39 @@ fn codes_of_what_is_no_address_are_wrong() {
         }
         assert_eq!(wrong, 50, "{algorithm:?}");
     }
+}
+
+/// Where addresses are usual the lifter emits the algorithm, else a helper computes it: both do the same with any bits.
+#[test]
+fn lifted_codes_are_those_of_the_helper() {
+    const TBI: u64 = 3 << 37;
+    /// Other rules for code: the lifter emits nothing then, and for data all is as before.
+    const TBID: u64 = 3 << 51;
+    let mut random = Random(3);
+    let mut cpu = cpu_with(Algorithm::Fast, RAM, RAM_LEN, HANDLER);
+    let mut failures = 0;
+    for tbi in 0..4 {
+        for _ in 0..100 {
+            let sign = if random.below(2) == 0 { 0 } else { 0xffff << 48 };
+            let pointer = match random.below(3) {
+                0 => random.bits(),
+                1 => random.bits() >> 16 | sign,
+                _ => random.bits() >> 16 | sign ^ 1 << (48 + random.below(16)),
+            };
+            let x = [pointer, random.bits(), random.bits()];
+            let keys = [random.bits(), random.bits()];
+            let [pac, aut] = random.pick(&[["pacda", "autda"], ["pacdb", "autdb"]]);
+            let [pac, aut] = [pac, aut].map(|name| asm(name, &[("rd", 0), ("rn", 1)]));
+            let spoiled = asm("eor_imm.x", &[("rd", 0), ("rn", 0), ("bits", 0b1_001010_000000)]);
+            for code in [&[pac][..], &[aut], &[pac, aut], &[pac, spoiled, aut]] {
+                let [lifted, helped] = [0, TBID].map(|tbid| {
+                    sysreg_write_debug(&mut cpu, TCR_EL1, TCR & !TBI | tbi << 37 | tbid);
+                    run_with(&mut cpu, x, keys, code)
+                });
+                assert_eq!(lifted, helped, "TBI {tbi}: {pointer:#x}");
+                failures += u32::from(code.len() == 3 && lifted >> 53 & 3 != sign >> 53 & 3);
+            }
+        }
+    }
+    assert!(failures > 100, "{failures}");
 }

@@ -11,14 +11,14 @@ use emu_core::ir::Class;
 use frontends::aarch64::decode::{Insn, decode};
 use frontends::aarch64::disas::disassemble;
 use frontends::aarch64::helper::sysreg;
-use frontends::aarch64::{Cpu, SLOTS, SP, SP_EL, enter, sysreg_read_debug, sysreg_write_debug};
+use frontends::aarch64::{Cpu, SLOTS, SP, SP_EL, sysreg_read_debug, sysreg_write_debug};
 
 use crate::common::vectors::{
     CODE, HANDLER, RAM, RAM_LEN, Values, Vector, check, check_coverage, check_text, compare, counts,
     memory_name, observe_memory, overlay, set_memory, vectors,
 };
 use crate::common::{run, write};
-use crate::support::{ALL, ELR_EL1, ESR_EL1, FAR_EL1, asm, cpu};
+use crate::support::{ALL, ELR_EL1, ESR_EL1, FAR_EL1, PRIVILEGED, asm, cpu, enter};
 
 const FPCR: u16 = sysreg(3, 3, 4, 4, 0);
 const FPSR: u16 = sysreg(3, 3, 4, 4, 1);
@@ -63,7 +63,7 @@ fn run_vector(vector: &Vector, single_step: bool) -> Result<(), String> {
     write(&cpu, CODE, &vector.bytes);
     let mut before: BTreeMap<&str, u128> = set_memory(&cpu, &vector.before).into_iter().collect();
     let el = before.remove("el").unwrap_or(0) as u8;
-    enter(&mut cpu, el, CODE, 0);
+    enter(&mut cpu, el, CODE);
     for (name, index, class) in registers() {
         if let Some(value) = before.remove(name) {
             cpu.state.slots[index] = value as u64;
@@ -101,7 +101,7 @@ fn run_vector(vector: &Vector, single_step: bool) -> Result<(), String> {
     }
     let [elr, esr, far] =
         [ELR_EL1, ESR_EL1, FAR_EL1].map(|register| sysreg_read_debug(&cpu, register).unwrap());
-    let handled = (HANDLER..HANDLER + 0x800).contains(&cpu.state.pc);
+    let handled = (HANDLER..HANDLER + 0x800).contains(&cpu.state.pc.wrapping_sub(PRIVILEGED));
     let mut found = observe(&cpu, if handled && el == 0 { SP_EL } else { SP });
     let after = |name: &str| vector.after.get(name).map(|value| *value as u64);
     let trap = after("trap");

@@ -19,9 +19,12 @@ pub use emu_core::testing::Random;
 use emu_core::time::Clock;
 use frontends::decode::{Features, Line};
 
-/// A vCPU alone with a writable region of memory.
-pub fn machine<I: Isa>(isa: I, base: u64, len: u64) -> Vcpu<I> {
-    let ram = RamBuilder::new().region("ram", base, len, true).and_then(RamBuilder::build).unwrap();
+/// A vCPU alone with writable regions of memory, each a base and a length.
+pub fn machine<I: Isa>(isa: I, regions: &[(u64, u64)]) -> Vcpu<I> {
+    let regions = regions
+        .iter()
+        .try_fold(RamBuilder::new(), |builder, (base, len)| builder.region("ram", *base, *len, true));
+    let ram = regions.and_then(RamBuilder::build).unwrap();
     let parts = VcpuParts {
         index: 0,
         bus: Arc::new(BusBuilder::new(Arc::new(ram)).build()),
@@ -37,6 +40,7 @@ pub fn write<I: Isa>(vcpu: &Vcpu<I>, pa: u64, bytes: &[u8]) {
     let ram = vcpu.bus.ram();
     let offset = ram.offset_of(pa, bytes.len() as u64).expect("the test's own memory");
     bytes.iter().enumerate().for_each(|(i, byte)| ram.store::<u8>(offset + i, *byte));
+    ram.code_pages().note_write(offset, bytes.len());
 }
 
 /// Reads bytes from guest-physical memory.
