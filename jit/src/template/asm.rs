@@ -58,6 +58,8 @@ pub(crate) enum Operand {
 pub(crate) enum Alu {
     Add,
     Or,
+    Adc,
+    Sbb,
     And,
     Sub,
     Xor,
@@ -143,6 +145,8 @@ fn alu_opcode(op: Alu) -> u8 {
     match op {
         Alu::Add => 0x03,
         Alu::Or => 0x0b,
+        Alu::Adc => 0x13,
+        Alu::Sbb => 0x1b,
         Alu::And => 0x23,
         Alu::Sub => 0x2b,
         Alu::Xor => 0x33,
@@ -342,6 +346,8 @@ impl Asm {
             return match op {
                 Alu::Add => self.group1(0, wide, dst, imm),
                 Alu::Or => self.group1(1, wide, dst, imm),
+                Alu::Adc => self.group1(2, wide, dst, imm),
+                Alu::Sbb => self.group1(3, wide, dst, imm),
                 Alu::And => self.group1(4, wide, dst, imm),
                 Alu::Sub => self.group1(5, wide, dst, imm),
                 Alu::Xor => self.group1(6, wide, dst, imm),
@@ -422,6 +428,21 @@ impl Asm {
     pub(crate) fn or_mem8(&mut self, at: Mem, bits: u8) {
         self.with_mem(false, 0x80, 1, at);
         self.ops.push(bits);
+    }
+
+    /// The carry flag inverted.
+    pub(crate) fn cmc(&mut self) {
+        x64!(self, cmc);
+    }
+
+    /// `eax`: the sign, zero and carry flags in bits 15, 14 and 8, overflow in bit 0, and other things elsewhere.
+    pub(crate) fn host_flags(&mut self) {
+        x64!(self, lahf; seto al);
+    }
+
+    /// The carry flag: bit `bit` of the lower half of `reg`.
+    pub(crate) fn bit_test(&mut self, reg: Reg, bit: u8) {
+        x64!(self, bt Rd(reg.0), BYTE bit as i8);
     }
 
     /// `dst = dst · src`

@@ -10,6 +10,7 @@
 )]
 
 pub(crate) mod asm;
+mod flags;
 mod flow;
 mod fp;
 mod int;
