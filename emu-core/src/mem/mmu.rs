@@ -55,33 +55,67 @@ impl TlbEntry {
     }
 }
 
-/// The mappings larger than 4 KiB of which a cache holds pages.
-#[derive(Default)]
+/// The mappings larger than 4 KiB of which a cache holds pages: a filter, which may take an address for one of theirs
+/// that is not, but never the other way around.
 pub(super) struct LargePages {
-    /// Base and log2 of the size.
-    pages: Vec<(u64, u8)>,
+    /// Bit *n*: there are some of 2ⁿ bytes.
+    sizes: u64,
+    /// Two bits for each mapping.
+    filter: [u64; Self::WORDS],
+}
+
+impl Default for LargePages {
+    fn default() -> Self {
+        Self { sizes: 0, filter: [0; Self::WORDS] }
+    }
 }
 
 impl LargePages {
-    /// Mappings that are kept track of; beyond that every address may lie in one.
-    const MAX: usize = 64;
+    /// Words of the filter: enough for the mappings of some gigabytes by pages of 2 MiB.
+    const WORDS: usize = 128;
+    /// Mappings of one size that are looked for one by one; a longer range of addresses may overlap any.
+    const MOST: u64 = 16;
 
     /// Notes that a page of a mapping of that size is cached.
     pub(super) fn add(&mut self, va: u64, bits: u8) {
-        let page = (va & range_mask(bits), bits);
-        if bits > 12 && self.pages.len() < Self::MAX && !self.pages.contains(&page) {
-            self.pages.push(page);
+        if bits > 12 {
+            self.sizes |= 1 << bits.min(63);
+            for bit in Self::places(va >> bits.min(63), bits) {
+                self.filter[bit / 64] |= 1 << (bit % 64);
+            }
         }
     }
 
     /// Whether any of them may overlap this range of addresses.
     pub(super) fn overlap(&self, first: u64, last: u64) -> bool {
-        let overlaps = |&(base, bits): &(u64, u8)| base <= last && first <= base | !range_mask(bits);
-        self.pages.len() >= Self::MAX || self.pages.iter().any(overlaps)
+        let mut sizes = self.sizes;
+        while sizes != 0 {
+            let bits = sizes.trailing_zeros() as u8;
+            sizes &= sizes - 1;
+            let (from, to) = (first >> bits, last >> bits);
+            if to.wrapping_sub(from) >= Self::MOST {
+                return true;
+            }
+            let has = |number: u64| {
+                Self::places(number, bits).iter().all(|bit| self.filter[bit / 64] >> (bit % 64) & 1 != 0)
+            };
+            if (from..=to).any(has) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The bits of the mapping with this number among those of its size.
+    fn places(number: u64, bits: u8) -> [usize; 2] {
+        let hash = (number ^ u64::from(bits) << 58).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        [hash >> 51, hash >> 38].map(|hash| hash as usize % (64 * Self::WORDS))
     }
 
     pub(super) fn clear(&mut self) {
-        self.pages.clear();
+        if self.sizes != 0 {
+            *self = Self::default();
+        }
     }
 }
 
@@ -396,10 +430,6 @@ impl Bank {
             }
         }
     }
-}
-
-fn range_mask(bits: u8) -> u64 {
-    u64::MAX.checked_shl(u32::from(bits)).unwrap_or(0)
 }
 
 #[cfg(test)]
