@@ -81,7 +81,7 @@ impl Finder {
 
     fn find_cached<I: Isa>(&mut self, vcpu: &Vcpu<I>, key: BlockKey) -> Option<usize> {
         let epoch = self.epoch as u32; // an entry does not last for four billion epochs
-        let hash = key.pa >> 1 ^ key.pa >> 15 ^ u64::from(key.ctx) << 7;
+        let hash = (key.pa ^ u64::from(key.ctx) << 40).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
         let slot = &mut self.cache[hash as usize % Self::ENTRIES];
         if slot.pa == key.pa && slot.ctx == key.ctx && slot.epoch == epoch && slot.code != 0 {
             return Some(slot.code);

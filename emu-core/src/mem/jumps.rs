@@ -5,8 +5,8 @@
 //! the target's page is mapped, and, where an instruction straddles its end, on the next page: a flush of a page drops
 //! the entries of that page and of the one before. Most pages that are flushed hold data: a filter tells so at once.
 
+use super::PAGE_BITS;
 use super::mmu::{Flush, LargePages};
-use super::{PAGE_BITS, PAGE_SIZE};
 use crate::exec::SpaceId;
 
 /// A jump target and its code.
@@ -25,12 +25,6 @@ const INDEX_BITS: u32 = 13;
 pub const JUMP_ENTRIES: usize = 1 << INDEX_BITS;
 /// Entries in a group: those are emptied together, so that only what was used has to be.
 const GROUP: usize = 64;
-/// Groups for the targets of one page.
-const GROUPS_PER_PAGE: usize = PAGE_SIZE as usize / 2 / GROUP;
-/// Groups in a bank.
-const GROUPS: usize = JUMP_ENTRIES / GROUP;
-/// Pages whose targets have entries of their own.
-const PAGES: usize = GROUPS / GROUPS_PER_PAGE;
 /// Pages that are flushed one by one; for more the bank is emptied.
 const MOST_PAGES: u64 = 64;
 /// Words of the filter of pages.
@@ -38,9 +32,10 @@ const FILTER: usize = 8;
 /// Banks that are kept.
 const BANKS: usize = 12;
 
-/// The entry that a jump to `pc` looks at: an instruction is a multiple of two bytes from the next.
+/// The entry that a jump to `pc` looks at. An instruction is a multiple of two bytes from the next; pages whose targets are
+/// at the same places in them share no entries.
 pub const fn jump_index(pc: u64) -> usize {
-    (pc >> 1) as usize % JUMP_ENTRIES
+    ((pc ^ pc >> PAGE_BITS) >> 1) as usize % JUMP_ENTRIES
 }
 
 const fn group_of(pc: u64) -> usize {
@@ -50,7 +45,7 @@ const fn group_of(pc: u64) -> usize {
 impl JumpEntry {
     /// What stands in entry `index` if nothing does: no jump that looks there has this target.
     const fn empty(index: usize) -> Self {
-        Self { pc: (index ^ 1) as u64 * 2, code: 0 }
+        Self { pc: if index == 0 { 2 } else { 0 }, code: 0 }
     }
 }
 
@@ -188,11 +183,9 @@ impl Bank {
         if self.pages[page as usize / 64 % FILTER] >> (page % 64) & 1 == 0 {
             return;
         }
-        let first = page as usize % PAGES * GROUPS_PER_PAGE;
-        let mask = (1 << GROUPS_PER_PAGE) - 1;
-        let mut used = self.used >> first & mask;
+        let mut used = self.used;
         while used != 0 {
-            let group = (first + used.trailing_zeros() as usize) * GROUP;
+            let group = used.trailing_zeros() as usize * GROUP;
             for (i, entry) in self.entries[group..group + GROUP].iter_mut().enumerate() {
                 if entry.pc >> PAGE_BITS == page {
                     *entry = JumpEntry::empty(group + i);

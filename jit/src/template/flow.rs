@@ -1,9 +1,9 @@
 //! How blocks end: links, lookups, exits.
 
 use emu_core::ir::{Block, Cc, Hint, Inst, Op, Terminal, Ty};
-use emu_core::mem::{JUMP_ENTRIES, JumpEntry, jump_index};
+use emu_core::mem::{JUMP_ENTRIES, JumpEntry, PAGE_BITS, PAGE_SIZE, jump_index};
 
-use super::asm::{Alu, Cond, Mem, Operand, RAX, RCX, RDX};
+use super::asm::{Alu, Cond, Mem, Operand, RAX, RCX, RDX, Shift};
 use super::regs::AnyReg;
 use super::{Cold, Compiler, Done, Exit};
 use crate::frame::{self, MarkAt, PLAIN_EXIT, Site};
@@ -13,15 +13,13 @@ const _: () = assert!(size_of::<JumpEntry>() == 16 && std::mem::offset_of!(JumpE
 const _: () = {
     let mut bit = 0;
     while bit < 64 {
-        assert!((1u64 << bit & INDEX_MASK as u64) as usize == jump_index(1 << bit) * 2);
+        let pc = 1u64 << bit;
+        assert!(((pc ^ pc >> PAGE_BITS) & INDEX_MASK as u64) as usize == jump_index(pc) * 2);
         bit += 1;
     }
 };
-/// The bits of a target that are its index, doubled.
+/// The bits that are the index, doubled.
 const INDEX_MASK: i32 = (JUMP_ENTRIES as i32 - 1) * 2;
-
-/// Bytes in a page.
-const PAGE: i32 = 4096;
 
 impl Compiler {
     pub(super) fn terminal(&mut self, block: &Block) -> Done {
@@ -106,7 +104,7 @@ impl Compiler {
     }
 
     fn same_page(target: i32) -> bool {
-        (0..PAGE).contains(&target)
+        (0..(PAGE_SIZE as i32)).contains(&target)
     }
 
     /// Whether a jump there can close a cycle, so that it must poll.
@@ -179,9 +177,11 @@ impl Compiler {
         self.asm.cmp_mem32(Mem { base: RCX, disp: 0 }, 0);
         self.asm.jcc_out(Cond::NE, self.stubs.leave_at_rax);
         self.asm.mov(RDX, RAX);
-        self.asm.alu(Alu::And, true, RDX, Operand::Imm(-PAGE));
+        self.asm.alu(Alu::And, true, RDX, Operand::Imm(-(PAGE_SIZE as i32)));
         self.asm.store(frame::PAGE_BASE, RDX);
         self.asm.mov32(RCX, RAX);
+        self.asm.shift_imm(Shift::Shr, false, RCX, PAGE_BITS as u8);
+        self.asm.alu(Alu::Xor, false, RCX, Operand::Reg(RAX));
         self.asm.alu(Alu::And, false, RCX, Operand::Imm(INDEX_MASK));
         self.asm.load(RDX, frame::JUMPS);
         self.asm.jump_entry(self.stubs.miss);
