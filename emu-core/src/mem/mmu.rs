@@ -11,7 +11,9 @@ use crate::exec::{Access, Mode, SpaceId};
 use crate::ir::View;
 
 /// Entries in a bank: a page is cached in the entry that its number selects, modulo this power of two.
-pub const TLB_ENTRIES: usize = 1024;
+pub const TLB_ENTRIES: usize = 4096;
+/// Entries in a group: a bank is gone through by the groups that were used.
+const GROUP: usize = TLB_ENTRIES / 64;
 /// Banks of one mode that are kept per address space.
 const SPACES_PER_MODE: usize = 8;
 /// Modes whose banks are remembered.
@@ -123,7 +125,9 @@ impl LargePages {
 struct Bank {
     space: SpaceId,
     fetch: bool,
-    entries: Box<[TlbEntry; TLB_ENTRIES]>,
+    entries: Box<[TlbEntry]>,
+    /// One bit for each group of entries that is not empty.
+    groups: u64,
     /// Larger mappings that entries come from.
     large: LargePages,
     /// Entries that are not global, in banks that several address spaces share; see [`Bank::MAX_LOCAL`].
@@ -335,7 +339,7 @@ impl Mmu {
     pub fn protect(&mut self, offset: usize) {
         let page = self.host_base.wrapping_add(offset as u64 & PAGE_MASK);
         for bank in self.banks.iter_mut().filter(|bank| !bank.fetch) {
-            for entry in bank.entries.iter_mut() {
+            for entry in bank.used_entries() {
                 if entry.write != INVALID && entry.write.wrapping_add(entry.addend) == page {
                     entry.write = INVALID;
                 }
@@ -354,20 +358,33 @@ impl Bank {
     const MAX_LOCAL: usize = 128;
 
     fn new(space: SpaceId, fetch: bool) -> Self {
-        let entries = Box::new([TlbEntry::EMPTY; TLB_ENTRIES]);
-        Self { space, fetch, entries, large: LargePages::default(), local: Vec::new(), used: 0 }
+        let entries = vec![TlbEntry::EMPTY; TLB_ENTRIES].into();
+        Self { space, fetch, entries, groups: 0, large: LargePages::default(), local: Vec::new(), used: 0 }
     }
 
     fn clear(&mut self) {
-        self.entries.fill(TlbEntry::EMPTY);
+        self.used_groups().for_each(|group| group.fill(TlbEntry::EMPTY));
+        self.groups = 0;
         self.large.clear();
         self.local.clear();
+    }
+
+    /// The groups that may have entries.
+    fn used_groups(&mut self) -> impl Iterator<Item = &mut [TlbEntry]> {
+        let groups = self.groups;
+        let is_used = move |(number, _): &(usize, _)| groups >> number & 1 != 0;
+        self.entries.chunks_exact_mut(GROUP).enumerate().filter(is_used).map(|(_, group)| group)
+    }
+
+    /// The entries that may be there.
+    fn used_entries(&mut self) -> impl Iterator<Item = &mut TlbEntry> {
+        self.used_groups().flatten()
     }
 
     /// Drops what is not global.
     fn drop_local(&mut self) {
         if self.space.per_asid {
-            for entry in self.entries.iter_mut().filter(|e| e.flags & TlbEntry::GLOBAL == 0) {
+            for entry in self.used_entries().filter(|e| e.flags & TlbEntry::GLOBAL == 0) {
                 *entry = TlbEntry::EMPTY;
             }
         } else if self.local.len() >= Self::MAX_LOCAL {
@@ -386,6 +403,7 @@ impl Bank {
         let addend = host_base.wrapping_add(fill.offset as u64 & PAGE_MASK).wrapping_sub(page);
         let same = old.page() == page && old.addend == addend;
         let readable = fill.read || (same && old.read == page);
+        self.groups |= 1 << (index / GROUP);
         self.entries[index] = TlbEntry {
             read: if readable { page } else { INVALID },
             write: if readable && (fill.write || (same && old.write == page)) { page } else { INVALID },
@@ -425,7 +443,7 @@ impl Bank {
                 page = page.wrapping_add(PAGE_SIZE);
             }
         } else {
-            for entry in self.entries.iter_mut().filter(|e| (first..=last).contains(&e.page())) {
+            for entry in self.used_entries().filter(|e| (first..=last).contains(&e.page())) {
                 *entry = TlbEntry::EMPTY;
             }
         }
