@@ -13,16 +13,14 @@ mod trap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use emu_core::exec::{BlockMap, Exception, Isa, Stop, Vcpu, VcpuParts};
-use emu_core::mem::{BusBuilder, RamBuilder};
-use emu_core::sync::Group;
-use emu_core::time::Clock;
+use emu_core::exec::{Exception, Isa, Stop};
 
 use super::bits::mstatus;
 use super::csr::{Op, csr_read_debug, csr_write_debug, execute};
 use super::helper::Helper;
 use super::state::{Config, Hart, HartTimer, Riscv};
 use super::{Model, Privilege};
+use crate::testing::{Random, vcpu};
 
 pub(super) const RAM: u64 = 0x8000_0000;
 pub(super) const RAM_LEN: u64 = 0x10_0000;
@@ -61,16 +59,7 @@ fn config(model: &str) -> Config {
 
 /// Hart 0 of `harts`, in M-mode.
 fn hart_of(config: Config, harts: usize, timer: Option<Box<dyn HartTimer>>) -> Hart {
-    let ram = RamBuilder::new().region("rom", ROM, 0x1000, false);
-    let ram = ram.and_then(|b| b.region("ram", RAM, RAM_LEN, true)).and_then(RamBuilder::build).unwrap();
-    let parts = VcpuParts {
-        index: 0,
-        bus: Arc::new(BusBuilder::new(Arc::new(ram)).build()),
-        group: Arc::new(Group::new(harts)),
-        blocks: Arc::new(BlockMap::default()),
-        clock: Clock::real_time(),
-    };
-    Vcpu::new(Riscv::new(config, timer), parts)
+    vcpu(Riscv::new(config, timer), harts, &[(ROM, 0x1000, false), (RAM, RAM_LEN, true)])
 }
 
 /// The only hart of a machine of model `max`, in M-mode.
@@ -125,36 +114,4 @@ fn exception(cause: u64, value: u64) -> Result<u64, Stop> {
 fn fp_on(hart: &mut Hart) {
     let status = get(hart, 0x300);
     set(hart, 0x300, status | 1 << mstatus::FS_SHIFT);
-}
-
-/// Numbers that look random and are the same in every run (xorshift64*).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        (self.next() >> 32) % limit
-    }
-
-    /// One of these.
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len() as u64) as usize]
-    }
-
-    /// A value of the kinds that find mistakes: few bits, all bits, any bits.
-    fn value(&mut self) -> u64 {
-        match self.below(5) {
-            0 => 0,
-            1 => u64::MAX,
-            2 => 1 << self.below(64),
-            3 => self.next() & self.next() & self.next(),
-            _ => self.next(),
-        }
-    }
 }
