@@ -204,6 +204,48 @@ pub mod programs {
         program
     }
 
+    /// Blocks that run once, one after the other, made like those of compiled code: loads, arithmetic with what was loaded,
+    /// stores, and a branch that is not taken, in registers that change from block to block.
+    pub fn mixed(blocks: usize) -> Vec<u32> {
+        let mut program = [lui(6, 0x80100), lui(7, 0x80101)].map(zero_extended).concat();
+        // The registers that compilers use most: a0 to a5, s0 and s1, t3 to t6.
+        const REGISTERS: [u32; 12] = [10, 11, 12, 13, 14, 15, 8, 9, 28, 29, 30, 31];
+        for block in 0..blocks {
+            let reg = |n: usize| REGISTERS[(block * 5 + n) % REGISTERS.len()];
+            let [a, b, c, d] = [reg(0), reg(1), reg(2), reg(3)];
+            let near = (block % 64) as i32 * 8;
+            program.extend(match block % 4 {
+                0 => vec![ld(a, 6, near), ld(b, 6, near + 8), add(c, a, b), sd(c, 7, near), bnez(0, 8)],
+                1 => vec![
+                    lw(a, 7, near),
+                    addi(a, a, 1),
+                    slli(b, a, 2),
+                    add(b, b, a),
+                    addw(c, b, d),
+                    bnez(0, 8),
+                ],
+                2 => vec![
+                    addi(a, b, -16),
+                    xor(d, a, c),
+                    srli(d, d, 3),
+                    ld(c, 7, near),
+                    mul(d, d, c),
+                    sd(d, 6, near),
+                ],
+                _ => vec![
+                    sd(a, 7, near),
+                    sd(b, 7, near + 8),
+                    addi(d, 0, 7),
+                    ld(a, 6, near),
+                    add(a, a, d),
+                    jal(0, 4),
+                ],
+            });
+        }
+        program.push(WFI);
+        program
+    }
+
     /// `lui` sign-extends: addresses from 2 GiB take two shifts more.
     fn zero_extended(word: u32) -> Vec<u32> {
         let rd = word >> 7 & 31;

@@ -40,7 +40,8 @@ const RUN_EXAMPLES: &str = "\
 Examples:
   ferry run debian                      a Debian kernel and a shell, fetched on first use
   ferry run debian --arch aarch64
-  ferry run debian --cpus 4 --net user,forward=tcp:127.0.0.1:2222-:22
+  ferry run debian --disk root.qcow2    a whole Debian system, installed on that disk on first use
+  ferry run debian --disk root.qcow2 --cpus 4 --net user,forward=tcp:127.0.0.1:2222-:22
   ferry run --kernel Image --initrd initrd.gz --append 'console=ttyS0'
   ferry run --kernel Image --append 'root=/dev/vda rw' --disk root.qcow2
   ferry run --firmware fw_dynamic.bin --kernel Image
@@ -81,15 +82,19 @@ pub struct RunArgs {
     /// A device tree blob in place of the board's own
     #[arg(long, value_name = "FILE")]
     pub dtb: Option<PathBuf>,
-    /// A disk; may be given several times
-    #[arg(long = "disk", value_parser = parse::disk, value_name = "FILE[,format=raw|qcow2][,readonly][,snapshot]")]
-    pub disks: Vec<DiskOptions>,
+    /// A disk; may be given several times. A named image is installed on the first one, and started from it. Backing files
+    /// must be in the disk's own directory, or where `allow-backing=PATH` says
+    #[arg(long = "disk", value_parser = parse::disk, value_name = "FILE[,format=raw|qcow2][,size=SIZE][,readonly][,snapshot]")]
+    pub disks: Vec<DiskArg>,
     /// The network: `none`, or `user` with ports forwarded to the guest [default: user for a named image]
     #[arg(long, value_parser = parse::net, value_name = "none|user[,forward=tcp:127.0.0.1:2222-:22]")]
     pub net: Option<NetConfig>,
-    /// The serial console
-    #[arg(long, default_value = "stdio", value_parser = parse::console, value_name = "stdio|file:PATH|unix:PATH|none")]
-    pub console: ConsoleArg,
+    /// The serial console [default: stdio, unless the virtio console is there]
+    #[arg(long, value_parser = parse::console, value_name = "stdio|file:PATH|unix:PATH|none")]
+    pub console: Option<ConsoleArg>,
+    /// A virtio console beside it (Linux: hvc0)
+    #[arg(long, value_parser = parse::console, value_name = "stdio|file:PATH|unix:PATH|none")]
+    pub virtio_console: Option<ConsoleArg>,
     /// What runs guest code
     #[arg(long, value_enum, default_value_t = AccelArg::Auto)]
     pub accel: AccelArg,
@@ -129,6 +134,15 @@ pub struct RunArgs {
     /// Where named images are kept [default: ferry in the user's cache directory]
     #[arg(long, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
+}
+
+/// A disk as a user asks for it.
+#[derive(Clone, Debug)]
+pub struct DiskArg {
+    /// The image.
+    pub options: DiskOptions,
+    /// The size in bytes of a disk that is to be made.
+    pub size: Option<u64>,
 }
 
 /// The architectures.
@@ -215,6 +229,10 @@ pub enum DiskCommand {
         /// The source's format [default: found out]
         #[arg(long)]
         source_format: Option<Format>,
+        /// A file, or a directory with all below it, where the source's backing files may be, besides its own
+        /// directory; may be given several times
+        #[arg(long, value_name = "PATH")]
+        allow_backing: Vec<PathBuf>,
         /// The new image's format
         #[arg(long, default_value_t = Format::Qcow2)]
         format: Format,

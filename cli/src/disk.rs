@@ -20,9 +20,13 @@ pub fn run(command: &DiskCommand) -> anyhow::Result<ExitCode> {
             };
             disk_formats::create(path, &options)?;
         }
-        DiskCommand::Info { path, format } => print!("{}", disk_formats::info(path, *format)?),
-        DiskCommand::Convert { source, target, source_format, format } => {
-            let source = DiskOptions { format: *source_format, ..DiskOptions::new_read_only(source) };
+        DiskCommand::Info { path, format } => println!("{}", disk_formats::info(path, *format)?),
+        DiskCommand::Convert { source, target, source_format, allow_backing, format } => {
+            let source = DiskOptions {
+                format: *source_format,
+                allow_backing: allow_backing.clone(),
+                ..DiskOptions::new_read_only(source)
+            };
             let bar = progress::bar("Converting", Some(0));
             disk_formats::convert(&source, target, &ConvertOptions::new(*format), |done, total| {
                 bar.set_length(total);

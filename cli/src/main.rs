@@ -3,11 +3,14 @@
 
 mod args;
 mod disk;
+mod install;
 mod parse;
 mod progress;
 mod run;
+mod signals;
 mod terminal;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -28,7 +31,12 @@ fn main() -> ExitCode {
         }
     };
     let filter = EnvFilter::try_from_env("FERRY_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(terminal::Stderr::default)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
     let done = match cli.command {
         Command::Run(args) => run::run(&args),
         Command::Disk(command) => disk::run(&command),

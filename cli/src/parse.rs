@@ -6,7 +6,7 @@ use devices::backend::net;
 use disk_formats::DiskOptions;
 use machine::{Firmware, NetConfig, TraceConfig};
 
-use crate::args::ConsoleArg;
+use crate::args::{ConsoleArg, DiskArg};
 
 /// A number of bytes with a suffix K, M, G or T (powers of 1024).
 pub fn size(text: &str) -> Result<u64, String> {
@@ -35,21 +35,26 @@ pub fn firmware(text: &str) -> Result<Firmware, String> {
 }
 
 /// A disk: a file and its options. A comma in the file's name is written twice.
-pub fn disk(text: &str) -> Result<DiskOptions, String> {
+pub fn disk(text: &str) -> Result<DiskArg, String> {
     let mut parts = split(text).into_iter();
     let path = parts.next().filter(|path| !path.is_empty()).ok_or("expected a file")?;
     let mut options = DiskOptions::new(PathBuf::from(path));
+    let mut new_size = None;
     for part in parts {
         match part.split_once('=') {
             None if part == "readonly" => options.read_only = true,
             None if part == "snapshot" => options.snapshot = true,
             Some(("format", format)) => options.format = Some(format.parse()?),
+            Some(("size", text)) => new_size = Some(size(text)?),
+            Some(("allow-backing", path)) if !path.is_empty() => options.allow_backing.push(path.into()),
             _ => {
-                return Err(format!("unknown disk option {part:?}: expected format=…, readonly or snapshot"));
+                return Err(format!(
+                    "unknown disk option {part:?}: expected format=…, size=…, readonly, snapshot or allow-backing=…"
+                ));
             }
         }
     }
-    Ok(options)
+    Ok(DiskArg { options, size: new_size })
 }
 
 /// Splits at commas, of which two in a row stand for one.
@@ -128,9 +133,15 @@ mod tests {
 
     #[test]
     fn disks() {
-        let options = disk("a,,b.img,format=raw,readonly").unwrap();
+        let DiskArg { options, size } = disk("a,,b.img,format=raw,readonly").unwrap();
+        assert_eq!(size, None);
         assert_eq!(options.path, PathBuf::from("a,b.img"));
         assert!(options.read_only && !options.snapshot);
+        let options = disk("a,snapshot,allow-backing=/base,allow-backing=b,,c").unwrap().options;
+        assert_eq!(options.allow_backing, ["/base", "b,c"].map(PathBuf::from));
+        assert!(options.snapshot && disk("x,allow-backing=").is_err());
+        assert_eq!(disk("x,size=8G").unwrap().size, Some(8 << 30));
+        assert!(disk("x,size=8Q").is_err());
         assert!(disk("").is_err() && disk("x,rw").is_err() && disk("x,format=vmdk").is_err());
     }
 
@@ -144,5 +155,64 @@ mod tests {
         assert_eq!(console("unix:/tmp/s"), Ok(ConsoleArg::Unix("/tmp/s".into())));
         assert!(console("file:").is_err() && console("tcp:1").is_err());
         assert!(trace("exec,log").unwrap().exec && trace("all").is_err());
+    }
+
+    /// Whatever is typed: an option or an error.
+    #[test]
+    fn hostile_options_are_parsed_or_refused() {
+        const PIECES: [&str; 32] = [
+            "a",
+            "/",
+            ",",
+            ",,",
+            "=",
+            ":",
+            "-",
+            "[",
+            "]",
+            "[::1]",
+            "127.0.0.1",
+            "256.0.0.1",
+            "22",
+            "65536",
+            "0",
+            "18446744073709551615",
+            "999999999999999999999",
+            "K",
+            "T",
+            "user",
+            "none",
+            "forward=",
+            "tcp:",
+            "udp:",
+            "format=",
+            "qcow2",
+            "readonly",
+            "allow-backing=",
+            "unix:",
+            "exec",
+            "\u{e9}",
+            "\0",
+        ];
+        let (mut good, mut bad) = (0, 0);
+        for seed in 0..20_000_u64 {
+            let mut state = seed;
+            let mut next = || {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (state >> 33) as usize
+            };
+            let text: String = (0..1 + next() % 6).map(|_| PIECES[next() % PIECES.len()]).collect();
+            let parsed = [
+                size(&text).is_ok(),
+                firmware(&text).is_ok(),
+                disk(&text).is_ok(),
+                net(&text).is_ok(),
+                console(&text).is_ok(),
+                trace(&text).is_ok(),
+            ];
+            good += parsed.iter().filter(|ok| **ok).count();
+            bad += parsed.iter().filter(|ok| !**ok).count();
+        }
+        assert!(good > 1000 && bad > 1000, "{good} parsed, {bad} refused");
     }
 }

@@ -41,6 +41,18 @@ impl images::Progress for Bars {
         self.bar = Some(bar(what, total));
     }
 
+    fn step(&mut self, what: &str, done: u64, total: u64) {
+        let bar = self.bar.get_or_insert_with(|| {
+            let bar = bar(what, Some(total));
+            if let Ok(style) = ProgressStyle::with_template("{msg:40!} {bar:30} {pos}/{len} {elapsed}") {
+                bar.set_style(style);
+            }
+            bar
+        });
+        bar.set_message(what.to_owned());
+        bar.set_position(done);
+    }
+
     fn advanced(&mut self, bytes: u64) {
         if let Some(bar) = &self.bar {
             bar.inc(bytes);

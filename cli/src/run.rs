@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use devices::backend::net;
 use firmware::load::{self, Isa};
 use images::{Options, Store};
@@ -12,7 +12,9 @@ use machine::{
 };
 
 use crate::args::{AccelArg, ArchArg, ConsoleArg, GicArg, RunArgs};
+use crate::install::OnDisk;
 use crate::progress::Bars;
+use crate::signals::Signals;
 use crate::terminal::{RawTerminal, escape_filter};
 
 /// The most that a guest's exit code can be here: 125 and up are ferry's and the shell's own.
@@ -25,10 +27,11 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let mut machine = Machine::new(config)?;
     // It is set once, here.
     let _ = control.set(machine.control());
-    let terminal = match args.console {
-        ConsoleArg::Stdio => RawTerminal::enter()?,
-        _ => None,
-    };
+    let signals = Signals::watch(machine.control()).context("cannot watch for signals")?;
+    let (serial, virtio) = consoles(args);
+    let interactive = serial == &ConsoleArg::Stdio || virtio == Some(&ConsoleArg::Stdio);
+    let terminal =
+        if interactive { RawTerminal::enter().context("cannot set up the terminal")? } else { None };
     let ended = machine.run();
     let stats = args.stats.then(|| machine.stats());
     drop(machine);
@@ -36,32 +39,34 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     if let Some(stats) = stats {
         eprint!("{stats}");
     }
-    Ok(match ended? {
+    let ended = ended?;
+    // Whoever sent a signal sees its effect.
+    signals.obey();
+    Ok(match ended {
         Ended::Off { code } => ExitCode::from(code.min(LARGEST_CODE) as u8),
         Ended::Quit => ExitCode::SUCCESS,
     })
 }
 
-/// The machine that the arguments describe.
-fn configure(args: &RunArgs, control: &Arc<OnceLock<machine::Control>>) -> anyhow::Result<MachineConfig> {
-    let arch = arch(args)?;
+/// The serial and the virtio console. What nobody has asked for elsewhere is on the terminal.
+fn consoles(args: &RunArgs) -> (&ConsoleArg, Option<&ConsoleArg>) {
+    let virtio = args.virtio_console.as_ref();
+    let rest = if virtio == Some(&ConsoleArg::Stdio) { &ConsoleArg::None } else { &ConsoleArg::Stdio };
+    (args.console.as_ref().unwrap_or(rest), virtio)
+}
+
+/// The machine without what is particular to a guest.
+fn board(args: &RunArgs, arch: Arch) -> MachineConfig {
     let mut config = MachineConfig::new(arch);
     config.cpus = args.cpus;
     config.memory = args.memory;
     config.cpu = args.cpu.clone();
     config.firmware = args.firmware.clone();
-    config.kernel = args.kernel.clone();
-    config.initrd = args.initrd.clone();
-    config.append = args.append.clone();
-    config.dtb = args.dtb.clone();
-    config.disks = args.disks.clone();
-    config.net = args.net.clone().unwrap_or(NetConfig::None);
     config.accel = match args.accel {
         AccelArg::Auto => Accel::Auto,
         AccelArg::Jit => Accel::Jit,
         AccelArg::Interp => Accel::Interp,
     };
-    config.no_reboot = args.no_reboot;
     config.virtio_legacy = args.virtio_legacy;
     config.aclint = args.aclint;
     config.gic = args.gic_version.map(|version| match version {
@@ -70,14 +75,30 @@ fn configure(args: &RunArgs, control: &Arc<OnceLock<machine::Control>>) -> anyho
     });
     config.virtualization = args.virtualization;
     config.secure = args.secure;
+    config
+}
+
+/// The machine that the arguments describe.
+fn configure(args: &RunArgs, control: &Arc<OnceLock<machine::Control>>) -> anyhow::Result<MachineConfig> {
+    let mut config = board(args, arch(args)?);
+    config.kernel = args.kernel.clone();
+    config.initrd = args.initrd.clone();
+    config.append = args.append.clone();
+    config.dtb = args.dtb.clone();
+    config.disks = args.disks.iter().map(|disk| disk.options.clone()).collect();
+    config.net = args.net.clone().unwrap_or(NetConfig::None);
+    config.no_reboot = args.no_reboot;
     config.gdb = args.gdb.clone();
     config.trace = trace(&args.traces)?;
-    config.console = match &args.console {
+    let console = |console: &ConsoleArg| match console {
         ConsoleArg::Stdio => Console::Stdio(Some(escape_filter(Arc::clone(control)))),
         ConsoleArg::File(path) => Console::File(path.clone()),
         ConsoleArg::Unix(path) => Console::Unix(path.clone()),
         ConsoleArg::None => Console::None,
     };
+    let (serial, virtio) = consoles(args);
+    config.console = console(serial);
+    config.virtio_console = virtio.map(console);
     match &args.image {
         Some(name) => use_image(name, args, &mut config)?,
         None => {
@@ -85,6 +106,9 @@ fn configure(args: &RunArgs, control: &Arc<OnceLock<machine::Control>>) -> anyho
                 bail!(
                     "--mirror, --keyring and --cache-dir go with a named image, such as `ferry run debian`"
                 );
+            }
+            if args.disks.iter().any(|disk| disk.size.is_some()) {
+                bail!("size= goes with a named image; `ferry disk create` makes other disks");
             }
             if config.kernel.is_none() && !matches!(config.firmware, Firmware::File(_)) {
                 bail!("nothing to run: name an image, such as `ferry run debian`, or give --kernel FILE");
@@ -131,10 +155,17 @@ fn use_image(name: &str, args: &RunArgs, config: &mut MachineConfig) -> anyhow::
         Arch::Riscv64 => (images::Arch::Riscv64, "ttyS0"),
         Arch::Aarch64 => (images::Arch::Arm64, "ttyAMA0"),
     };
-    let files = Store::open(options)?.image(name, arch, &mut Bars::default())?;
+    let store = Store::open(options)?;
+    let (files, root) = match args.disks.split_first() {
+        None => (store.image(name, arch, &mut Bars::default())?, ""),
+        Some((disk, _)) => {
+            let on_disk = OnDisk { store: &store, image: name, arch, disk, console };
+            (on_disk.boot_files(|| board(args, config.arch))?, "ro ferry.root=/dev/vda ")
+        }
+    };
     config.kernel = Some(files.kernel);
     config.initrd = Some(files.initrd);
-    config.append = format!("console={console} quiet {}", config.append).trim_end().to_owned();
+    config.append = format!("console={console} quiet {root}{}", config.append).trim_end().to_owned();
     if args.net.is_none() {
         config.net = NetConfig::User(net::Config::default());
     }

@@ -4,10 +4,16 @@ use std::io::{IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
 
 use machine::{Control, InputFilter};
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::process::getpgrp;
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
 
-/// What the terminal was like before; none while nothing is to be restored.
-static SAVED: Mutex<Option<Termios>> = Mutex::new(None);
+/// The modes of the terminal before and while the guest has it; none while it does not.
+static MODES: Mutex<Option<Modes>> = Mutex::new(None);
+
+struct Modes {
+    before: Termios,
+    raw: Termios,
+}
 
 const ESCAPE: u8 = 0x01; // Ctrl-A
 
@@ -22,23 +28,24 @@ pub struct RawTerminal(());
 
 impl RawTerminal {
     /// Puts standard input into raw mode if it is a terminal. It is restored when the value is dropped, and when the
-    /// process panics.
+    /// process panics; signals are the affair of [`crate::signals`].
     pub fn enter() -> std::io::Result<Option<Self>> {
         let stdin = rustix::stdio::stdin();
         if !std::io::stdin().is_terminal() {
             return Ok(None);
         }
-        let old = tcgetattr(stdin)?;
-        let mut raw = old.clone();
+        let before = tcgetattr(stdin)?;
+        let mut raw = before.clone();
         raw.make_raw();
-        *lock() = Some(old);
+        *lock() = Some(Modes { before, raw: raw.clone() });
         let restore_first = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
             restore();
             restore_first(info);
         }));
+        let terminal = Self(());
         tcsetattr(stdin, OptionalActions::Flush, &raw)?;
-        Ok(Some(Self(())))
+        Ok(Some(terminal))
     }
 }
 
@@ -48,15 +55,55 @@ impl Drop for RawTerminal {
     }
 }
 
-fn lock() -> std::sync::MutexGuard<'static, Option<Termios>> {
-    SAVED.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock() -> std::sync::MutexGuard<'static, Option<Modes>> {
+    MODES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Restores the terminal if it is in raw mode.
+/// If that fails the terminal is gone, and there is nothing to set.
+fn set(modes: &Termios) {
+    let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, modes);
+}
+
+/// Restores the terminal for good, if it is in raw mode.
 pub fn restore() {
-    if let Some(old) = lock().take() {
-        // If that fails the terminal is gone, and there is nothing to restore.
-        let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &old);
+    if let Some(modes) = lock().take() {
+        set(&modes.before);
+    }
+}
+
+/// Restores the terminal for as long as the process is stopped.
+pub fn pause() {
+    if let Some(modes) = &*lock() {
+        set(&modes.before);
+    }
+}
+
+/// Puts the terminal into raw mode again, if the process has it back.
+pub fn resume() {
+    let in_foreground = tcgetpgrp(rustix::stdio::stdin()).is_ok_and(|group| group == getpgrp());
+    if let Some(modes) = lock().as_ref().filter(|_| in_foreground) {
+        set(&modes.raw);
+    }
+}
+
+/// Standard error, whose lines begin at the left edge of a terminal in raw mode too.
+#[derive(Default)]
+pub struct Stderr(());
+
+impl Write for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let mut stderr = std::io::stderr();
+        if lock().is_none() || !stderr.is_terminal() {
+            return stderr.write(bytes);
+        }
+        let mut lines = bytes.split(|byte| *byte == b'\n');
+        stderr.write_all(lines.next().unwrap_or_default())?;
+        lines.try_for_each(|line| stderr.write_all(&[b"\r\n", line].concat()))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stderr().flush()
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use emu_core::device::{IrqLine, IrqSink, Mmio, Width};
 use emu_core::sync::EventLoop;
+pub use emu_core::testing::{Random, seeds};
 use emu_core::time::Clock;
 use parking_lot::Mutex;
 
@@ -59,47 +60,17 @@ pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// xorshift64*: small, seeded, good enough to be hostile.
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    /// Any value, but often a small one or one at an edge.
-    pub fn value(&mut self) -> u64 {
-        match self.below(6) {
-            0 => 0,
-            1 => u64::MAX,
-            2 => 1 << self.below(64),
-            3 => self.below(256),
-            _ => self.next(),
-        }
-    }
-
-    pub fn width(&mut self) -> Width {
-        [Width::Byte, Width::Half, Width::Word, Width::Word, Width::Double][self.below(5) as usize]
-    }
+/// The width of an access.
+pub fn width(random: &mut Random) -> Width {
+    random.pick(&[Width::Byte, Width::Half, Width::Word, Width::Word, Width::Double])
 }
 
 /// `count` random accesses within the `len` bytes of `device`, aligned or not, with a reset now and then. A
 /// third of them go to the offsets in `hot`.
 pub fn hammer(device: &dyn Mmio, len: u64, hot: &[u64], count: u32, seed: u64) {
-    let mut random = Random::new(seed);
+    let mut random = Random(seed);
     for _ in 0..count {
-        let width = random.width();
+        let width = width(&mut random);
         let offset = match random.below(3) {
             0 if !hot.is_empty() => hot[random.below(hot.len() as u64) as usize],
             1 => random.below(len) & !(width.bytes() - 1),

@@ -107,7 +107,7 @@ pub enum ErrorKind {
     /// The image names a backing file outside the directories that it may use.
     #[error(
         "its backing file {0:?} is outside the image's directory and was not allowed; \
-         allow the path explicitly if you trust the image"
+         if you trust the image, say so with allow-backing and the path"
     )]
     BackingDenied(PathBuf),
     /// The image names a backing file in a way that is not supported.

@@ -1,20 +1,18 @@
 //! What the tests of several modules use.
 
 use emu_core::mem::{GuestMemory, Ram, RamBuilder};
+pub(crate) use emu_core::testing::{Random, seeds};
 
-/// A small repeatable generator (xorshift64*), for hostile inputs.
-pub(crate) struct Rng(u64);
+/// A repeatable generator of hostile input.
+pub(crate) struct Rng(Random);
 
 impl Rng {
     pub(crate) fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+        Self(Random(seed))
     }
 
     pub(crate) fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+        self.0.bits()
     }
 
     pub(crate) fn below(&mut self, n: usize) -> usize {

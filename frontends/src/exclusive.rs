@@ -1,14 +1,17 @@
 //! Exclusive accesses whose load and store are not in one block: the other vCPUs stand still from one to the other.
 
-use emu_core::exec::{Access, Isa, Stop, Vcpu};
+use emu_core::exec::{Access, HostRequest, Isa, Stop, Vcpu};
 use emu_core::ir::{MemAttr, Ty, View};
+
+/// How often a wait looks at its word before it lets another host thread run: some tens of microseconds' worth.
+const LOOKS_PER_YIELD: u32 = 500;
 
 /// What a load-reserved or load-exclusive has read, for the store that answers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Reservation {
-    va: u64,
-    bytes: u64,
-    value: u128,
+pub(crate) struct Reservation {
+    pub va: u64,
+    pub bytes: u64,
+    pub value: u128,
 }
 
 /// The local monitor of a vCPU.
@@ -16,9 +19,14 @@ struct Reservation {
 pub(crate) struct Monitor(Option<Reservation>);
 
 impl Monitor {
-    /// Drops the reservation: stores fail until the next load. True if there was one.
-    pub fn clear(&mut self) -> bool {
-        self.0.take().is_some()
+    /// Drops the reservation: stores fail until the next load.
+    pub fn clear(&mut self) {
+        self.0 = None;
+    }
+
+    /// Drops the reservation and returns it.
+    pub fn take(&mut self) -> Option<Reservation> {
+        self.0.take()
     }
 
     /// What the load has read; zero if there was none.
@@ -69,7 +77,7 @@ pub(crate) fn store<I: Exclusive>(
     value: u128,
     bytes: u64,
 ) -> Result<bool, Stop> {
-    let reservation = vcpu.isa.monitor().0.take();
+    let reservation = vcpu.isa.monitor().take();
     if !va.is_multiple_of(bytes) {
         return Err(vcpu.isa.misaligned(va, Access::Write).into());
     }
@@ -87,6 +95,33 @@ pub(crate) fn store<I: Exclusive>(
     };
     vcpu.end_exclusive();
     Ok(found == expected)
+}
+
+/// Looks whether the word still is what it was, some times over, then lets another host thread run.
+pub(crate) fn wait_while<I: Exclusive>(vcpu: &mut Vcpu<I>, reservation: Reservation) -> Result<u64, Stop> {
+    let Reservation { va, bytes, value } = reservation;
+    // Nobody can write what is waited for while the others stand still.
+    vcpu.isa.monitor().clear();
+    vcpu.end_exclusive();
+    // If it is alone, only an interrupt can change anything.
+    let looks = if vcpu.is_alone() { 0 } else { LOOKS_PER_YIELD };
+    for _ in 0..looks {
+        // A word that cannot be read any more is none to wait for; what follows will notice.
+        if read(vcpu, va, bytes) != Ok(value) || vcpu.port().wants_attention() {
+            return Ok(0);
+        }
+        std::hint::spin_loop();
+    }
+    Err(Stop::Host(HostRequest::Yield))
+}
+
+/// As [`wait_while`], with the arguments of a helper, of which `value` may have anything above the word's own bits.
+pub(crate) fn wait_for_change<I: Exclusive>(
+    vcpu: &mut Vcpu<I>,
+    [va, value, bytes]: [u64; 3],
+) -> Result<u64, Stop> {
+    let value = u128::from(value & u64::MAX >> (64 - 8 * bytes.clamp(1, 8)));
+    wait_while(vcpu, Reservation { va, bytes, value })
 }
 
 /// The integer of that size; none for 16 bytes.

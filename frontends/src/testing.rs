@@ -22,35 +22,3 @@ pub(crate) fn vcpu<I: Isa>(isa: I, count: usize, regions: &[(u64, u64, bool)]) -
     };
     Vcpu::new(isa, parts)
 }
-
-/// Numbers that look random and are the same in every run (xorshift64*).
-pub(crate) struct Random(pub u64);
-
-impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    pub fn below(&mut self, limit: u64) -> u64 {
-        (self.next() >> 32) % limit
-    }
-
-    /// One of these.
-    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len() as u64) as usize]
-    }
-
-    /// A value of the kinds that find mistakes: few bits, all bits, any bits.
-    pub fn value(&mut self) -> u64 {
-        match self.below(5) {
-            0 => 0,
-            1 => u64::MAX,
-            2 => 1 << self.below(64),
-            3 => self.next() & self.next() & self.next(),
-            _ => self.next(),
-        }
-    }
-}

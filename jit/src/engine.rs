@@ -36,26 +36,28 @@ pub struct Jit<I: Isa> {
 pub(crate) struct Finder {
     shared: Arc<JitShared>,
     /// Direct-mapped, by key. What was found in an earlier epoch is out of date.
-    cache: Vec<Option<Cached>>,
+    cache: Vec<Cached>,
     /// The epoch that this vCPU has seen.
     epoch: u64,
     /// Finds nothing while a block runs alone.
     alone: bool,
 }
 
-/// What was found for a key, in an epoch.
-#[derive(Clone, Copy)]
+/// What was found for a key, in an epoch: where the code is. Blocks that reach into a second page are not cached.
+#[derive(Clone, Copy, Default)]
 struct Cached {
-    key: BlockKey,
-    epoch: u64,
-    found: Found,
+    pa: u64,
+    ctx: u32,
+    epoch: u32,
+    /// Zero in an empty entry.
+    code: usize,
 }
 
 impl Finder {
-    const ENTRIES: usize = 1 << 12;
+    const ENTRIES: usize = 1 << 14;
 
     fn new(shared: Arc<JitShared>) -> Self {
-        Self { shared, cache: vec![None; Self::ENTRIES], epoch: 0, alone: false }
+        Self { shared, cache: vec![Cached::default(); Self::ENTRIES], epoch: 0, alone: false }
     }
 
     /// The code at the program counter, if that takes no translation, and no check that can fail. From then on it is in
@@ -66,35 +68,42 @@ impl Finder {
         }
         let pc = vcpu.state.pc;
         let key = vcpu.cached_block_key()?;
-        let found = match variant {
-            Variant::Merged => self.find_cached(key)?,
-            Variant::Plain => self.shared.find(key, variant)?,
+        let code = match variant {
+            Variant::Merged => self.find_cached(vcpu, key)?,
+            Variant::Plain => Self::code_of(vcpu, self.shared.find(key, variant)?)?,
         };
+        vcpu.state.page_base = pc & !(PAGE_SIZE - 1);
+        if variant == Variant::Merged {
+            vcpu.mmu.cache_jump(pc, code as u64);
+        }
+        Some(code)
+    }
+
+    fn find_cached<I: Isa>(&mut self, vcpu: &Vcpu<I>, key: BlockKey) -> Option<usize> {
+        let epoch = self.epoch as u32; // an entry does not last for four billion epochs
+        let hash = key.pa >> 1 ^ key.pa >> 15 ^ u64::from(key.ctx) << 7;
+        let slot = &mut self.cache[hash as usize % Self::ENTRIES];
+        if slot.pa == key.pa && slot.ctx == key.ctx && slot.epoch == epoch && slot.code != 0 {
+            return Some(slot.code);
+        }
+        let found = self.shared.find(key, Variant::Merged)?;
+        let code = Self::code_of(vcpu, found)?;
+        if found.next_page.is_none() {
+            *slot = Cached { pa: key.pa, ctx: key.ctx, epoch, code };
+        }
+        Some(code)
+    }
+
+    /// Where the code of a block at the program counter is, if it has been compiled, and a second page that it reaches into
+    /// is where it was.
+    fn code_of<I: Isa>(vcpu: &Vcpu<I>, found: Found) -> Option<usize> {
         if let Some(next) = found.next_page {
-            let mapped = vcpu.mmu.lookup(View::Current, next_page(pc), 2, Access::Fetch)?;
+            let mapped = vcpu.mmu.lookup(View::Current, next_page(vcpu.state.pc), 2, Access::Fetch)?;
             if mapped != next {
                 return None;
             }
         }
-        if found.code == 0 {
-            return None;
-        }
-        vcpu.state.page_base = pc & !(PAGE_SIZE - 1);
-        if variant == Variant::Merged {
-            vcpu.mmu.cache_jump(pc, found.code as u64);
-        }
-        Some(found.code)
-    }
-
-    fn find_cached(&mut self, key: BlockKey) -> Option<Found> {
-        let hash = key.pa >> 1 ^ key.pa >> 13 ^ u64::from(key.ctx) << 7;
-        let slot = &mut self.cache[hash as usize % Self::ENTRIES];
-        if let Some(cached) = slot.filter(|cached| cached.key == key && cached.epoch == self.epoch) {
-            return Some(cached.found);
-        }
-        let found = self.shared.find(key, Variant::Merged)?;
-        *slot = Some(Cached { key, epoch: self.epoch, found });
-        Some(found)
+        (found.code != 0).then_some(found.code)
     }
 
     /// Takes over that blocks have been dropped.
@@ -131,6 +140,7 @@ impl<I: Isa> Jit<I> {
             finder: Finder::new(Arc::clone(&shared)),
             misses: 0,
             calls: 0,
+            finds: 0,
         };
         Self {
             context: Box::new(context),
@@ -365,6 +375,7 @@ impl<I: Isa> Engine<I> for Jit<I> {
         let counters = &self.shared.counters;
         counters.misses.fetch_add(std::mem::take(&mut self.context.misses), Relaxed);
         counters.calls.fetch_add(std::mem::take(&mut self.context.calls), Relaxed);
+        counters.finds.fetch_add(std::mem::take(&mut self.context.finds), Relaxed);
         exit
     }
 }

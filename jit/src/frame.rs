@@ -137,6 +137,7 @@ pub(crate) const fn frame(offset: usize) -> Mem {
 pub(crate) const PC: Mem = state(offset_of!(CpuState, pc));
 pub(crate) const PAGE_BASE: Mem = state(offset_of!(CpuState, page_base));
 pub(crate) const RETIRED: Mem = state(offset_of!(CpuState, retired));
+pub(crate) const FP_FLAGS: Mem = state(offset_of!(CpuState, fp_flags));
 pub(crate) const JUMPS: Mem = state(offset_of!(CpuState, tables) + offset_of!(Tables, jumps));
 pub(crate) const ATTENTION: Mem = frame(offset_of!(Frame, entry) + offset_of!(Entry, attention));
 pub(crate) const RESULT: Mem = frame(offset_of!(Frame, result));

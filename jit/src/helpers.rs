@@ -58,6 +58,8 @@ pub(crate) struct Context {
     pub misses: u64,
     /// Helpers of the front end that have been called.
     pub calls: u64,
+    /// Jumps that missed the jump cache.
+    pub finds: u64,
 }
 
 /// Runs the translated code at `code`, which the engine has found among the published blocks after it had counted its
@@ -152,6 +154,7 @@ unsafe extern "sysv64" fn find<I: Isa>(frame: *mut Frame) -> u64 {
     // SAFETY: the caller's promise.
     unsafe {
         run::<I>(frame, |_, vcpu, context| {
+            context.finds += 1;
             code = context.finder.find(vcpu, Variant::Merged).unwrap_or(0);
             Ok(())
         });

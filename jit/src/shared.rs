@@ -17,7 +17,8 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use emu_core::exec::{BlockMap, Isa, Translations};
 use emu_core::ir::{Block, BlockKey, SlotInfo};
@@ -144,7 +145,7 @@ struct Draining {
 #[derive(Default)]
 struct Inner {
     blocks: Map<u32, Published>,
-    by_key: Map<(BlockKey, Variant), u32>,
+    by_key: Map<(BlockKey, Variant), (u32, Found)>,
     /// The blocks that depend on a page, by RAM offset. They may be gone.
     by_page: Map<usize, Vec<u32>>,
     regions: Vec<Region>,
@@ -207,9 +208,8 @@ impl JitShared {
 
     /// The published code of the block with this key.
     pub(crate) fn find(&self, key: BlockKey, variant: Variant) -> Option<Found> {
-        let inner = self.inner.lock();
-        let id = inner.by_key.get(&(key, variant))?;
-        Some(inner.blocks.get(id)?.found)
+        self.counters.searches.fetch_add(1, Relaxed);
+        Some(self.inner.lock().by_key.get(&(key, variant))?.1)
     }
 
     /// A piece of code memory with room for `bytes` bytes, unless there is none now.
@@ -325,14 +325,14 @@ impl JitShared {
                 self.memory.patch(published.start + exit.site as usize, cold);
             }
         }
-        if let Some(&old) = inner.by_key.get(&(block.key, variant)) {
+        if let Some(&(old, _)) = inner.by_key.get(&(block.key, variant)) {
             self.drop_block(&mut inner, old);
         }
         let page = block.key.pa as usize & !(PAGE_SIZE as usize - 1);
         for page in [Some(page), next_page].into_iter().flatten() {
             inner.by_page.entry(page).or_default().push(id);
         }
-        inner.by_key.insert((block.key, variant), id);
+        inner.by_key.insert((block.key, variant), (id, published.found));
         inner.blocks.insert(id, published);
         true
     }
@@ -347,7 +347,7 @@ impl JitShared {
         let page = block.key.pa & !(PAGE_SIZE - 1);
         let key = BlockKey { pa: page.wrapping_add_signed(exit.target.into()), ctx: block.key.ctx };
         let site = block.start + exit.site as usize;
-        let Some(&target_id) = inner.by_key.get(&(key, variant)) else { return };
+        let Some(&(target_id, _)) = inner.by_key.get(&(key, variant)) else { return };
         let Some(target) = inner.blocks.get(&target_id) else { return };
         // A block that reaches into another page is only found through the jump cache, which knows where that page is.
         let direct = target.found.next_page.is_none() && target.found.code != 0;
@@ -383,7 +383,7 @@ impl JitShared {
     fn drop_block(&self, inner: &mut Inner, id: u32) {
         let Some(block) = inner.blocks.remove(&id) else { return };
         let key = (block.key, block.variant);
-        if inner.by_key.get(&key) == Some(&id) {
+        if inner.by_key.get(&key).is_some_and(|&(current, _)| current == id) {
             inner.by_key.remove(&key);
         }
         for (source, number) in block.incoming {

@@ -53,6 +53,10 @@ counters! {
     lookups,
     /// Exits because something wanted attention.
     attentions,
+    /// Jumps that missed the jump cache.
+    finds,
+    /// Blocks looked up in the shared map.
+    searches,
     /// Jumps linked.
     links,
     /// Regions of code memory emptied for reuse.

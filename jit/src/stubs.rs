@@ -8,7 +8,7 @@ use emu_core::exec::CpuState;
 
 use crate::frame::{self, Entry, Frame, MXCSR, PINNED, PRESERVED};
 use crate::helpers::Helper;
-use crate::template::asm::{Asm, Mem, RAX, RBP, Reg, x64};
+use crate::template::asm::{Asm, Mem, RAX, RBP, Reg, Xmm, x64};
 use crate::template::regs::{SCRATCH, VECTORS};
 use crate::template::{Compiler, Features};
 
@@ -17,12 +17,13 @@ use crate::template::{Compiler, Features};
 pub(crate) struct Stubs {
     /// The way in.
     pub enter: usize,
-    /// Called: performs the operation that the site describes.
-    pub operation: usize,
+    /// Called: performs the operation that the site describes. There is one for blocks whose vector registers hold nothing
+    /// at that place, and one that preserves these.
+    pub operation: [usize; 2],
     /// Called: sees to it that the unit that the site describes may be accessed; the result is what to add to its address
     /// in order that the frame's `imm` says (0 for a read, 1 for a write), or zero if that is not as simple.
-    pub reach: usize,
-    /// Called: runs a helper of the front end.
+    pub reach: [usize; 2],
+    /// Called: runs a helper of the front end. Scratch and vector registers are lost.
     pub call: usize,
     /// Jumped to: goes on at the virtual address in `rax`, polling.
     pub go: usize,
@@ -56,9 +57,83 @@ pub(crate) enum Constant {
     Sign64,
     /// All but that.
     Rest64,
+    /// All but the signs of binary32 numbers.
+    Magnitude32,
+    /// All but the signs of binary64 numbers.
+    Magnitude64,
+    /// The smallest normal binary32 numbers.
+    Normal32,
+    /// The smallest normal binary64 numbers.
+    Normal64,
+    /// The signs of 64-bit lanes.
+    Signs64,
+    /// The low byte of each 16 bits.
+    LowBytes,
+    /// The low half of each 32 bits.
+    LowHalves,
+    /// The low half of each byte.
+    LowNibbles,
+    /// How many bits are set in each number below 16.
+    NibbleCounts,
+    /// What makes bytes from 16 on negative, when added with saturation.
+    NotBelow16,
+    /// 16 in each byte.
+    Bytes16,
+    /// 32 in each byte.
+    Bytes32,
+    /// 48 in each byte.
+    Bytes48,
+    /// The bytes of each 16 bits in opposite order.
+    Reverse16,
+    /// Of each 32 bits.
+    Reverse32,
+    /// Of each 64 bits.
+    Reverse64,
+    /// The low bytes of each 16 bits one after the other, zeros above.
+    NarrowBytes,
+    /// The low halves of each 32 bits, likewise.
+    NarrowHalves,
+    /// 2^32 as a binary64 number.
+    Two32,
+    /// 2^63 as a binary64 number.
+    Two63,
+    /// 2^32 as a binary32 number.
+    Two32Single,
+    /// 2^63 as a binary32 number.
+    Two63Single,
 }
 
-const CONSTANTS: [u64; 6] = [0xffff_ffff << 32, 0x7fc0_0000, 1 << 31, (1 << 31) - 1, 1 << 63, (1 << 63) - 1];
+#[rustfmt::skip]
+const CONSTANTS: [u128; Constant::Two63Single as usize + 1] = [
+    0xffff_ffff << 32,
+    0x7fc0_0000,
+    1 << 31,
+    (1 << 31) - 1,
+    1 << 63,
+    (1 << 63) - 1,
+    0x7fff_ffff_7fff_ffff_7fff_ffff_7fff_ffff,
+    0x7fff_ffff_ffff_ffff_7fff_ffff_ffff_ffff,
+    0x0080_0000_0080_0000_0080_0000_0080_0000,
+    0x0010_0000_0000_0000_0010_0000_0000_0000,
+    0x8000_0000_0000_0000_8000_0000_0000_0000,
+    0x00ff_00ff_00ff_00ff_00ff_00ff_00ff_00ff,
+    0x0000_ffff_0000_ffff_0000_ffff_0000_ffff,
+    0x0f0f_0f0f_0f0f_0f0f_0f0f_0f0f_0f0f_0f0f,
+    0x0403_0302_0302_0201_0302_0201_0201_0100,
+    0x7070_7070_7070_7070_7070_7070_7070_7070,
+    0x1010_1010_1010_1010_1010_1010_1010_1010,
+    0x2020_2020_2020_2020_2020_2020_2020_2020,
+    0x3030_3030_3030_3030_3030_3030_3030_3030,
+    0x0e0f_0c0d_0a0b_0809_0607_0405_0203_0001,
+    0x0c0d_0e0f_0809_0a0b_0405_0607_0001_0203,
+    0x0809_0a0b_0c0d_0e0f_0001_0203_0405_0607,
+    0x8080_8080_8080_8080_0e0c_0a08_0604_0200,
+    0x8080_8080_8080_8080_0d0c_0908_0504_0100,
+    0x41f0_0000_0000_0000,
+    0x43e0_0000_0000_0000,
+    0x4f80_0000,
+    0x5f00_0000,
+];
 
 /// Why translated code came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +164,7 @@ impl Stubs {
         let mut asm = Asm::new();
         asm.restart(base);
         for constant in CONSTANTS {
-            asm.ops_push(&u128::from(constant).to_le_bytes());
+            asm.ops_push(&constant.to_le_bytes());
         }
         let pinned: Vec<(Reg, Mem)> =
             PINNED.into_iter().zip(hot).map(|(reg, &slot)| (reg, frame::slot(slot))).collect();
@@ -145,18 +220,20 @@ impl Stubs {
         x64!(asm, test rax, rax; jz >none; jmp rax; none: ; mov eax, Left::Lookup as i32);
         asm.jmp_out(leave);
 
-        let helpers_called = [
-            (&mut stubs.operation, Helper::Operation),
-            (&mut stubs.reach, Helper::Reach),
-            (&mut stubs.call, Helper::Call),
+        let [operation, operation_vec] = &mut stubs.operation;
+        let [reach, reach_vec] = &mut stubs.reach;
+        let helpers_called: [(_, _, &[Reg], &[Xmm]); 5] = [
+            (operation, Helper::Operation, &SCRATCH, &[]),
+            (operation_vec, Helper::Operation, &SCRATCH, &VECTORS),
+            (reach, Helper::Reach, &SCRATCH, &[]),
+            (reach_vec, Helper::Reach, &SCRATCH, &VECTORS),
+            (&mut stubs.call, Helper::Call, &[], &[]),
         ];
-        for (place, helper) in helpers_called {
+        for (place, helper, scratch, vectors) in helpers_called {
             *place = here(&mut asm);
             // A helper of the front end may look at all slots; the others change none.
             let exposed = if helper == Helper::Call { pinned.as_slice() } else { lost };
-            // Around a helper of the front end no vector register holds anything.
-            let vectors = if helper == Helper::Call { &[][..] } else { &VECTORS[..] };
-            for (n, reg) in SCRATCH.into_iter().enumerate() {
+            for (n, &reg) in scratch.iter().enumerate() {
                 asm.store(saved(n), reg);
             }
             for (n, &reg) in vectors.iter().enumerate() {
@@ -169,7 +246,7 @@ impl Stubs {
                 ; ldmxcsr [rsp + mxcsr + 12]; test eax, eax);
             fill(&mut asm, exposed);
             x64!(asm, jnz > stopped);
-            for (n, reg) in SCRATCH.into_iter().enumerate() {
+            for (n, &reg) in scratch.iter().enumerate() {
                 asm.load(reg, saved(n));
             }
             for (n, &reg) in vectors.iter().enumerate() {

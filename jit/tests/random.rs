@@ -88,6 +88,11 @@ impl Random {
     }
 }
 
+/// Of rules of floating point, as attributes have them.
+const TOWARD_ZERO: u16 = 1;
+const NAN_PROPAGATES: u16 = 1 << 3;
+const TINY_BEFORE: u16 = 1 << 4;
+
 struct Generator<'a> {
     random: &'a mut Random,
     builder: BlockBuilder,
@@ -96,6 +101,10 @@ struct Generator<'a> {
 
 impl Generator<'_> {
     fn source(&mut self, class: Class) -> Val {
+        // A vector stands for the number in its low bits.
+        if class == Class::Float && self.random.one_in(4) {
+            return self.source(Class::Vec);
+        }
         let known: Vec<Val> = self.temps.iter().filter(|t| t.1 == class).map(|t| t.0).collect();
         if !known.is_empty() && self.random.one_in(2) {
             // Mostly recent ones.
@@ -140,13 +149,23 @@ impl Generator<'_> {
         for &(shift, _, names) in info.attr {
             attr |= (self.random.below(names.len()) as u16) << shift;
         }
-        if info.effect == Effect::Fp {
-            // RISC-V's rules, rounding to nearest or to zero, are what is translated inline.
-            match self.random.below(4) {
-                0 | 1 => attr &= !0x3f,
-                2 if info.attr.iter().any(|field| field.2.contains(&"rtz")) => attr = attr & !0x3f | 1,
-                _ => {}
-            }
+        // Rounding to nearest or to zero, without flushing, is what is translated inline; by RISC-V's rules, or by Arm's.
+        let rules: u16 = info
+            .attr
+            .iter()
+            .filter(|(_, _, names)| {
+                ["rne", "nanprop", "tinybefore", "flush"].iter().any(|n| names.contains(n))
+            })
+            .map(|(shift, width, _)| ((1 << width) - 1) << shift)
+            .sum();
+        let fixed = match self.random.below(6) {
+            0 | 1 => Some(0),
+            2 | 3 => Some(NAN_PROPAGATES | TINY_BEFORE),
+            4 => Some(TOWARD_ZERO | attr & (NAN_PROPAGATES | TINY_BEFORE)),
+            _ => None,
+        };
+        if let Some(fixed) = fixed {
+            attr = attr & !rules | fixed & rules;
         }
         let memory = matches!(info.effect, Effect::Load | Effect::Store | Effect::Atomic);
         let mut src = [Val::NONE; 3];
@@ -171,6 +190,11 @@ impl Generator<'_> {
             Op::Vlen => 0,
             Op::Zero => 16 << self.random.below(9),
             Op::ExitIf => self.target(),
+            Op::Ftoint | Op::Ffromint | Op::Vftoint | Op::Vffromint if !self.random.one_in(4) => 0,
+            // Shifts that go somewhere, tables, lanes.
+            _ if info.imm && self.random.one_in(2) => {
+                self.random.pick(&[0, 1, 2, 3, 7, 8, 15, 16, 32, 48, 63, 64, 0x101, 0x302])
+            }
             Op::Load | Op::Store => self.random.pick(&[0, 0, 1, 8, -8, 4095, -4096, 0x7ff, 1 << 20]),
             _ if info.imm => self.random.below(64) as i32,
             _ => 0,
@@ -278,6 +302,39 @@ fn float(random: &mut Random) -> u64 {
     u64::from(narrow) | random.pick(&[0xffff_ffff_0000_0000, 0])
 }
 
+/// Lanes of vectors: floating-point numbers of 64 or of 32 bits, or integers of which many are near a limit.
+fn lanes(random: &mut Random, kind: usize) -> u64 {
+    match kind {
+        0 => loop {
+            let value = float(random);
+            if value >> 32 != 0xffff_ffff {
+                return value;
+            }
+        },
+        1 => {
+            let mut single = || loop {
+                let value = float(random);
+                if value >> 32 == 0xffff_ffff {
+                    return value << 32;
+                }
+            };
+            single() >> 32 | single()
+        }
+        _ => {
+            let bits = 8 << random.below(4);
+            (0..64 / bits).fold(0, |all, lane| {
+                let limit = 1u64 << (bits - 1);
+                let value = match random.below(4) {
+                    0 => random.pick(&[0, 1, limit, limit - 1, u64::MAX]),
+                    1 => random.next() & 0x7f,
+                    _ => random.next(),
+                };
+                all | (value & u64::MAX >> (64 - bits)) << (lane * bits)
+            })
+        }
+    }
+}
+
 fn compare(seed: u64, rounds: usize, ops: &[Op]) {
     let mut random = Random(seed);
     let (mut a, mut b) = (toy_machine(), toy_machine());
@@ -298,6 +355,11 @@ fn compare(seed: u64, rounds: usize, ops: &[Op]) {
         let floats = ops.iter().all(|op| !op.may_raise());
         for slot in (8..12).filter(|_| floats) {
             let value = float(&mut random);
+            (a.state.slots[slot], b.state.slots[slot]) = (value, value);
+        }
+        let kind = random.below(4);
+        for slot in (12..20).filter(|_| floats) {
+            let value = lanes(&mut random, kind);
             (a.state.slots[slot], b.state.slots[slot]) = (value, value);
         }
         if random.one_in(4) {
@@ -365,5 +427,33 @@ fn floats() {
         .collect();
     for seed in 1..=4 {
         compare(seed * 0x0f10_a7ed, 20_000, &ops);
+    }
+}
+
+/// Vectors of integers.
+#[test]
+fn vectors() {
+    let ops: Vec<Op> = Op::ALL
+        .iter()
+        .copied()
+        .filter(|&op| (Op::Vmov as u8..Op::Vfadd as u8).contains(&(op as u8)))
+        .collect();
+    for seed in 1..=4 {
+        compare(seed * 0x0ec7_0125, 6000, &ops);
+    }
+}
+
+/// Vectors of floating-point numbers, and what they are made of and taken apart with.
+#[test]
+fn float_vectors() {
+    let ops: Vec<Op> = Op::ALL
+        .iter()
+        .copied()
+        .filter(|&op| (Op::Vfadd as u8..Op::Vlen as u8).contains(&(op as u8)))
+        .collect();
+    let moves = [Op::Vmov, Op::Vfromlow, Op::Vshuffle, Op::Vxor, Op::Vdup];
+    let ops: Vec<Op> = ops.into_iter().chain(moves).collect();
+    for seed in 1..=4 {
+        compare(seed * 0x0f10_a7ec, 6000, &ops);
     }
 }

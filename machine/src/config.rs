@@ -66,7 +66,7 @@ pub enum NetConfig {
     None,
 }
 
-/// Where the guest's serial console is.
+/// Where the host's side of a console is.
 pub enum Console {
     /// Standard input and output; the filter sees what is typed first.
     Stdio(Option<InputFilter>),
@@ -124,8 +124,10 @@ pub struct MachineConfig {
     pub disks: Vec<disk_formats::DiskOptions>,
     /// The network.
     pub net: NetConfig,
-    /// The console.
+    /// The console: the serial port.
     pub console: Console,
+    /// A virtio console beside it, if there is one.
+    pub virtio_console: Option<Console>,
     /// What runs guest code.
     pub accel: Accel,
     /// A guest that reboots ends instead.
@@ -162,6 +164,7 @@ impl MachineConfig {
             disks: Vec::new(),
             net: NetConfig::None,
             console: Console::None,
+            virtio_console: None,
             accel: Accel::Auto,
             no_reboot: false,
             virtio_legacy: false,

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use devices::backend::chardev::CharBackend;
 use devices::backend::entropy::HostEntropy;
 use devices::backend::net::{NetBackend, UserNet};
 use devices::virtio::VirtioDevice;
 use devices::virtio::blk::{Blk, BlkConfig};
+use devices::virtio::console::Console as VirtioConsole;
 use devices::virtio::net::Net;
 use devices::virtio::rng::Rng;
 use devices::virtio::transport::mmio::{MmioVersion, VirtioMmio};
@@ -27,20 +29,24 @@ pub struct Slots {
 }
 
 impl Slots {
-    /// Opens what the devices need: disks first, then network, then entropy.
+    /// Opens what the devices need: disks first, then network, then entropy, then the virtio console, which is on
+    /// `console`.
     ///
     /// # Errors
     /// A disk or the network cannot be opened, or there are more devices than slots.
     pub fn open(
         config: &MachineConfig,
         slots: usize,
+        console: Option<Arc<dyn CharBackend>>,
         events: &EventHandle,
         memory: &GuestMemory,
     ) -> Result<Self, Error> {
         let mut devices: Vec<Arc<dyn VirtioDevice>> = Vec::new();
         for (number, options) in config.disks.iter().enumerate() {
             let disk = disk_formats::open(options)?;
-            let blk = BlkConfig { id: format!("ferry-disk{number}"), ..BlkConfig::default() };
+            let id = format!("ferry-disk{number}");
+            // A queue for each hart, of which there are eight at most.
+            let blk = BlkConfig { id, queues: config.cpus as u16, ..BlkConfig::default() };
             let blk = Blk::new(events, Arc::from(disk), &blk);
             devices.push(blk.map_err(|source| Error::Host { what: "the threads of a disk", source })?);
         }
@@ -49,6 +55,9 @@ impl Slots {
             devices.push(Net::new(events, backend as Arc<dyn NetBackend>, MAC));
         }
         devices.push(Rng::new(events, Box::new(HostEntropy)));
+        if let Some(backend) = console {
+            devices.push(VirtioConsole::new(events, backend));
+        }
         if devices.len() > slots {
             let text = format!("{} virtio devices: the virt board has {slots} slots", devices.len());
             return Err(Error::Config(text));

@@ -67,7 +67,7 @@ struct Vm<B: Board> {
     code: Option<Arc<JitShared>>,
     power: Arc<PowerSwitch>,
     meters: Arc<Meters>,
-    console: Arc<dyn CharBackend>,
+    consoles: Vec<Arc<dyn CharBackend>>,
     holds: Holds<B::Firmware>,
     vcpus: Vec<Vcpu<B::Isa>>,
     gate: Option<Arc<Gate<B::Isa>>>,
@@ -183,7 +183,11 @@ impl<B: Board> Vm<B> {
         let ram = Arc::new(ram);
         let memory = ram.guest_memory()?;
         let console = open_console(std::mem::replace(&mut config.console, Console::None), &handle)?;
-        let virtio_slots = crate::virtio::Slots::open(&config, layout.virtio_slots, &handle, &memory)?;
+        let virtio_console =
+            config.virtio_console.take().map(|console| open_console(console, &handle)).transpose()?;
+        let consoles = [&console].into_iter().chain(&virtio_console).map(Arc::clone).collect();
+        let virtio_slots =
+            crate::virtio::Slots::open(&config, layout.virtio_slots, virtio_console, &handle, &memory)?;
         let wiring = Wiring {
             group: Arc::clone(&group),
             memory: memory.clone(),
@@ -243,7 +247,7 @@ impl<B: Board> Vm<B> {
             code,
             power,
             meters,
-            console,
+            consoles,
             holds,
             vcpus,
             gate,
@@ -260,7 +264,9 @@ impl<B: Board> Vm<B> {
             let ending = self.run_once();
             self.meters.run_ends();
             self.power.rearm();
-            self.console.drain(LAST_WORDS);
+            for console in &self.consoles {
+                console.drain(LAST_WORDS);
+            }
             match ending {
                 Ending::Power(PowerRequest::Off { code }) => return Ok(Ended::Off { code }),
                 Ending::Power(PowerRequest::Reset) if self.no_reboot => return Ok(Ended::Off { code: 0 }),
@@ -329,10 +335,14 @@ fn check(config: &MachineConfig, max_cpus: usize) -> Result<(), Error> {
     }
     const MIB: u64 = 1 << 20;
     if config.memory < 16 * MIB || !config.memory.is_multiple_of(2 * MIB) || config.memory > 1 << 40 {
-        return invalid(format!(
-            "{} bytes of memory: expected 16 MiB to 1 TiB, in steps of 2 MiB",
-            config.memory
-        ));
+        let memory = match config.memory % MIB {
+            0 => format!("{} MiB", config.memory / MIB),
+            _ => format!("{} bytes", config.memory),
+        };
+        return invalid(format!("{memory} of memory: expected 16 MiB to 1 TiB, in steps of 2 MiB"));
+    }
+    if matches!((&config.console, &config.virtio_console), (Console::Stdio(_), Some(Console::Stdio(_)))) {
+        return invalid("the serial and the virtio console cannot both be standard input and output".into());
     }
     Ok(())
 }

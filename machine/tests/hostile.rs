@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use devices::backend::net;
 use disk_formats::{DiskOptions, Format};
-use machine::{Arch, Ended, Firmware, MachineConfig, NetConfig};
+use emu_core::testing::{Random, seeds};
+use machine::{Arch, Console, Ended, Firmware, MachineConfig, NetConfig};
 use support::asm::*;
-use support::{Outcome, Rng, Running};
+use support::{Outcome, Running};
 use tempfile::TempDir;
 
 /// Where memory begins, and with it the program.
@@ -20,8 +21,8 @@ const RAM_SIZE: u64 = 32 << 20;
 /// How long a program may take that ends by itself, on a busy host.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// A machine that enters `image` at its first byte on every hart, with a disk, a network and an entropy source
-/// in its first three virtio slots. What is in the directory is needed as long as it runs.
+/// A machine that enters `image` at its first byte on every hart, with a disk, a network, an entropy source and a
+/// console in its first four virtio slots. What is in the directory is needed as long as it runs.
 fn machine(image: &[u8], harts: usize) -> (MachineConfig, TempDir) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (program, disk) = (dir.path().join("program"), dir.path().join("disk"));
@@ -35,6 +36,7 @@ fn machine(image: &[u8], harts: usize) -> (MachineConfig, TempDir) {
     config.kernel = Some(program);
     config.disks = vec![DiskOptions { format: Some(Format::Raw), ..DiskOptions::new(disk) }];
     config.net = NetConfig::User(net::Config::default());
+    config.virtio_console = Some(Console::None);
     config.no_reboot = true;
     (config, dir)
 }
@@ -155,12 +157,12 @@ fn expect_end(what: &str, config: MachineConfig) {
 
 #[test]
 fn nonsense_in_every_register() {
-    for seed in 0..4 {
-        let mut rng = Rng(seed);
+    for seed in seeds(4) {
+        let mut rng = Random(seed);
         let lists: Vec<_> = (0..2).map(|_| nonsense(&mut rng, 20_000)).collect();
         let mut image = steps_image(&lists);
         // What rings and buffers are made of, should a device find any.
-        let data: Vec<u64> = (0..0x8000).map(|_| rng.value()).collect();
+        let data: Vec<u64> = (0..0x8000).map(|_| register_value(&mut rng)).collect();
         image.put_words((DATA - RAM) as usize, &data);
         let (mut config, _dir) = machine(&image.0, lists.len());
         config.virtio_legacy = seed & 1 != 0;
@@ -185,11 +187,12 @@ const DEVICES: &[Range<u64>] = &[
     0x1000_1000..0x1000_1200, // disk
     0x1000_2000..0x1000_2200, // network
     0x1000_3000..0x1000_3200, // entropy
-    0x1000_4000..0x1000_4200, // an empty slot
+    0x1000_4000..0x1000_4200, // console
+    0x1000_5000..0x1000_5200, // an empty slot
 ];
 
-fn nonsense(rng: &mut Rng, count: usize) -> Vec<Step> {
-    let step = |rng: &mut Rng| {
+fn nonsense(rng: &mut Random, count: usize) -> Vec<Step> {
+    let step = |rng: &mut Random| {
         let range = &DEVICES[rng.below(DEVICES.len() as u64) as usize];
         let size = [0, 1, 2, 2, 2, 2, 2, 3][rng.below(8) as usize];
         let mut address = range.start + rng.below(range.end - range.start);
@@ -198,26 +201,24 @@ fn nonsense(rng: &mut Rng, count: usize) -> Vec<Step> {
         }
         match rng.below(3) {
             0 => Step::Load { size, address },
-            _ => Step::Store { size, address, value: rng.value() },
+            _ => Step::Store { size, address, value: register_value(rng) },
         }
     };
     (0..count).map(|_| step(rng)).collect()
 }
 
-impl Rng {
-    /// A value that a register may take seriously: small, all ones, an address, a bit, or anything. None leads a device
-    /// into the program.
-    fn value(&mut self) -> u64 {
-        let value = match self.below(6) {
-            0 => self.below(16),
-            1 => u64::MAX,
-            2 => DATA + self.below(0x2_0000),
-            3 => 1 << self.below(64),
-            4 => RAM + RAM_SIZE - self.below(64),
-            _ => self.next(),
-        };
-        if (RAM..DATA).contains(&(value & 0xffff_ffff)) { DATA } else { value }
-    }
+/// A value that a register may take seriously: small, all ones, an address, a bit, or anything. None leads a device
+/// into the program.
+fn register_value(rng: &mut Random) -> u64 {
+    let value = match rng.below(6) {
+        0 => rng.below(16),
+        1 => u64::MAX,
+        2 => DATA + rng.below(0x2_0000),
+        3 => 1 << rng.below(64),
+        4 => RAM + RAM_SIZE - rng.below(64),
+        _ => rng.bits(),
+    };
+    if (RAM..DATA).contains(&(value & 0xffff_ffff)) { DATA } else { value }
 }
 
 /// Descriptor flags (Virtual I/O Device 1.2, section 2.7.5).
@@ -395,7 +396,14 @@ fn drive(base: u64, number: u64, queue: &Queue) -> Vec<Step> {
 #[test]
 fn broken_virtqueues() {
     // Each device with the queues that it has.
-    let queues = [(0x1000_1000, 0), (0x1000_2000, 0), (0x1000_2000, 1), (0x1000_3000, 0)];
+    let queues = [
+        (0x1000_1000, 0),
+        (0x1000_2000, 0),
+        (0x1000_2000, 1),
+        (0x1000_3000, 0),
+        (0x1000_4000, 0),
+        (0x1000_4000, 1),
+    ];
     let mut patches = Vec::new();
     let mut steps = Vec::new();
     let mut piece = DATA;
@@ -445,8 +453,8 @@ const PROGRAM_TIME: Duration = Duration::from_millis(150);
 
 #[test]
 fn random_code() {
-    for seed in 0..PROGRAMS {
-        let image = random_image(&mut Rng(seed));
+    for seed in seeds(PROGRAMS) {
+        let image = random_image(&mut Random(seed));
         let (config, _dir) = machine(&image.0, 1 + (seed % 2) as usize);
         match Running::start(config).expect("a machine").wait(PROGRAM_TIME) {
             Outcome::Ended(Ok(_)) | Outcome::Late => {}
@@ -457,7 +465,7 @@ fn random_code() {
 
 /// 4 KiB of random code, with a trap handler that puts the machine into some order and goes on elsewhere in it, in some
 /// privilege mode.
-fn random_image(rng: &mut Rng) -> Image {
+fn random_image(rng: &mut Random) -> Image {
     /// Where the code is; where the handler finds the values for the registers, and the number of traps.
     const CODE: u32 = 0x1000;
     const REGISTERS: i32 = 0x400;
@@ -506,7 +514,7 @@ fn random_image(rng: &mut Rng) -> Image {
                 let range = &DEVICES[rng.below(DEVICES.len() as u64) as usize];
                 range.start + rng.below(range.end - range.start)
             }
-            _ => rng.value(),
+            _ => register_value(rng),
         })
         .collect();
     image.put_words(REGISTERS as usize, &registers);
@@ -516,11 +524,11 @@ fn random_image(rng: &mut Rng) -> Image {
 }
 
 /// Half of them likely to mean something.
-fn random_instruction(rng: &mut Rng) -> u32 {
+fn random_instruction(rng: &mut Random) -> u32 {
     /// The major opcodes with a length of 32 bits.
     const OPCODES: [u32; 16] =
         [0x03, 0x07, 0x0f, 0x13, 0x17, 0x1b, 0x23, 0x27, 0x2f, 0x33, 0x37, 0x3b, 0x43, 0x53, 0x63, 0x6f];
-    let word = rng.next() as u32;
+    let word = rng.bits() as u32;
     match rng.below(8) {
         // Short jumps keep the code in its page.
         0 => branch_within(rng, word),
@@ -531,7 +539,7 @@ fn random_instruction(rng: &mut Rng) -> u32 {
     }
 }
 
-fn branch_within(rng: &mut Rng, word: u32) -> u32 {
+fn branch_within(rng: &mut Random, word: u32) -> u32 {
     let offset = (rng.below(64) as i32 - 32) * 4;
     if rng.below(2) == 0 { jump(offset) } else { beq(word & 31, word >> 5 & 31, offset) }
 }

@@ -9,10 +9,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use devices::backend::net::{self, Forward, Protocol};
-use machine::{Firmware, NetConfig};
+use emu_core::testing::Random;
+use machine::{Console, Firmware, NetConfig};
 use sha2::{Digest, Sha256};
-use support::Rng;
-use support::guest::{COMMAND_LIMIT, Guest, config, debian, opensbi};
+use support::guest::{COMMAND_LIMIT, Guest, OpenSbi, config, debian, opensbi};
+use support::serial::Serial;
 
 /// The kernel is Debian's, and it has found all harts.
 fn check_system(guest: &mut Guest, cpus: usize) {
@@ -37,9 +38,19 @@ fn one_hart_with_a_network() {
         }],
         ..net::Config::default()
     });
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let socket = folder.path().join("hvc0");
+    config.virtio_console = Some(Console::Unix(socket.clone()));
     let mut guest = Guest::boot(config);
     check_system(&mut guest, 1);
     let console = &mut guest.console;
+
+    // A shell on the virtio console: what is long comes and goes in one piece.
+    let mut other = Serial::connect(&socket);
+    console.check("{ setsid sh -c 'exec sh -i < /dev/hvc0 > /dev/hvc0 2>&1' & }", COMMAND_LIMIT);
+    let numbers = other.check("seq 1 3000", COMMAND_LIMIT);
+    let expected: String = (1..=3000).map(|n| format!("{n}\n")).collect();
+    assert!(numbers == expected, "{numbers}");
 
     let address = console.check("ip -4 -o addr show dev eth0", COMMAND_LIMIT);
     assert!(address.contains("inet 10.0.2.15/24"), "{address}");
@@ -86,7 +97,7 @@ fn four_harts_and_a_panic() {
 #[test]
 fn one_hart_with_opensbi() {
     let mut config = config(1);
-    config.firmware = Firmware::File(opensbi().to_owned());
+    config.firmware = Firmware::File(opensbi(OpenSbi::Dynamic));
     let mut guest = Guest::start(config);
     guest.console.expect("OpenSBI v", COMMAND_LIMIT);
     guest.expect_shell();
@@ -97,7 +108,7 @@ fn one_hart_with_opensbi() {
 #[test]
 fn two_harts_with_opensbi_end_at_a_reboot() {
     let mut config = config(2);
-    config.firmware = Firmware::File(opensbi().to_owned());
+    config.firmware = Firmware::File(opensbi(OpenSbi::Jump));
     config.no_reboot = true;
     let mut guest = Guest::boot(config);
     check_system(&mut guest, 2);
@@ -108,7 +119,7 @@ fn two_harts_with_opensbi_end_at_a_reboot() {
 #[test]
 fn four_harts_with_opensbi_boot_again_after_a_panic() {
     let mut config = config(4);
-    config.firmware = Firmware::File(opensbi().to_owned());
+    config.firmware = Firmware::File(opensbi(OpenSbi::Dynamic));
     config.append += " panic=1";
     let mut guest = Guest::boot(config);
     check_system(&mut guest, 4);
@@ -162,8 +173,8 @@ fn answer(query: &[u8]) -> Vec<u8> {
 
 /// A web server that gives one file of `length` bytes to all who ask; the file's SHA-256 in hexadecimal.
 fn serve_file(length: usize) -> (SocketAddr, String) {
-    let mut rng = Rng(length as u64);
-    let content: Vec<u8> = std::iter::repeat_with(|| rng.next() as u8).take(length).collect();
+    let mut rng = Random(length as u64);
+    let content: Vec<u8> = std::iter::repeat_with(|| rng.bits() as u8).take(length).collect();
     let checksum = Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a TCP socket");
     let address = listener.local_addr().expect("its address");

@@ -68,8 +68,15 @@ fn instructions_are_counted_by_both_engines() {
     let translated = run(Accel::Jit);
     let code = translated.code.expect("a translator");
     assert!(code.blocks >= 2 && code.instructions >= 8 && code.code_bytes > 0, "{translated}");
+    // What is printed is explained.
+    let manual = include_str!("../../docs/debugging.md");
     let text = translated.to_string();
-    assert!(text.contains("exclusive_stops") && text.contains("translate_ns"), "{text}");
+    let (vcpus, code) = text.split_once("translated code\n").expect("two parts");
+    let columns = vcpus.lines().nth(1).into_iter().flat_map(str::split_whitespace).skip(1);
+    let counters = code.lines().filter_map(|line| line.split_whitespace().next());
+    for name in columns.chain(counters) {
+        assert!(manual.contains(&format!("`{name}`")), "docs/debugging.md does not explain {name}");
+    }
 }
 
 /// Asks until the answer is as wanted.

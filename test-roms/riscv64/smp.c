@@ -546,6 +546,38 @@ static void reservations(void)
     barrier();
 }
 
+/* ---- waiting for a word to change, as Linux does (Zawrs) ---- */
+
+static void waits(void)
+{
+    static u32 turn LINE;
+    if (!has("zawrs"))
+        return;
+    for (u64 i = 0; i < rounds; i++) {
+        u32 mine = i * n_harts + hart->id, now;
+        u64 since = csr_read(TIME);
+        while ((now = __atomic_load_n(&turn, __ATOMIC_ACQUIRE)) != mine) {
+            u64 seen;
+            if (i & 1)
+                __asm__ volatile("lr.w %0, (%1)\n bne %0, %2, 1f\n .word 0x00d00073\n1:" /* wrs.nto */
+                                 : "=&r"(seen)
+                                 : "r"(&turn), "r"((i64)(int)now)
+                                 : "memory");
+            else
+                __asm__ volatile("lr.w %0, (%1)\n xor %0, %0, %2\n bnez %0, 1f\n .word 0x01d00073\n1:" /* wrs.sto */
+                                 : "=&r"(seen)
+                                 : "r"(&turn), "r"((i64)(int)now)
+                                 : "memory");
+            if (csr_read(TIME) - since > 600000000ul)
+                die("a word did not change");
+        }
+        __atomic_store_n(&turn, mine + 1, __ATOMIC_RELEASE);
+    }
+    barrier();
+    check_eq("turns by WRS", turn, rounds * n_harts);
+    barrier();
+}
+
 /* ---- locks ---- */
 
 static void locks(void)
@@ -827,6 +859,7 @@ void rom_main(void)
     remote_sfence();
     local_fence_i();
     amos();
+    waits();
     locks();
     litmus();
     hardware_updates();

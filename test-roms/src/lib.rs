@@ -26,7 +26,7 @@ pub struct Rom {
     pub harts: &'static [usize],
     /// The kernel command line that it should get on our machine, with the CPU model that has everything.
     pub append: &'static str,
-    /// The same for a run that takes minutes, where there is more to do: `smp` then does the ten million operations on
+    /// The same for a run that takes longer, where there is more to do: `smp` then does the ten million operations on
     /// its LR/SC stack that the product promises.
     pub thorough: Option<&'static str>,
     /// How long one run with [`Rom::append`] may take on an interpreter on a busy host, before it counts as hung.

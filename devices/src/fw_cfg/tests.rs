@@ -133,7 +133,7 @@ fn requests_that_fail() {
 fn survives_random_accesses() {
     let rig = Rig::new();
     hammer(&*rig.fw_cfg, SIZE, &[DATA, SELECTOR, DMA], 100_000, 1);
-    let mut random = Random::new(2);
+    let mut random = Random(2);
     for _ in 0..5_000 {
         let control = (random.below(0x30) as u32) << 16 | random.below(32) as u32;
         let len = random.below(3) * random.below(100_000);

@@ -10,7 +10,7 @@ use vm_memory::{Bytes, GuestAddress};
 use super::VirtioDevice;
 use super::spec::{feature, status};
 use super::transport::mmio::{MmioVersion, VirtioMmio, spec};
-use crate::testing::{Lines, Random, wait_for};
+use crate::testing::{Lines, Random, wait_for, width};
 
 /// Where the guest's RAM begins.
 pub const RAM: u64 = 0x8000_0000;
@@ -37,6 +37,7 @@ pub struct Driver {
     pub lines: Arc<Lines>,
     pub queues: Vec<DriverQueue>,
     pub features: u64,
+    legacy: bool,
     heap: u64,
 }
 
@@ -45,7 +46,8 @@ impl Driver {
     pub fn new(version: MmioVersion, device: Arc<dyn VirtioDevice>) -> Self {
         let (mem, lines) = (memory(), Lines::new());
         let mmio = VirtioMmio::new(version, Some(device), mem.clone(), lines.line(0));
-        Self { mmio, mem, lines, queues: Vec::new(), features: 0, heap: HEAP }
+        let legacy = version == MmioVersion::Legacy;
+        Self { mmio, mem, lines, queues: Vec::new(), features: 0, legacy, heap: HEAP }
     }
 
     /// A modern device, up and running with all features and `queues` queues of at most 16.
@@ -98,11 +100,25 @@ impl Driver {
         self.features >> bit & 1 != 0
     }
 
+    fn queue_base(index: u16) -> u64 {
+        RAM + u64::from(index) * 0x1_0000
+    }
+
     fn set_up_queue(&self, index: u16, size: u16) -> DriverQueue {
-        let base = RAM + u64::from(index) * 0x1_0000;
+        let base = Self::queue_base(index);
         self.write(spec::QUEUE_SEL, index.into());
         let size = size.min(self.read(spec::QUEUE_SIZE_MAX) as u16);
         assert!(size > 0, "no queue {index}");
+        if self.legacy {
+            // One piece of memory with the used ring at a page of its own (§2.7.2).
+            let avail = base + 16 * u64::from(size);
+            let queue = DriverQueue::new(size, base, avail, base + 0x1000, self);
+            self.write(spec::GUEST_PAGE_SIZE, 4096);
+            self.write(spec::QUEUE_SIZE, size.into());
+            self.write(spec::QUEUE_ALIGN, 4096);
+            self.write(spec::QUEUE_PFN, (base / 4096) as u32);
+            return queue;
+        }
         let queue = DriverQueue::new(size, base, base + 0x4000, base + 0x8000, self);
         self.write(spec::QUEUE_SIZE, size.into());
         for (register, address) in [
@@ -314,25 +330,32 @@ impl DriverQueue {
 }
 
 /// A guest that means harm: random register accesses and random rings, descriptors and chains, `rounds`
-/// times. What it looks for is a panic, a hang, or a device that cannot be used after a reset.
+/// times, by the legacy layout of the registers and then as many times by the modern one. What it looks for is a panic,
+/// a hang, or a device that cannot be used after a reset.
 pub fn hostile(device: Arc<dyn VirtioDevice>, rounds: u32, seed: u64) -> Driver {
+    let mut random = Random(seed);
+    attack(&mut Driver::new(MmioVersion::Legacy, Arc::clone(&device)), rounds / 2, &mut random);
     let mut driver = Driver::new(MmioVersion::Modern, device);
-    let mut random = Random::new(seed);
+    attack(&mut driver, rounds, &mut random);
+    driver
+}
+
+fn attack(driver: &mut Driver, rounds: u32, random: &mut Random) {
     let queues = driver.mmio_queues();
     for _ in 0..rounds {
         if random.below(4) != 0 {
-            driver.init(if random.below(2) == 0 { u64::MAX } else { random.next() | 1 << 32 }, queues, 8);
+            driver.init(if random.below(2) == 0 { u64::MAX } else { random.bits() | 1 << 32 }, queues, 8);
         } else {
-            driver.init_with_nonsense(&mut random, queues);
+            driver.init_with_nonsense(random, queues);
         }
         for _ in 0..random.below(30) {
             let queue = random.below(u64::from(queues));
-            driver.offer_nonsense(&mut random, RAM + queue * 0x1_0000);
+            driver.offer_nonsense(random, queue as usize);
             driver.write(spec::QUEUE_NOTIFY, queue as u32);
             for _ in 0..random.below(3) {
                 let offset = random.below(0x140) & !3;
                 if random.below(2) == 0 {
-                    let _ = driver.mmio.read(offset, random.width());
+                    let _ = driver.mmio.read(offset, width(random));
                 } else if offset != spec::STATUS || random.below(16) == 0 {
                     let _ = driver.mmio.write(offset, Width::Word, random.value() & 0xffff_ffff);
                 }
@@ -343,7 +366,8 @@ pub fn hostile(device: Arc<dyn VirtioDevice>, rounds: u32, seed: u64) -> Driver 
             }
         }
     }
-    driver
+    // The device is free for the next driver.
+    driver.write(spec::STATUS, 0);
 }
 
 impl Driver {
@@ -362,12 +386,26 @@ impl Driver {
             self.write(register, random.value() as u32);
         }
         self.write(spec::STATUS, status::ACKNOWLEDGE | status::DRIVER | status::FEATURES_OK);
+        self.queues.clear();
+        self.write(
+            spec::GUEST_PAGE_SIZE,
+            [0, 1, 4096, 4096, random.value() as u32][random.below(5) as usize],
+        );
         for index in 0..queues {
             self.write(spec::QUEUE_SEL, index.into());
             self.write(spec::QUEUE_SIZE, [0, 1, 3, 8, 16, 0xffff_ffff][random.below(6) as usize]);
+            if self.legacy {
+                self.write(
+                    spec::QUEUE_ALIGN,
+                    [0, 3, 4096, 4096, random.value() as u32][random.below(5) as usize],
+                );
+                let page = (RAM + random.below(RAM_LEN)) / 4096;
+                self.write(spec::QUEUE_PFN, [page, page, random.value()][random.below(3) as usize] as u32);
+                continue;
+            }
             for register in [spec::QUEUE_DESC_LOW, spec::QUEUE_DRIVER_LOW, spec::QUEUE_DEVICE_LOW] {
                 let address = match random.below(8) {
-                    0 => random.next(),
+                    0 => random.bits(),
                     1 => RAM + RAM_LEN - random.below(64),
                     _ => RAM + (random.below(RAM_LEN) & !15),
                 };
@@ -380,8 +418,10 @@ impl Driver {
     }
 
     /// Makes one chain available that looks like a request, or nearly, or not at all.
-    fn offer_nonsense(&mut self, random: &mut Random, base: u64) {
-        let (table, indirect, avail) = (base, base + 0x2000, base + 0x4000);
+    fn offer_nonsense(&mut self, random: &mut Random, queue: usize) {
+        let base = Self::queue_base(queue as u16);
+        let avail = self.queues.get(queue).map_or(base + 0x4000, |queue| queue.avail);
+        let (table, indirect) = (base, base + 0x2000);
         let place = |random: &mut Random| HEAP + 512 * random.below(128);
         let count = 2 + random.below(4) as u16;
         let readable = match random.below(16) {
@@ -426,7 +466,7 @@ impl Driver {
             self.mem.write_obj(start, GuestAddress(avail + 4 + 2 * slot)).unwrap();
         }
         let idx: u16 = self.mem.read_obj(GuestAddress(avail + 2)).unwrap();
-        let step = if random.below(64) == 0 { random.next() as u16 } else { 1 };
+        let step = if random.below(64) == 0 { random.bits() as u16 } else { 1 };
         self.mem.write_obj(idx.wrapping_add(step), GuestAddress(avail + 2)).unwrap();
     }
 }

@@ -34,7 +34,7 @@ fn resident() -> usize {
 }
 
 fn below(random: &mut Random, limit: u64) -> u64 {
-    random.next() % limit
+    random.bits() % limit
 }
 
 /// A guest, with servers of its own to talk to.
@@ -76,7 +76,7 @@ impl Attack {
 
     fn bytes(&mut self, limit: u64) -> Vec<u8> {
         let length = below(&mut self.random, limit) as usize;
-        (0..length).map(|_| self.random.next() as u8).collect()
+        (0..length).map(|_| self.random.bits() as u8).collect()
     }
 
     fn address(&mut self) -> Ipv4Addr {
@@ -104,7 +104,7 @@ impl Attack {
             self.one_of(&known)
         };
         let near = |random: &mut Random, at: TcpSeqNumber| match below(random, 8) {
-            0 => TcpSeqNumber(random.next() as i32),
+            0 => TcpSeqNumber(random.bits() as i32),
             1 => TcpSeqNumber(at.0.wrapping_add(below(random, 70_000) as i32 - 35_000)),
             2 => TcpSeqNumber(at.0.wrapping_add(below(random, 5) as i32 - 2)),
             _ => at,
@@ -135,7 +135,7 @@ impl Attack {
         let window = match below(&mut self.random, 3) {
             0 => 0,
             1 => u16::MAX,
-            _ => self.random.next() as u16,
+            _ => self.random.bits() as u16,
         };
         segment.set_window_len(window);
         segment.options_mut().copy_from_slice(&options);
@@ -150,9 +150,9 @@ impl Attack {
         let payload = self.bytes(1400);
         let mut bytes = vec![0; 8 + payload.len()];
         let mut datagram = UdpPacket::new_unchecked(&mut bytes);
-        datagram.set_src_port(self.random.next() as u16);
+        datagram.set_src_port(self.random.bits() as u16);
         datagram.set_dst_port(self.one_of(&self.ports.clone()));
-        datagram.set_len(if self.chance(20) { self.random.next() as u16 } else { 8 + payload.len() as u16 });
+        datagram.set_len(if self.chance(20) { self.random.bits() as u16 } else { 8 + payload.len() as u16 });
         bytes[8..].copy_from_slice(&payload);
         bytes
     }
@@ -167,7 +167,7 @@ impl Attack {
             0..5 => (IpProtocol::Tcp, self.segment()),
             5..8 => (IpProtocol::Udp, self.datagram()),
             8 => (IpProtocol::Icmp, [&[8, 0, 0, 0][..], &self.bytes(1400)].concat()),
-            _ => (IpProtocol::from(self.random.next() as u8), self.bytes(1400)),
+            _ => (IpProtocol::from(self.random.bits() as u8), self.bytes(1400)),
         };
         let (offset, more) = match below(&mut self.random, 20) {
             0 => (0, true),
@@ -182,7 +182,7 @@ impl Attack {
         if self.chance(4) {
             for _ in 0..=below(&mut self.random, 4) {
                 let at = below(&mut self.random, frame.len().min(80) as u64) as usize;
-                frame[at] = self.random.next() as u8;
+                frame[at] = self.random.bits() as u8;
             }
             if self.chance(2) && frame[14] >> 4 == 4 && usize::from(frame[14] & 15) * 4 <= frame.len() - 14 {
                 Ipv4Packet::new_unchecked(&mut frame[14..]).fill_checksum();

@@ -39,7 +39,7 @@ pub fn resize(image: &DiskOptions, options: ResizeOptions) -> Result<()> {
         return invalid("it is a block device, whose size is fixed");
     }
     if new < old && !options.shrink {
-        return invalid("the disk would become smaller and lose data; ask for that explicitly");
+        return invalid("the disk would become smaller and lose data; pass --shrink if that is meant");
     }
     if let Some(header) = layer.header.as_ref().filter(|header| header.snapshots > 0 && new != old) {
         // Version 2 has no place for the size of a snapshot's disk.

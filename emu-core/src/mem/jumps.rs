@@ -3,7 +3,7 @@
 //! Translated code looks the target of an indirect jump, or of one into another page, up here by itself. An entry is valid
 //! in one mode, so there is a bank for each fetch space and context in use, as there is for translations. It depends on how
 //! the target's page is mapped, and, where an instruction straddles its end, on the next page: a flush of a page drops
-//! the entries of that page and of the one before. So that it can, the entries of a page are together.
+//! the entries of that page and of the one before. Most pages that are flushed hold data: a filter tells so at once.
 
 use super::mmu::{Flush, LargePages};
 use super::{PAGE_BITS, PAGE_SIZE};
@@ -31,6 +31,10 @@ const GROUPS_PER_PAGE: usize = PAGE_SIZE as usize / 2 / GROUP;
 const GROUPS: usize = JUMP_ENTRIES / GROUP;
 /// Pages whose targets have entries of their own.
 const PAGES: usize = GROUPS / GROUPS_PER_PAGE;
+/// Pages that are flushed one by one; for more the bank is emptied.
+const MOST_PAGES: u64 = 64;
+/// Words of the filter of pages.
+const FILTER: usize = 8;
 /// Banks that are kept.
 const BANKS: usize = 12;
 
@@ -56,6 +60,8 @@ struct Bank {
     entries: Box<[JumpEntry]>,
     /// One bit for each group that is not empty.
     used: u128,
+    /// One bit for each page that may have entries, by its number modulo the width.
+    pages: [u64; FILTER],
     /// Not all entries are valid in every address space.
     local: bool,
     large: LargePages,
@@ -71,8 +77,18 @@ pub(super) struct Jumps {
 }
 
 impl Jumps {
-    /// Makes the bank of this space and context the current one.
-    pub(super) fn switch(&mut self, space: SpaceId, ctx: u32) {
+    /// The number of the current bank.
+    pub(super) fn current(&self) -> usize {
+        self.current
+    }
+
+    /// Makes a bank the current one, by its number, when none has changed its space since it was last.
+    pub(super) fn select(&mut self, bank: usize) {
+        self.current = bank;
+    }
+
+    /// Makes the bank of this space and context the current one. True if a bank has changed its space for that.
+    pub(super) fn switch(&mut self, space: SpaceId, ctx: u32) -> bool {
         self.clock += 1;
         let is_it = |bank: &Bank| {
             bank.ctx == ctx
@@ -98,7 +114,9 @@ impl Jumps {
         if bank.space.asid != space.asid && bank.local {
             bank.clear();
         }
+        let changed = (bank.space, bank.ctx) != (space, ctx);
         (bank.space, bank.ctx, bank.last) = (space, ctx, self.clock);
+        changed
     }
 
     /// Host address of the current bank's entries.
@@ -111,6 +129,8 @@ impl Jumps {
         let bank = &mut self.banks[self.current];
         bank.entries[jump_index(pc)] = JumpEntry { pc, code };
         bank.used |= 1 << group_of(pc);
+        let page = (pc >> PAGE_BITS) as usize;
+        bank.pages[page / 64 % FILTER] |= 1 << (page % 64);
         bank.local |= !global;
         bank.large.add(pc, page_bits);
     }
@@ -131,13 +151,23 @@ impl Jumps {
 impl Bank {
     fn new(space: SpaceId, ctx: u32) -> Self {
         let entries = (0..JUMP_ENTRIES).map(JumpEntry::empty).collect();
-        Self { space, ctx, entries, used: 0, local: false, large: LargePages::default(), last: 0 }
+        Self {
+            space,
+            ctx,
+            entries,
+            used: 0,
+            pages: [0; FILTER],
+            local: false,
+            large: LargePages::default(),
+            last: 0,
+        }
     }
 
     fn clear(&mut self) {
         while self.used != 0 {
             self.clear_group(self.used.trailing_zeros() as usize);
         }
+        self.pages = [0; FILTER];
         self.local = false;
         self.large.clear();
     }
@@ -153,13 +183,21 @@ impl Bank {
         }
     }
 
-    /// Empties the entries of the page with this number, and of others that share them.
+    /// Empties the entries of the page with this number.
     fn clear_page(&mut self, page: u64) {
+        if self.pages[page as usize / 64 % FILTER] >> (page % 64) & 1 == 0 {
+            return;
+        }
         let first = page as usize % PAGES * GROUPS_PER_PAGE;
         let mask = (1 << GROUPS_PER_PAGE) - 1;
         let mut used = self.used >> first & mask;
         while used != 0 {
-            self.clear_group(first + used.trailing_zeros() as usize);
+            let group = (first + used.trailing_zeros() as usize) * GROUP;
+            for (i, entry) in self.entries[group..group + GROUP].iter_mut().enumerate() {
+                if entry.pc >> PAGE_BITS == page {
+                    *entry = JumpEntry::empty(group + i);
+                }
+            }
             used &= used - 1;
         }
     }
@@ -172,7 +210,7 @@ impl Bank {
             Some((first, last)) if !self.large.overlap(first, last) => {
                 let first = (first >> PAGE_BITS).wrapping_sub(1);
                 let pages = (last >> PAGE_BITS).wrapping_sub(first);
-                if pages < PAGES as u64 {
+                if pages < MOST_PAGES {
                     (0..=pages).for_each(|i| self.clear_page(first.wrapping_add(i)));
                 } else {
                     self.clear();

@@ -14,6 +14,8 @@ use crate::ir::View;
 pub const TLB_ENTRIES: usize = 1024;
 /// Banks of one mode that are kept per address space.
 const SPACES_PER_MODE: usize = 8;
+/// Modes whose banks are remembered.
+const KNOWN: usize = 8;
 /// No page has this tag.
 const INVALID: u64 = u64::MAX;
 const PAGE_MASK: u64 = !(PAGE_SIZE - 1);
@@ -109,12 +111,21 @@ impl Flush {
     pub const ALL: Self = Self { asid: None, range: None };
 }
 
+/// Which banks are those of a mode.
+struct Known {
+    mode: Mode,
+    fetch: usize,
+    data: [usize; View::ALL.len()],
+    jumps: usize,
+}
+
 /// All cached translations of one vCPU.
 pub struct Mmu {
     banks: Vec<Bank>,
     data: [usize; View::ALL.len()],
     fetch: usize,
-    current: Option<Mode>,
+    /// The banks of the modes that were current last; empty after a bank has changed its space.
+    known: Vec<Known>,
     clock: u64,
     /// The host address of RAM offset zero.
     host_base: u64,
@@ -151,7 +162,7 @@ impl Mmu {
             banks: Vec::new(),
             data: [0; _],
             fetch: 0,
-            current: None,
+            known: Vec::with_capacity(KNOWN),
             clock: 0,
             host_base: host_base.addr() as u64,
             jumps: Jumps::default(),
@@ -162,19 +173,29 @@ impl Mmu {
 
     /// Makes the banks of `mode` the current ones.
     pub fn switch(&mut self, mode: &Mode) {
-        let previous = self.current.replace(*mode);
+        // Traps go back and forth between few modes.
+        if let Some(known) = self.known.iter().find(|known| known.mode == *mode) {
+            (self.fetch, self.data) = (known.fetch, known.data);
+            self.jumps.select(known.jumps);
+            return;
+        }
         self.clock += 1;
-        if previous.is_none_or(|p| p.fetch != mode.fetch) {
-            self.fetch = self.bank_for(mode.fetch, true);
-        }
+        self.fetch = self.bank_for(mode.fetch, true);
         for (view, space) in mode.data.iter().enumerate() {
-            if previous.is_none_or(|p| p.data[view] != *space) {
-                self.data[view] = self.bank_for(*space, false);
-            }
+            let same = mode.data[..view].iter().position(|other| other == space);
+            self.data[view] = match same {
+                Some(other) => self.data[other],
+                None => self.bank_for(*space, false),
+            };
         }
-        if previous.is_none_or(|p| p.fetch != mode.fetch || p.ctx != mode.ctx) {
-            self.jumps.switch(mode.fetch, mode.ctx);
+        if self.jumps.switch(mode.fetch, mode.ctx) {
+            self.known.clear();
         }
+        if self.known.len() >= KNOWN {
+            self.known.remove(0);
+        }
+        let (fetch, data, jumps) = (self.fetch, self.data, self.jumps.current());
+        self.known.push(Known { mode: *mode, fetch, data, jumps });
     }
 
     /// Where translated code finds the current banks.
@@ -220,8 +241,11 @@ impl Mmu {
             }
         };
         let bank = &mut self.banks[index];
-        if !space.per_asid && bank.space.asid != space.asid {
-            bank.drop_local();
+        if bank.space != space {
+            self.known.clear();
+            if !space.per_asid {
+                bank.drop_local();
+            }
         }
         bank.space = space;
         bank.used = clock;

@@ -6,7 +6,7 @@ use emu_core::fp::{BF16, Env, F16, F32, F64, Flags, Format, Round};
 use rustc_apfloat::ieee::{BFloat, Double, Half, Single};
 use rustc_apfloat::{Float, Round as ApRound, Status};
 
-use super::operands::{Rng, triple};
+use super::operands::{Random, triple};
 use super::{Op, is_nan, soft};
 
 const ROUNDS: [(Round, ApRound); 5] = [
@@ -21,7 +21,7 @@ const ROUNDS: [(Round, ApRound); 5] = [
 const OPS: [Op; 5] = [Op::Add, Op::Sub, Op::Mul, Op::Div, Op::Fma];
 
 fn check<F: Format, A: Float>(seed: u64, cases: usize) {
-    let mut rng = Rng::new(seed);
+    let mut rng = Random(seed);
     for _ in 0..cases {
         let operands = triple::<F>(&mut rng);
         let [a, b, c] = operands.map(|x| A::from_bits(x.into()));

@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 
 use emu_core::fp::{Env, F16, F32, F64, Flags, Format, Round};
 
-use super::operands::{Rng, operand, triple};
+use super::operands::{Random, operand, triple};
 use super::{Op, is_nan, soft};
 
 /// MXCSR with all exceptions masked and none raised, to nearest.
@@ -123,7 +123,7 @@ fn same<F: Format>(a: (u64, Flags), b: (u64, Flags)) -> bool {
 
 /// Goes through `cases` operands in each direction.
 fn check<F: Format>(op: Op, host: Host, cases: usize) {
-    let mut rng = Rng::new(op as u64);
+    let mut rng = Random(op as u64);
     for _ in 0..cases {
         let operands = triple::<F>(&mut rng);
         for (round, rc) in ROUNDS {
@@ -218,7 +218,7 @@ fn check_unary<From: Format, To: Format>(
     soft: fn(Env, From::Bits, &mut Flags) -> To::Bits,
     cases: usize,
 ) {
-    let mut rng = Rng::new(7);
+    let mut rng = Random(7);
     for _ in 0..cases {
         let a = operand::<From>(&mut rng);
         for (round, rc) in ROUNDS {
@@ -254,7 +254,7 @@ fn check_to_int<F: Format, I: emu_core::fp::Int + PartialEq + std::fmt::Debug>(
     host: fn(u32, u64) -> (I, Flags),
     smallest: I,
 ) {
-    let mut rng = Rng::new(8);
+    let mut rng = Random(8);
     for _ in 0..CASES {
         let a = operand::<F>(&mut rng);
         for (round, rc) in ROUNDS {
@@ -280,10 +280,10 @@ fn conversions_to_integers_match_the_host() {
 
 #[test]
 fn conversions_from_integers_match_the_host() {
-    let mut rng = Rng::new(9);
+    let mut rng = Random(9);
     for _ in 0..CASES {
         let shift = rng.below(64) as u32;
-        let wide = (rng.next() as i64 >> shift).wrapping_add(rng.below(3) as i64 - 1);
+        let wide = (rng.bits() as i64 >> shift).wrapping_add(rng.below(3) as i64 - 1);
         let wide = if rng.below(2) == 0 { wide & (-1 << rng.below(64)) } else { wide };
         let narrow = wide as i32;
         for (round, rc) in ROUNDS {
@@ -304,7 +304,7 @@ fn conversions_from_integers_match_the_host() {
 }
 
 fn check_compare<F: Format>(quiet: Host, signaling: Host, order: fn(u64, u64) -> Option<Ordering>) {
-    let mut rng = Rng::new(10);
+    let mut rng = Random(10);
     let env = Env::new(Round::NearestEven);
     for _ in 0..CASES {
         let [a, b, _] = triple::<F>(&mut rng);

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use emu_core::fp::{BF16, Env, F16, F32, F64, Flags, Format, Int, NanToInt, Round};
 
-use super::operands::{Rng, operand};
+use super::operands::{Random, operand};
 use super::reference::{Exact, decode, rounded};
 use super::{ROUNDS, is_nan, is_signaling};
 
@@ -87,17 +87,17 @@ fn check_all_to_int<F: Format>(a: u64) {
 }
 
 /// A number near a power of two, or a half, or the limit of some type.
-fn near_limit<F: Format>(rng: &mut Rng) -> u64 {
+fn near_limit<F: Format>(rng: &mut Random) -> u64 {
     let exponent = rng.below(67) as i32 - 2;
     let field = (exponent.min(F::EMAX) + F::EMAX) as u64;
     let power = field << F::FRACTION_BITS;
     let step = match rng.below(3) {
         0 => rng.below(4),
         1 => rng.below(4) << (F::FRACTION_BITS - 2),
-        _ => rng.next() & F::FRACTION & !0 << rng.below(u64::from(F::FRACTION_BITS)),
+        _ => rng.bits() & F::FRACTION & !0 << rng.below(u64::from(F::FRACTION_BITS)),
     };
     let magnitude = if rng.below(2) == 0 { power + step } else { power - step };
-    rng.next() & F::SIGN | magnitude
+    rng.bits() & F::SIGN | magnitude
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn every_bfloat16_converts_to_integers() {
 
 #[test]
 fn singles_and_doubles_convert_to_integers() {
-    let mut rng = Rng::new(20);
+    let mut rng = Random(20);
     for _ in 0..100_000 {
         check_all_to_int::<F32>(operand::<F32>(&mut rng));
         check_all_to_int::<F32>(near_limit::<F32>(&mut rng));
@@ -160,7 +160,7 @@ fn check_all_from_int<F: Format>(value: u64) {
 
 #[test]
 fn integers_convert_exactly_rounded() {
-    let mut rng = Rng::new(21);
+    let mut rng = Random(21);
     for value in [0, 1, u64::MAX, 1 << 63, (1 << 63) - 1, 1 << 31, (1 << 31) - 1, u64::from(u32::MAX)] {
         check_all_from_int::<F16>(value);
         check_all_from_int::<F32>(value);
@@ -169,9 +169,9 @@ fn integers_convert_exactly_rounded() {
     for _ in 0..15_000 {
         let bits = rng.below(64);
         let value = match rng.below(3) {
-            0 => rng.next() >> bits,
+            0 => rng.bits() >> bits,
             1 => (1u64 << bits).wrapping_add(rng.below(3)).wrapping_sub(1) | 1u64 << rng.below(64),
-            _ => rng.next() & !0 << bits,
+            _ => rng.bits() & !0 << bits,
         };
         check_all_from_int::<F16>(value);
         check_all_from_int::<BF16>(value);
@@ -212,7 +212,7 @@ fn numbers_round_to_integral_ones() {
         check_integral::<F16>(a);
         check_integral::<BF16>(a);
     }
-    let mut rng = Rng::new(22);
+    let mut rng = Random(22);
     for _ in 0..50_000 {
         check_integral::<F32>(operand::<F32>(&mut rng));
         check_integral::<F32>(near_limit::<F32>(&mut rng));
@@ -244,13 +244,13 @@ fn modular(a: u64) -> (i32, Flags) {
 
 #[test]
 fn modular_conversion_keeps_the_low_bits() {
-    let mut rng = Rng::new(23);
+    let mut rng = Random(23);
     for case in 0..200_000 {
         let a = match case % 3 {
             0 => operand::<F64>(&mut rng),
             1 => near_limit::<F64>(&mut rng),
             // Where the significand leaves the low 32 bits.
-            _ => rng.next() & (F64::SIGN | F64::FRACTION) | (1023 + 28 + rng.below(62)) << F64::FRACTION_BITS,
+            _ => rng.bits() & (F64::SIGN | F64::FRACTION) | (1023 + 28 + rng.below(62)) << F64::FRACTION_BITS,
         };
         let mut flags = Flags::NONE;
         let result = Env::new(Round::Up).to_i32_modular(a, &mut flags);

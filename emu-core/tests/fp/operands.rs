@@ -1,28 +1,7 @@
 //! Random operands, mostly from where floating point goes wrong.
 
 use emu_core::fp::{Env, Flags, Format, Round};
-
-/// A small deterministic generator (splitmix64).
-pub struct Rng(u64);
-
-impl Rng {
-    pub fn new(seed: u64) -> Rng {
-        Rng(seed)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number in `0..bound`.
-    pub fn below(&mut self, bound: u64) -> u64 {
-        ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
-    }
-}
+pub use emu_core::testing::Random;
 
 /// Zeros, infinities, NaNs of both kinds with and without payload, and the ends of the normal and subnormal
 /// ranges; positive.
@@ -45,8 +24,8 @@ fn corners<F: Format>() -> [u64; 12] {
 }
 
 /// A fraction field: anything, a few bits at either end, or runs of ones.
-fn fraction<F: Format>(rng: &mut Rng) -> u64 {
-    let random = rng.next();
+fn fraction<F: Format>(rng: &mut Random) -> u64 {
+    let random = rng.bits();
     let shift = rng.below(u64::from(F::FRACTION_BITS)) as u32;
     let low = random >> (64 - 3);
     F::FRACTION
@@ -61,9 +40,9 @@ fn fraction<F: Format>(rng: &mut Rng) -> u64 {
 }
 
 /// A number with the exponent field forced into the range of finite numbers.
-fn with_exponent<F: Format>(rng: &mut Rng, field: i64) -> u64 {
+fn with_exponent<F: Format>(rng: &mut Random, field: i64) -> u64 {
     let field = field.clamp(0, i64::from(F::EMAX) * 2) as u64;
-    (rng.next() & F::SIGN) | field << F::FRACTION_BITS | fraction::<F>(rng)
+    (rng.bits() & F::SIGN) | field << F::FRACTION_BITS | fraction::<F>(rng)
 }
 
 fn field<F: Format>(bits: u64) -> i64 {
@@ -71,16 +50,16 @@ fn field<F: Format>(bits: u64) -> i64 {
 }
 
 /// Any operand.
-pub fn operand<F: Format>(rng: &mut Rng) -> u64 {
+pub fn operand<F: Format>(rng: &mut Random) -> u64 {
     let bias = i64::from(F::EMAX);
     let precision = i64::from(F::PRECISION);
-    let near = |rng: &mut Rng, middle: i64, reach: i64| {
+    let near = |rng: &mut Random, middle: i64, reach: i64| {
         let field = middle - reach + rng.below(2 * reach as u64 + 1) as i64;
         with_exponent::<F>(rng, field)
     };
     match rng.below(16) {
-        0 | 1 => corners::<F>()[rng.below(12) as usize] | rng.next() & F::SIGN,
-        2..6 => rng.next() & (F::SIGN | (F::SIGN - 1)),
+        0 | 1 => corners::<F>()[rng.below(12) as usize] | rng.bits() & F::SIGN,
+        2..6 => rng.bits() & (F::SIGN | (F::SIGN - 1)),
         6 => near(rng, 0, 3),
         7 => near(rng, 2 * bias, 2),
         8 | 9 => near(rng, bias, 2),
@@ -92,13 +71,13 @@ pub fn operand<F: Format>(rng: &mut Rng) -> u64 {
 
 /// Three operands, often such that a sum of the first two cancels or lies halfway, a product or quotient
 /// lands on a range's edge, or the third almost cancels the product of the others.
-pub fn triple<F: Format>(rng: &mut Rng) -> [u64; 3] {
+pub fn triple<F: Format>(rng: &mut Random) -> [u64; 3] {
     let precision = i64::from(F::PRECISION);
     let bias = i64::from(F::EMAX);
     let a = operand::<F>(rng);
-    let jitter = |rng: &mut Rng, reach: i64| rng.below(2 * reach as u64 + 1) as i64 - reach;
+    let jitter = |rng: &mut Random, reach: i64| rng.below(2 * reach as u64 + 1) as i64 - reach;
     let b = match rng.below(8) {
-        0 => a ^ (rng.next() & F::SIGN) ^ rng.below(4),
+        0 => a ^ (rng.bits() & F::SIGN) ^ rng.below(4),
         1 | 2 => {
             let field = field::<F>(a) + jitter(rng, precision + 3);
             with_exponent::<F>(rng, field)

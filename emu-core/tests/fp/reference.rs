@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 
 use emu_core::fp::{BF16, Env, F16, F32, F64, Flags, Format, NanMode, Round, Tininess};
 
-use super::operands::{Rng, operand, triple};
+use super::operands::{Random, operand, triple};
 use super::{OPS, Op, ROUNDS, is_nan, is_signaling, soft};
 
 /// An exact magnitude.
@@ -174,7 +174,7 @@ fn environments() -> impl Iterator<Item = Env> {
 }
 
 fn check_arithmetic<F: Format>(seed: u64, cases: usize) {
-    let mut rng = Rng::new(seed);
+    let mut rng = Random(seed);
     for op in OPS {
         let mut checked = 0;
         while checked < cases {
@@ -232,7 +232,7 @@ fn zero_sums_have_the_sign_that_the_direction_gives() {
 }
 
 fn check_conversion<From: Format, To: Format>(seed: u64, cases: usize) {
-    let mut rng = Rng::new(seed);
+    let mut rng = Random(seed);
     for _ in 0..cases {
         let a = operand::<From>(&mut rng);
         // Rounding to the narrow format is most delicate just beside its own numbers and their means.

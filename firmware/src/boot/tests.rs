@@ -335,7 +335,7 @@ fn hostile_sizes(rules: &rules::Rules, base: u64, isa: Isa, machine: u16) {
         Isa::Riscv64 => riscv_image(100, memory),
         _ => linux_image(b"ARM\x64", 100, memory % 3 * 0x8_0000, memory),
     };
-    for seed in 0..20_000 {
+    for seed in crate::testing::seeds(20_000) {
         let mut rng = Rng::new(seed);
         let dram = base..base + 4096 * (1 + rng.next() % 0x4000);
         let address = if rng.below(2) == 0 { base + rng.next() % (4 * MIB) } else { rng.nasty() };

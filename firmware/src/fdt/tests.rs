@@ -237,7 +237,7 @@ fn hostile_blobs() {
         assert!(Tree::parse(&good[..len]).is_err(), "cut to {len} bytes");
     }
     let mut read = 0;
-    for seed in 0..20_000 {
+    for seed in crate::testing::seeds(20_000) {
         let mut rng = Rng::new(seed);
         let mut blob = good.clone();
         rng.mutate(&mut blob);

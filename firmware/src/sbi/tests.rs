@@ -828,7 +828,7 @@ fn firmware_features() {
 #[test]
 fn hostile_calls() {
     let extensions = [0x10, TIME, IPI, RFENCE, HSM, DBCN, PMU, SUSP, FWFT, 1, 2, 4, 5, 6, 7];
-    for seed in 0..200 {
+    for seed in crate::testing::seeds(200) {
         let mut rng = Rng::new(seed);
         let mut rig = Rig::new(1 + rng.below(80));
         for _ in 0..300 {

@@ -137,7 +137,6 @@ pub mod hcr {
     pub const FWB: u64 = 1 << 46;
     /// Software context numbers do not trap.
     pub const EN_SCXT: u64 = 1 << 53;
-    /// Identification registers, group 4, trap.
 
     /// What is implemented.
     pub const ALL: u64 = VM

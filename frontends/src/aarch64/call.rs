@@ -32,6 +32,7 @@ pub(super) fn call(cpu: &mut Cpu, id: u16, [a, b, c]: [u64; 3]) -> Result<u64, S
         Helper::Eret => exception::exception_return(cpu, (b != 0).then_some(a), c),
         Helper::Wfi => wait::wfi(cpu),
         Helper::Wfe => wait::wfe(cpu),
+        Helper::WfeWhile => wait::wfe_while(cpu, [a, b, c]),
         Helper::Yield => wait::yield_(cpu),
         Helper::Sev => wait::sev(cpu),
         Helper::Sevl => {

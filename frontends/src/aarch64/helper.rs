@@ -37,6 +37,8 @@ helpers! {
     Wfi,
     /// `WFE`.
     Wfe,
+    /// `WFE` while the `c` bytes at `a` are `b`.
+    WfeWhile,
     /// `SEV`.
     Sev,
     /// `SEVL`.

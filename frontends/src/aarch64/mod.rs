@@ -221,6 +221,9 @@ pub struct Context {
     pub sp_align: bool,
     /// Keys IA, IB, DA and DB (bits 0 to 3) are enabled in `SCTLR_ELx`.
     pub pauth: u8,
+    /// Where pointers have their authentication codes, if they are computed by [`pauth::Algorithm::Fast`] and the place is
+    /// usual: see [`pauth::usual_layouts`]. Else zero.
+    pub pointers: u8,
     /// Pointer authentication traps to EL2 or EL3.
     pub pauth_trap: bool,
     /// PSTATE.IL: every instruction raises an illegal execution state exception.
@@ -260,6 +263,7 @@ impl Context {
             | if self.guarded { Self::GUARDED } else { 0 }
             | (self.sp_sel as u32) << 21
             | (self.zva as u32) << 22
+            | ((self.pointers & 7) as u32) << 23
     }
 
     /// Unpacks it.
@@ -287,6 +291,7 @@ impl Context {
             guarded: bits & Self::GUARDED != 0,
             sp_sel: bit(bits, 21),
             zva: bit(bits, 22),
+            pointers: (bits >> 23 & 7) as u8,
         }
     }
 }

@@ -15,7 +15,7 @@ pub const EVENTS: usize = 6;
 /// The cycle counter's number in registers with a bit for each counter.
 const CYCLE: u32 = 31;
 /// All counters, in such registers.
-pub(super) const ALL: u64 = 1 << CYCLE | (1 << EVENTS) - 1;
+pub(super) const ALL: u64 = 1 << CYCLE | ((1 << EVENTS) - 1);
 
 /// The events that can be counted (D13.11).
 pub mod event {

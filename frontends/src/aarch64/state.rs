@@ -275,8 +275,18 @@ impl Aarch64 {
         [0, u64::MAX].map(|half| {
             let range = self.range(regime, half);
             let tbi = if data { range.top_byte_ignored } else { range.fetch_top_byte_ignored };
-            Layout { bottom: range.input_bits as u8, tbi }
+            // Sizes that are out of range count as the next one that is not (`CalculateBottomPACBit`).
+            Layout { bottom: range.input_bits.clamp(16, 48) as u8, tbi }
         })
+    }
+
+    /// [`Context::pointers`].
+    fn usual_pointers(&self) -> u8 {
+        let regime = self.regime(self.pstate.el);
+        if self.config.pauth != pauth::Algorithm::Fast || !regime.has_two_ranges() {
+            return 0;
+        }
+        pauth::usual_layouts_of(self.control(regime))
     }
 
     /// The context that code is lifted for.
@@ -287,7 +297,8 @@ impl Aarch64 {
         let key = |bit: u64, n: u32| u8::from(on(bit)) << n;
         let hcr = self.hcr();
         // With stage 1 off all data is of a device type.
-        let device = !on(sctlr::M) && !(el < 2 && hcr & (hcr::DC | hcr::TGE) == hcr::DC);
+        let default_cacheable = el < 2 && hcr & (hcr::DC | hcr::TGE) == hcr::DC;
+        let device = !on(sctlr::M) && !default_cacheable;
         Context {
             el,
             sp_sel: self.pstate.sp_sel,
@@ -296,6 +307,7 @@ impl Aarch64 {
             align: on(sctlr::A) || device,
             sp_align: on(if el == 0 { sctlr::SA0 } else { sctlr::SA }),
             pauth: key(sctlr::EN_IA, 0) | key(sctlr::EN_IB, 1) | key(sctlr::EN_DA, 2) | key(sctlr::EN_DB, 3),
+            pointers: self.usual_pointers(),
             pauth_trap: self.pauth_trap().is_some(),
             illegal: self.pstate.il,
             step: self.step_state(),

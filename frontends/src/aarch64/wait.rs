@@ -9,6 +9,7 @@ use super::helper::sysreg;
 use super::state::{Aarch64, Cpu};
 use super::syndrome::{CONDITION, class, syndrome, target};
 use super::sysreg::{self, Reg, Verdict};
+use crate::exclusive;
 
 /// How many `YIELD` go by before one lets another host thread run.
 const YIELDS_PER_YIELD: u32 = 32;
@@ -54,14 +55,31 @@ pub(super) fn wfi(cpu: &mut Cpu) -> Result<u64, Stop> {
 /// `WFE`. A processor may wake up without any event, so it waits for a bounded time only: another thread may run, and then
 /// software looks again at what it waits for. So no event can be missed, be it one of `SEV`, of a monitor or of the timer.
 pub(super) fn wfe(cpu: &mut Cpu) -> Result<u64, Stop> {
-    if std::mem::take(&mut cpu.isa.event) {
+    if !waits(cpu)? {
         return Ok(0);
     }
+    match cpu.isa.monitor.take() {
+        Some(reservation) => exclusive::wait_while(cpu, reservation),
+        None => {
+            // Nobody can send an event while the others stand still.
+            cpu.end_exclusive();
+            Err(Stop::Host(HostRequest::Yield))
+        }
+    }
+}
+
+/// `WFE` that only a load-exclusive precedes: [`exclusive::wait_for_change`] says what the arguments are.
+pub(super) fn wfe_while(cpu: &mut Cpu, args: [u64; 3]) -> Result<u64, Stop> {
+    if waits(cpu)? { exclusive::wait_for_change(cpu, args) } else { Ok(0) }
+}
+
+/// Whether `WFE` waits at all: it does not if there has been an event.
+fn waits(cpu: &mut Cpu) -> Result<bool, Stop> {
+    if std::mem::take(&mut cpu.isa.event) {
+        return Ok(false);
+    }
     trapped(trap(&cpu.isa, sctlr::NTWE, hcr::TWE, scr::TWE), true)?;
-    cpu.isa.monitor.clear();
-    // Nobody can write what is waited for while the others stand still.
-    cpu.end_exclusive();
-    Err(Stop::Host(HostRequest::Yield))
+    Ok(true)
 }
 
 /// `SEV`. The others look by themselves, soon enough.

@@ -8,16 +8,23 @@
 //!   compare-and-swap with the loaded value is exact: if the word holds that value at the swap, everything is
 //!   as if load, computation and store had all happened at that moment. The whole sequence is lifted into one block.
 //! - Elsewhere, helpers stop the other CPUs from the load to the store ([`crate::exclusive`]).
+//!
+//! A load that only a waiting instruction follows (how Linux waits for a word to change) reserves nothing: that instruction
+//! looks whether the word still has the value that was loaded.
 
 use emu_core::ir::{Ty, Val};
 
 use super::{Guest, Lifter, PAGE};
 
-/// A load whose store is in the same block.
+/// A load whose store, or wait, is in the same block.
 pub(crate) struct Reservation {
+    /// Where it has loaded from.
+    pub address: Val,
     /// What it has loaded.
     pub loaded: Val,
-    /// Offset of the store.
+    /// The type of that.
+    pub ty: Ty,
+    /// Offset of the instruction that ends the sequence.
     end: u32,
 }
 
@@ -42,24 +49,30 @@ pub(crate) enum Role {
 }
 
 impl<G: Guest> Lifter<'_, G> {
-    /// Begins the sequence of the load at hand, of type `ty` at the address in register `base`, if all of it can be in one
-    /// block: the temporary that the load is to write. The load itself changes the registers `written`.
-    pub fn reserve(&mut self, base: u8, written: &[u8], ty: Ty) -> Option<Val> {
+    /// Begins the sequence of the load at hand, of type `ty` at `address`, which is in register `base`, if all of it can be
+    /// in one block: the temporary that the load is to write. The load itself changes the registers `written`.
+    pub fn reserve(&mut self, (base, address): (u8, Val), written: &[u8], ty: Ty) -> Option<Val> {
         if written.contains(&base) {
             return None;
         }
         let end = self.sequence(base, ty)?;
         let loaded = self.builder.temp();
-        self.reservation = Some(Reservation { loaded, end });
+        self.reservation = Some(Reservation { address, loaded, ty, end });
         Some(loaded)
     }
 
-    /// What the sequence has loaded that ends with the store at hand; none if that is no part of one.
-    pub fn take_reserved(&mut self) -> Option<Val> {
-        self.reservation.take_if(|reservation| reservation.end == self.at).map(|reserved| reserved.loaded)
+    /// The load of the sequence that ends with the instruction at hand; none if that is no part of one.
+    pub fn take_reserved(&mut self) -> Option<Reservation> {
+        self.reservation.take_if(|reservation| reservation.end == self.at)
     }
 
-    /// Where the store is that belongs to the load at hand, if all between them can be in one block.
+    /// Ends the sequence at hand by waiting for its word to change: the arguments of the helper that does it.
+    pub fn take_waited(&mut self) -> Option<[Val; 3]> {
+        let Reservation { address, loaded, ty, .. } = self.take_reserved()?;
+        Some([address, loaded, self.builder.imm(ty.bytes() as u64)])
+    }
+
+    /// Where the store or the wait is that belongs to the load at hand, if all between them can be in one block.
     fn sequence(&mut self, base: u8, ty: Ty) -> Option<u32> {
         let start = self.at;
         let mut at = self.next() as u32;
@@ -70,7 +83,9 @@ impl<G: Guest> Lifter<'_, G> {
             match role {
                 Role::Compute(to) if to != base => {}
                 Role::Branch(imm) => exits.push(at as i32 + imm),
-                Role::Store(store, address) if store == ty && address == base => {
+                Role::Store(store, address) if store != ty || address != base => return None,
+                Role::Wait if ty.bytes() > 8 => return None,
+                Role::Store(..) | Role::Wait => {
                     exits.push((at + len) as i32);
                     let leaves = |exit: &i32| *exit <= start as i32 || *exit > at as i32;
                     let fused = exits.iter().all(leaves)
@@ -93,25 +108,6 @@ impl<G: Guest> Lifter<'_, G> {
                 Some((Role::Compute(_) | Role::Branch(_), len)) => at += len,
                 Some((Role::Load | Role::Wait | Role::Other, _)) => return false,
                 Some((Role::Store(..), _)) | None => return true,
-            }
-        }
-        false
-    }
-
-    /// Whether software only waits for a store to what the load at hand reads: it has no store of its own, so that the
-    /// others need not stand still.
-    pub fn only_waits(&mut self) -> bool {
-        let mut at = self.next() as u32;
-        let mut exits = Vec::new();
-        for _ in 0..MAX_SEQUENCE {
-            match self.peek(at) {
-                Some((Role::Compute(_), len)) => at += len,
-                Some((Role::Branch(imm), len)) => {
-                    exits.push(at as i32 + imm);
-                    at += len;
-                }
-                Some((Role::Wait, _)) => return !exits.into_iter().any(|exit| self.may_store(exit)),
-                _ => return false,
             }
         }
         false

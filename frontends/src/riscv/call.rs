@@ -59,6 +59,7 @@ pub(super) fn call(hart: &mut Hart, id: u16, [a, b, c]: [u64; 3]) -> Result<u64,
         Helper::Cbo => cbo(hart, a, b, c),
         Helper::LoadReserved => load_reserved(hart, a, b),
         Helper::StoreConditional => store_conditional(hart, a, b, c),
+        Helper::WaitWhile => exclusive::wait_for_change(hart, [a, b, c]),
         Helper::FpDirty => {
             hart.isa.csr.mstatus |= mstatus::FS;
             hart.mode_changed();
@@ -113,12 +114,10 @@ fn wfi(hart: &mut Hart, instruction: u64) -> Result<u64, Stop> {
 
 /// Both forms wait for a bounded time, so TW does not concern them (Unpriv., "Zawrs").
 fn wrs(hart: &mut Hart) -> Result<u64, Stop> {
-    if !hart.isa.monitor.clear() {
-        return Ok(0);
+    match hart.isa.monitor.take() {
+        Some(reservation) => exclusive::wait_while(hart, reservation),
+        None => Ok(0),
     }
-    // Nobody can write what is waited for while the others stand still.
-    hart.end_exclusive();
-    Err(Stop::Host(HostRequest::Yield))
 }
 
 fn pause(hart: &mut Hart) -> Result<u64, Stop> {

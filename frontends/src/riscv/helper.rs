@@ -45,4 +45,6 @@ helpers! {
     StoreConditional,
     /// Sets `mstatus.FS` to Dirty.
     FpDirty,
+    /// Waits for a bounded time while the `c` bytes at `a` are `b`, their value as a load-reserved gives it.
+    WaitWhile,
 }

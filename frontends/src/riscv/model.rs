@@ -56,7 +56,8 @@ pub struct Model {
     pub hpm_counters: u8,
 }
 
-/// What the profile RVA22S64 demands (RISC-V Profiles 1.0, §5.2 and §5.3).
+/// What the profile RVA22S64 demands (RISC-V Profiles 1.0, §5.2 and §5.3), but for Zkt: nobody can promise how long
+/// instructions take here.
 const RVA22: &[Ext] = {
     use Ext::*;
     &[

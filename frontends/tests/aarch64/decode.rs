@@ -13,11 +13,11 @@ use frontends::aarch64::disas::disassemble;
 use frontends::aarch64::features::FeatureSet;
 use frontends::aarch64::lift::lift;
 use frontends::aarch64::syndrome::UNDEFINED;
-use frontends::aarch64::{Context, SLOTS};
+use frontends::aarch64::{Context, Fpcr, SLOTS};
 
-use crate::common::oracle::{Oracle, Outside, Program};
+use crate::common::oracle::{Assembler, DATA, Oracle, Outside, Program};
 use crate::common::{Code, Random};
-use crate::oracle::{Assembler, TARGET};
+use crate::oracle::{TARGET, constant, system_call};
 use crate::support::{ALL, asm};
 
 /// What the other disassembler makes of a word; none if that is not an instruction.
@@ -204,7 +204,6 @@ fn undefined_program(words: &[u32]) -> Program {
     /// Where the program counter is in what the handler gets, in `x2` (Linux, arm64 `struct ucontext`).
     const PC: i64 = 176 + 8 + 31 * 8 + 8;
     let mut program = Program::default();
-    let data = crate::common::oracle::DATA;
     let over = program.emit(0);
     // The handler: on behind the word and the three instructions after it.
     let handler = program.at();
@@ -214,23 +213,23 @@ fn undefined_program(words: &[u32]) -> Program {
     program.emit(asm("ret", &[("rn", 30)]));
     // What did not raise it: its number is in `x0`.
     let survived = program.code.len();
-    program.constant(1, data);
+    constant(&mut program, 1, DATA);
     program.emit(asm("str_uimm.x", &[("rt", 0), ("rn", 1)]));
-    program.system_call(64, &[(0, 1), (2, 4)]);
-    program.system_call(93, &[(0, 0)]);
+    system_call(&mut program, 64, &[(0, 1), (2, 4)]);
+    system_call(&mut program, 93, &[(0, 0)]);
     let start = program.code.len();
-    program.patch_bytes(over, asm("b", &[("imm", start as i64)]), 4);
-    program.constant(1, data);
-    program.system_call(SIGACTION, &[(0, SIGILL), (2, 0), (3, 8)]);
+    program.patch(over, asm("b", &[("imm", start as i64)]));
+    constant(&mut program, 1, DATA);
+    system_call(&mut program, SIGACTION, &[(0, SIGILL), (2, 0), (3, 8)]);
     for (index, word) in words.iter().enumerate() {
         // Whatever it is, it finds no addresses.
         program.emit(*word);
-        program.constant(0, index as u64);
+        constant(&mut program, 0, index as u64);
         let back = survived as i64 - program.code.len() as i64;
         let at = program.emit(0);
-        program.patch_bytes(at, asm("b", &[("imm", back)]), 4);
+        program.patch(at, asm("b", &[("imm", back)]));
     }
-    program.system_call(93, &[(0, 0)]);
+    system_call(&mut program, 93, &[(0, 0)]);
     // `struct sigaction`: handler, flags, restorer, mask.
     let action = [handler, SA_SIGINFO, 0, 0];
     program.records.push(action.iter().flat_map(|value| value.to_le_bytes()).collect());
@@ -261,6 +260,7 @@ fn contexts() -> impl Iterator<Item = Context> {
         [false, true].map(|checks| Context {
             el,
             fp_on: checks,
+            fpcr: Fpcr::from_register(if el % 2 == 0 { Fpcr::MASK } else { 0 }),
             align: checks,
             sp_align: checks,
             pauth: if checks { 15 } else { 0 },

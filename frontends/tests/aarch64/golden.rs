@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! ctx 0 fp align             exception level; FP on; accesses checked for alignment (`align`), or the stack pointer (`sp`);
-//!                            pointer authentication enabled (`pauth`); the page guarded (`guarded`)
+//!                            pointer authentication enabled (`pauth`); the page guarded (`guarded`); FPCR: rounding `up`, `down`
+//!                            or to `zero`, `fz`, `fz16`, `dn`, `ahp`
 //! ```
 
 use frontends::aarch64::disas::disassemble;
@@ -22,6 +23,13 @@ fn context(line: &str) -> Context {
             "sp" => context.sp_align = true,
             "pauth" => context.pauth = 15,
             "guarded" => context.guarded = true,
+            "up" => context.fpcr.round = 1,
+            "down" => context.fpcr.round = 2,
+            "zero" => context.fpcr.round = 3,
+            "fz" => context.fpcr.flush = true,
+            "fz16" => context.fpcr.flush16 = true,
+            "dn" => context.fpcr.default_nan = true,
+            "ahp" => context.fpcr.alternative_half = true,
             el => context.el = el.parse().unwrap_or_else(|_| panic!("`{word}` is no context")),
         }
     }

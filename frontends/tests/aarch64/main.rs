@@ -6,5 +6,6 @@ mod common;
 mod decode;
 mod golden;
 mod oracle;
+mod pauth;
 mod support;
 mod vectors;

@@ -8,13 +8,15 @@ use frontends::aarch64::decode::{Insn, decode};
 use frontends::aarch64::disas::disassemble;
 use frontends::aarch64::features::Feature;
 use frontends::aarch64::helper::sysreg;
-use frontends::aarch64::{Fpcr, enter, sysreg_read_debug};
+use frontends::aarch64::{Fpcr, sysreg_read_debug};
 
 use crate::common::oracle::{
-    CODE, DATA, MEMORY_LEN as ALL_MEMORY, Oracle, Outside, Program, Target, get, put, report_counts,
+    Assembler, CODE, DATA, MEMORY_LEN as ALL_MEMORY, Program, Target, compare_lines, compare_program, get,
+    put,
 };
-use crate::common::{Random, run};
-use crate::support::{ALL, ESR_EL1, asm, cpu, insn};
+use crate::common::{Operands, Random, run};
+use crate::support::{ALL, ESR_EL1, asm, cpu, enter, insn};
+use crate::vectors::counts_by_line;
 
 /// Random instances of each line.
 const INSTANCES: usize = 1000;
@@ -78,6 +80,7 @@ pub static TARGET: Target = Target {
     qemu: "qemu-aarch64",
     elf: (AARCH64, 0),
     record: RECORD,
+    memory: MEMORY,
     name: |at| match at / 8 {
         n @ 0..31 => format!("x{n}"),
         31 => "nzcv".into(),
@@ -100,9 +103,6 @@ const GP: i64 = 28;
 /// The register that is loaded last and saved first.
 const LAST: i64 = 30;
 
-/// Keeps the place of a jump until its target is known.
-const NOP: u32 = 0xd503_201f;
-
 /// Fields of `MRS` and `MSR` for registers of EL0.
 const NZCV_REGISTER: [i64; 5] = [1, 3, 4, 2, 0];
 const FPCR_REGISTER: [i64; 5] = [1, 3, 4, 4, 0];
@@ -119,25 +119,29 @@ fn of_record(name: &str, rt: i64, at: usize) -> u32 {
     asm(name, &[("rt", rt), ("rn", GP), ("uimm", at as i64)])
 }
 
-/// What programs for AArch64 are made of.
-pub trait Assembler: Sized {
-    fn start() -> Self;
-    fn emit(&mut self, word: u32) -> usize;
-    fn constant(&mut self, rd: i64, value: u64);
-    fn system_call(&mut self, number: u64, args: &[(i64, u64)]);
-    fn begin(&mut self);
-    fn end(&mut self, record: Vec<u8>, text: String);
-    fn finish(&mut self);
-    fn run_here(&self) -> Vec<u8>;
+/// `rd` = a number of 32 bits.
+pub fn constant(program: &mut Program, rd: i64, value: u64) {
+    program.emit(asm("movz.x", &[("rd", rd), ("imm16", value as i64 & 0xffff)]));
+    program.emit(asm("movk.x", &[("rd", rd), ("imm16", (value >> 16) as i64), ("hw", 1)]));
+}
+
+/// A system call with these registers set.
+pub fn system_call(program: &mut Program, number: u64, args: &[(i64, u64)]) {
+    for (register, value) in args.iter().chain([&(8, number)]) {
+        program.emit(asm("movz.x", &[("rd", *register), ("imm16", *value as i64)]));
+    }
+    program.emit(asm("svc", &[]));
 }
 
 impl Assembler for Program {
+    const NOP: u32 = 0xd503_201f;
+
     fn start() -> Self {
         let mut program = Self::default();
         // Start: the first record, the first instance, and into the common code behind its saving part.
-        program.constant(GP, DATA);
-        let adr = program.emit(NOP);
-        let jump = program.emit(NOP);
+        constant(&mut program, GP, DATA);
+        let adr = program.emit(Program::NOP);
+        let jump = program.emit(Program::NOP);
         program.common = program.code.len();
         for n in (0..30).filter(|n| *n != GP) {
             program.emit(of_record("str_uimm.x", n, n as usize * 8));
@@ -171,8 +175,8 @@ impl Assembler for Program {
         }
         program.emit(asm("ret", &[("rn", LAST)]));
         let first = program.code.len() as i64;
-        program.patch_bytes(adr, asm("adr", &[("rd", LAST), ("imm", first - adr as i64)]), 4);
-        program.patch_bytes(jump, asm("b", &[("imm", load as i64 - jump as i64)]), 4);
+        program.patch(adr, asm("adr", &[("rd", LAST), ("imm", first - adr as i64)]));
+        program.patch(jump, Self::jump(load as i64 - jump as i64));
         program
     }
 
@@ -180,18 +184,16 @@ impl Assembler for Program {
         self.emit_bytes(word, 4)
     }
 
-    /// `rd` = a number of 32 bits.
-    fn constant(&mut self, rd: i64, value: u64) {
-        self.emit(asm("movz.x", &[("rd", rd), ("imm16", value as i64 & 0xffff)]));
-        self.emit(asm("movk.x", &[("rd", rd), ("imm16", (value >> 16) as i64), ("hw", 1)]));
+    fn patch(&mut self, at: usize, word: u32) {
+        self.patch_bytes(at, word, 4);
     }
 
-    /// A system call with these registers set.
-    fn system_call(&mut self, number: u64, args: &[(i64, u64)]) {
-        for (register, value) in args.iter().chain([&(8, number)]) {
-            self.emit(asm("movz.x", &[("rd", *register), ("imm16", *value as i64)]));
-        }
-        self.emit(asm("svc", &[]));
+    fn jump(offset: i64) -> u32 {
+        asm("b", &[("imm", offset)])
+    }
+
+    fn pad(&mut self) {
+        self.emit(Self::NOP);
     }
 
     fn begin(&mut self) {
@@ -206,24 +208,22 @@ impl Assembler for Program {
         self.texts.push(text);
     }
 
-    /// Adds the code that writes out the records and ends; then nothing may follow.
     fn finish(&mut self) {
-        self.constant(1, DATA);
-        self.constant(2, self.data_len());
+        constant(self, 1, DATA);
+        constant(self, 2, self.data_len());
         let write = self.code.len();
-        self.system_call(64, &[(0, 1)]);
+        system_call(self, 64, &[(0, 1)]);
         self.emit(asm("add_shift.x", &[("rd", 1), ("rn", 1), ("rm", 0)]));
         self.emit(asm("sub_shift.x", &[("rd", 2), ("rn", 2), ("rm", 0)]));
         let back = write as i64 - self.code.len() as i64;
         self.emit(asm("cbnz.x", &[("rt", 2), ("imm", back)]));
-        self.system_call(93, &[(0, 0)]);
+        system_call(self, 93, &[(0, 0)]);
     }
 
-    /// What becomes of the records here.
     fn run_here(&self) -> Vec<u8> {
         let mut cpu = cpu(CODE, ALL_MEMORY, HANDLER);
         self.load(&cpu);
-        enter(&mut cpu, 0, CODE, 0);
+        enter(&mut cpu, 0, CODE);
         let exit = run(&mut cpu, Limits::NONE);
         let esr = sysreg_read_debug(&cpu, ESR_EL1).unwrap();
         const SVC: u64 = 0x15;
@@ -451,6 +451,11 @@ fn add_instance(program: &mut Program, insn: Insn, random: &mut Random) {
             }
             program.begin();
             program.emit(word);
+            if insn.format().name.starts_with("FpCompare") {
+                // A condition right behind it is told from the operands.
+                let (rd, cond) = (random.below(28) as i64, random.below(14) as i64);
+                program.emit(asm("csinc.x", &[("rd", rd), ("rn", 31), ("rm", 31), ("cond", cond)]));
+            }
             program.end(record, text(word, 0));
         }
         Kind::System => {
@@ -486,15 +491,7 @@ fn add_instance(program: &mut Program, insn: Insn, random: &mut Random) {
         Kind::Memory { bytes, aligned } => {
             let base = field(insn, word, "rn");
             let start = program.record_address(RECORD) + MEMORY as u64;
-            let mut address = start + random.below(MEMORY_LEN as u64 - bytes + 1);
-            // Where a page ends in the record, half of the accesses go across.
-            let page = (start + 1).next_multiple_of(0x1000);
-            if bytes > 1 && page < start + MEMORY_LEN as u64 - bytes && random.below(2) == 0 {
-                address = page - 1 - random.below(bytes - 1);
-            }
-            if aligned {
-                address &= !(bytes - 1);
-            }
+            let address = program.memory_address(&TARGET, bytes, aligned, random);
             let name = insn.line().name;
             let offset = match insn.format().name {
                 "LsPost" | "LsPairPost" | "MultiplePost" | "LanePost" | "ReplicatePost" => 0,
@@ -562,36 +559,9 @@ fn add_instance(program: &mut Program, insn: Insn, random: &mut Random) {
         }
         Kind::Branch => {
             let imm = insn.line().field("imm").unwrap();
-            let mark = of_record("str_uimm.x", 31, MARK);
-            let pads = random.below(5);
             let at;
-            // Where it is taken the mark is cleared, before the branch or behind it.
-            let (exit, target) = if random.below(2) == 0 {
-                let over = program.emit(NOP);
-                let target = program.emit(mark);
-                let exit = program.emit(NOP);
-                (0..pads).for_each(|_| {
-                    program.emit(NOP);
-                });
-                let here = program.code.len();
-                program.patch_bytes(over, asm("b", &[("imm", (here - over) as i64)]), 4);
-                program.begin();
-                at = program.emit(word);
-                (exit, target)
-            } else {
-                program.begin();
-                at = program.emit(word);
-                let exit = program.emit(NOP);
-                (0..pads).for_each(|_| {
-                    program.emit(NOP);
-                });
-                (exit, program.emit(mark))
-            };
-            let here = program.code.len();
-            program.patch_bytes(exit, asm("b", &[("imm", (here - exit) as i64)]), 4);
-            word = imm.put(word, target as i64 - at as i64);
-            program.patch_bytes(at, word, 4);
-            program.end(record, text(word, CODE + at as u64));
+            (word, at) = program.branch(word, imm, of_record("str_uimm.x", 31, MARK), random);
+            program.end(record, text(word, at));
         }
         Kind::Indirect => {
             let name = insn.line().name;
@@ -682,7 +652,7 @@ fn add_exclusive(program: &mut Program, compute: &[Insn], random: &mut Random) {
             _ => asm("tbz", &[("rt", loaded), ("bit", random.below(64) as i64), ("imm", after)]),
         });
         if after == 12 {
-            words.push(NOP);
+            words.push(Program::NOP);
         }
     }
     let stored = [register(random, &[]), register(random, &[])];
@@ -717,41 +687,15 @@ fn registers(record: &[u8]) -> String {
 
 #[test]
 fn every_line_agrees() {
-    let oracle = Oracle::new(&TARGET, "lines");
-    let only = std::env::var("LINES").ok();
-    let (mut report, mut failures, mut counts) = (String::new(), 0, Vec::new());
-    for (index, &insn) in Insn::ALL.iter().enumerate() {
-        let line = insn.line();
-        if only.as_ref().is_some_and(|only| !line.name.contains(only.as_str())) {
-            continue;
-        }
-        if let Some((_, reason)) = EXCLUDED.iter().find(|(name, _)| *name == line.name) {
-            counts.push((line.name, line.section, 0, *reason));
-            continue;
-        }
-        let mut random = Random(0x5eed_0000 + index as u64);
-        let mut program = Program::start();
-        (0..INSTANCES).for_each(|_| add_instance(&mut program, insn, &mut random));
-        program.finish();
-        match oracle.run(&program, line.name) {
-            Outside::Output(theirs) => {
-                failures += oracle.differences(&program, &program.run_here(), &theirs, &mut report);
-                counts.push((line.name, line.section, INSTANCES, ""));
-            }
-            Outside::IllegalInstruction => {
-                let _ = writeln!(report, "`{}` is illegal there", line.name);
-                failures += 1;
-                counts.push((line.name, line.section, 0, "illegal there"));
-            }
-        }
-    }
-    report_counts(&counts);
-    assert_eq!(failures, 0, "instances differ:\n{report}");
+    let lines = Insn::ALL.iter().map(|insn| (insn.line().name, insn.line().section));
+    let add = |program: &mut Program, index: usize, random: &mut Random| {
+        add_instance(program, Insn::ALL[index], random);
+    };
+    compare_lines(&TARGET, lines, EXCLUDED, &[], &counts_by_line(), INSTANCES, add);
 }
 
 #[test]
 fn sequences_agree() {
-    let oracle = Oracle::new(&TARGET, "sequences");
     let mut random = Random(0x5eed);
     let usable = |insn: &&Insn| {
         let name = insn.line().name;
@@ -766,11 +710,5 @@ fn sequences_agree() {
     let mut program = Program::start();
     (0..SEQUENCES).for_each(|_| add_sequence(&mut program, &plain, &mut random));
     (0..SEQUENCES).for_each(|_| add_exclusive(&mut program, &compute, &mut random));
-    program.finish();
-    let Outside::Output(theirs) = oracle.run(&program, "sequences") else {
-        panic!("something is illegal there")
-    };
-    let mut report = String::new();
-    let failures = oracle.differences(&program, &program.run_here(), &theirs, &mut report);
-    assert_eq!(failures, 0, "sequences differ:\n{report}");
+    compare_program(&TARGET, program, "sequences");
 }

@@ -15,12 +15,16 @@ use emu_core::exec::{
 use emu_core::interp::Interpreter;
 use emu_core::mem::{BusBuilder, RamBuilder};
 use emu_core::sync::Group;
+pub use emu_core::testing::Random;
 use emu_core::time::Clock;
 use frontends::decode::{Features, Line};
 
-/// A vCPU alone with a writable region of memory.
-pub fn machine<I: Isa>(isa: I, base: u64, len: u64) -> Vcpu<I> {
-    let ram = RamBuilder::new().region("ram", base, len, true).and_then(RamBuilder::build).unwrap();
+/// A vCPU alone with writable regions of memory, each a base and a length.
+pub fn machine<I: Isa>(isa: I, regions: &[(u64, u64)]) -> Vcpu<I> {
+    let regions = regions
+        .iter()
+        .try_fold(RamBuilder::new(), |builder, (base, len)| builder.region("ram", *base, *len, true));
+    let ram = regions.and_then(RamBuilder::build).unwrap();
     let parts = VcpuParts {
         index: 0,
         bus: Arc::new(BusBuilder::new(Arc::new(ram)).build()),
@@ -36,6 +40,7 @@ pub fn write<I: Isa>(vcpu: &Vcpu<I>, pa: u64, bytes: &[u8]) {
     let ram = vcpu.bus.ram();
     let offset = ram.offset_of(pa, bytes.len() as u64).expect("the test's own memory");
     bytes.iter().enumerate().for_each(|(i, byte)| ram.store::<u8>(offset + i, *byte));
+    ram.code_pages().note_write(offset, bytes.len());
 }
 
 /// Reads bytes from guest-physical memory.
@@ -80,31 +85,26 @@ impl FetchCode for Code {
     }
 }
 
-/// A reproducible source of random numbers (SplitMix64).
-pub struct Random(pub u64);
-
-impl Random {
-    /// 64 random bits.
-    pub fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
-    /// A number below `n`.
-    pub fn below(&mut self, n: u64) -> u64 {
-        self.bits() % n
-    }
-
-    /// One of `list`.
-    pub fn pick<T: Copy>(&mut self, list: &[T]) -> T {
-        list[self.below(list.len() as u64) as usize]
-    }
-
+/// Random operands.
+pub trait Operands {
     /// An integer operand: as often as not a corner.
-    pub fn int(&mut self) -> u64 {
+    fn int(&mut self) -> u64;
+
+    /// A floating-point value of one of the formats, often a corner of it, with ones above it; rarely any bits.
+    fn float(&mut self) -> u64;
+
+    /// A value of format 0 (binary16), 1 or 2 (binary64), often a corner of it.
+    fn float_in(&mut self, format: usize) -> u64;
+
+    /// Lanes of 8, 16, 32 or 64 bits, often corners of them.
+    fn lanes(&mut self, size: usize) -> u64;
+
+    /// Lanes of floating-point values of a format.
+    fn floats(&mut self, format: usize) -> u64;
+}
+
+impl Operands for Random {
+    fn int(&mut self) -> u64 {
         const CORNERS: [u64; 16] = [
             0,
             1,
@@ -133,16 +133,14 @@ impl Random {
         }
     }
 
-    /// A floating-point value of one of the formats, often a corner of it, with ones above it; rarely any bits.
-    pub fn float(&mut self) -> u64 {
+    fn float(&mut self) -> u64 {
         let format = self.below(3) as usize;
         let (value, bits) = (self.float_in(format), 16 << format);
         let boxed = if bits == 64 { value } else { value | u64::MAX << bits };
         if self.below(32) == 0 { self.bits() } else { boxed }
     }
 
-    /// A value of format 0 (binary16), 1 or 2 (binary64), often a corner of it.
-    pub fn float_in(&mut self, format: usize) -> u64 {
+    fn float_in(&mut self, format: usize) -> u64 {
         let random = self.bits();
         let (exponent, fraction) = [(5, 10), (8, 23), (11, 52)][format];
         let bits = 1 + exponent + fraction;
@@ -170,8 +168,7 @@ impl Random {
         (random >> 16 & 1) << (bits - 1) | exponent_bits << fraction | fraction_bits
     }
 
-    /// Lanes of 8, 16, 32 or 64 bits, often corners of them.
-    pub fn lanes(&mut self, size: usize) -> u64 {
+    fn lanes(&mut self, size: usize) -> u64 {
         let bits = 8 << size;
         (0..64 / bits).fold(0, |all, lane| {
             let random = self.bits();
@@ -191,8 +188,7 @@ impl Random {
         })
     }
 
-    /// Lanes of floating-point values of a format.
-    pub fn floats(&mut self, format: usize) -> u64 {
+    fn floats(&mut self, format: usize) -> u64 {
         let bits = 16 << format;
         (0..64 / bits).fold(0, |all, lane| all | self.float_in(format) << (lane * bits))
     }

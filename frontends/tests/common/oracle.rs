@@ -3,6 +3,7 @@
 //! A program runs many random instances of an instruction, each with registers and some memory of its own (a *record*), and
 //! writes out what became of these. The same program runs here, and the outputs must be the same.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
@@ -11,8 +12,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use emu_core::exec::{Isa, Vcpu};
+use frontends::decode::Field;
 
-use super::{read, write};
+use super::{Random, read, write};
 
 /// Where programs lie: their code, and their records.
 pub const CODE: u64 = 0x1000_0000;
@@ -26,12 +28,38 @@ pub struct Target {
     pub qemu: &'static str,
     /// `e_machine` and `e_flags` of its executables.
     pub elf: (u16, u32),
-    /// Bytes of a record.
+    /// Bytes of a record; of these, memory to work on from this offset to the end.
     pub record: usize,
+    pub memory: usize,
     /// What the unit at this offset of a record is.
     pub name: fn(usize) -> String,
     /// Shows the registers in a record.
     pub registers: fn(&[u8]) -> String,
+}
+
+/// What programs of an instruction set are made of.
+pub trait Assembler: Sized {
+    /// Keeps the place of a jump until its target is known.
+    const NOP: u32;
+
+    /// A program that is to begin with the first record's instance.
+    fn start() -> Self;
+    /// Adds an instruction; its offset.
+    fn emit(&mut self, word: u32) -> usize;
+    /// Replaces the instruction at an offset.
+    fn patch(&mut self, at: usize, word: u32);
+    /// A jump of so many bytes.
+    fn jump(offset: i64) -> u32;
+    /// Adds the smallest instruction that does nothing.
+    fn pad(&mut self);
+    /// Begins an instance.
+    fn begin(&mut self);
+    /// Ends an instance, which has this record.
+    fn end(&mut self, record: Vec<u8>, text: String);
+    /// Adds the code that writes out the records and ends; then nothing may follow.
+    fn finish(&mut self);
+    /// What becomes of the records here.
+    fn run_here(&self) -> Vec<u8>;
 }
 
 /// A program in the making.
@@ -71,6 +99,50 @@ impl Program {
     /// Bytes of all records.
     pub fn data_len(&self) -> u64 {
         self.records.iter().map(|record| record.len() as u64).sum()
+    }
+
+    /// A random address in the memory of the next record for an access to `bytes` bytes. Where a page ends in the record, half
+    /// of those that need not be aligned go across.
+    pub fn memory_address(&self, target: &Target, bytes: u64, aligned: bool, random: &mut Random) -> u64 {
+        let start = self.record_address(target.record) + target.memory as u64;
+        let len = (target.record - target.memory) as u64;
+        let address = start + random.below(len - bytes + 1);
+        let page = (start + 1).next_multiple_of(0x1000);
+        if aligned {
+            address & !(bytes - 1)
+        } else if bytes > 1 && page < start + len - bytes && random.below(2) == 0 {
+            page - 1 - random.below(bytes - 1)
+        } else {
+            address
+        }
+    }
+
+    /// Adds an instance of the branch `word` up to its end: where it is taken `mark` runs, before the branch or behind it.
+    /// `imm` is its offset. The branch and its address.
+    pub fn branch(&mut self, word: u32, imm: &Field, mark: u32, random: &mut Random) -> (u32, u64) {
+        let pads = random.below(5);
+        let (at, exit, target);
+        if random.below(2) == 0 {
+            let over = self.emit(Self::NOP);
+            target = self.emit(mark);
+            exit = self.emit(Self::NOP);
+            (0..pads).for_each(|_| self.pad());
+            let here = self.code.len();
+            self.patch(over, Self::jump((here - over) as i64));
+            self.begin();
+            at = self.emit(word);
+        } else {
+            self.begin();
+            at = self.emit(word);
+            exit = self.emit(Self::NOP);
+            (0..pads).for_each(|_| self.pad());
+            target = self.emit(mark);
+        }
+        let here = self.code.len();
+        self.patch(exit, Self::jump((here - exit) as i64));
+        let word = imm.put(word, target as i64 - at as i64);
+        self.patch(at, word);
+        (word, CODE + at as u64)
     }
 
     /// A static ELF executable: one segment of code, one of records.
@@ -208,12 +280,63 @@ pub fn get(record: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(record[at..at + 8].try_into().unwrap())
 }
 
-/// Prints how many instances of each line agreed; zero needs a reason.
-pub fn report_counts(counts: &[(&str, &str, usize, &str)]) {
-    for (name, section, count, reason) in counts {
-        println!("{name:<16} {section:<44} {count:>5} {reason}");
-        assert!(*count > 0 || !reason.is_empty(), "`{name}` was not compared");
+/// Compares `instances` random instances of each of `lines` (name and section), which `add` adds by the line's index. `excluded`
+/// are the names of lines that are not run, and why; `recent` the sections that some oracles do not know. With `LINES` set,
+/// only lines whose names contain it.
+pub fn compare_lines(
+    target: &'static Target,
+    lines: impl Iterator<Item = (&'static str, &'static str)>,
+    excluded: &[(&str, &'static str)],
+    recent: &[&str],
+    vectors: &BTreeMap<&str, usize>,
+    instances: usize,
+    add: impl Fn(&mut Program, usize, &mut Random),
+) {
+    let oracle = Oracle::new(target, "lines");
+    let only = std::env::var("LINES").unwrap_or_default();
+    let (mut report, mut failures, mut counts) = (String::new(), 0, Vec::new());
+    for (index, (name, section)) in lines.enumerate().filter(|(_, (name, _))| name.contains(&only)) {
+        if let Some((_, reason)) = excluded.iter().find(|(excluded, _)| *excluded == name) {
+            counts.push((name, section, 0, *reason));
+            continue;
+        }
+        let mut random = Random(0x5eed_0000 + index as u64);
+        let mut program = Program::start();
+        (0..instances).for_each(|_| add(&mut program, index, &mut random));
+        program.finish();
+        match oracle.run(&program, name) {
+            Outside::Output(theirs) => {
+                failures += oracle.differences(&program, &program.run_here(), &theirs, &mut report);
+                counts.push((name, section, instances, ""));
+            }
+            Outside::IllegalInstruction => {
+                assert!(recent.contains(&section), "the oracle does not know `{name}`");
+                counts.push((name, section, 0, "this oracle does not know it"));
+            }
+        }
     }
-    let covered = counts.iter().filter(|(_, _, count, _)| *count > 0).count();
-    println!("{covered} of {} lines", counts.len());
+    report_counts(&counts, vectors);
+    assert_eq!(failures, 0, "instances differ:\n{report}");
+}
+
+/// Compares what a program that is complete does.
+pub fn compare_program(target: &'static Target, mut program: Program, name: &str) {
+    program.finish();
+    let oracle = Oracle::new(target, name);
+    let Outside::Output(theirs) = oracle.run(&program, name) else { panic!("something is illegal there") };
+    let mut report = String::new();
+    let failures = oracle.differences(&program, &program.run_here(), &theirs, &mut report);
+    assert_eq!(failures, 0, "{name} differ:\n{report}");
+}
+
+/// Prints how many instances of each line agreed, and how many vectors it has; both being zero is a failure.
+fn report_counts(counts: &[(&str, &str, usize, &str)], vectors: &BTreeMap<&str, usize>) {
+    println!("{:<16} {:<44} {:>9} {:>7}", "line", "section", "instances", "vectors");
+    for (name, section, count, reason) in counts {
+        let vectors = vectors.get(name).copied().unwrap_or(0);
+        println!("{name:<16} {section:<44} {count:>9} {vectors:>7} {reason}");
+        assert!(*count > 0 || vectors > 0, "`{name}` was not compared and has no vector");
+    }
+    let compared = counts.iter().filter(|(_, _, count, _)| *count > 0).count();
+    println!("{compared} of {} lines compared, the others have vectors from the specification", counts.len());
 }

@@ -218,20 +218,21 @@ pub fn check_text(vectors: &[Vector], length: fn(u32) -> usize, disassemble: fn(
     }
 }
 
-/// Checks that each of `lines` has a vector; `decode` tells which a word is of.
-pub fn check_coverage(
+/// How many vectors have each instruction, by the name of its line; `decode` tells which a word is of.
+pub fn counts(
     vectors: &[Vector],
-    lines: impl Iterator<Item = &'static str>,
     length: fn(u32) -> usize,
     decode: fn(u32) -> Option<&'static str>,
-) {
-    let mut missing: Vec<&str> = lines.collect();
-    for vector in vectors {
-        for word in words(&vector.bytes, length) {
-            if let Some(found) = decode(word) {
-                missing.retain(|name| *name != found);
-            }
-        }
+) -> BTreeMap<&'static str, usize> {
+    let mut counts = BTreeMap::new();
+    for name in vectors.iter().flat_map(|vector| words(&vector.bytes, length)).filter_map(decode) {
+        *counts.entry(name).or_default() += 1;
     }
+    counts
+}
+
+/// Checks that each of `lines` has a vector.
+pub fn check_coverage(counts: &BTreeMap<&'static str, usize>, lines: impl Iterator<Item = &'static str>) {
+    let missing: Vec<&str> = lines.filter(|name| !counts.contains_key(name)).collect();
     assert!(missing.is_empty(), "no vector for {missing:?}");
 }

@@ -10,10 +10,12 @@ use frontends::riscv::enter_supervisor;
 use frontends::riscv::ext::{Ext, ExtSet};
 
 use crate::common::oracle::{
-    CODE, DATA, MEMORY_LEN as ALL_MEMORY, Oracle, Outside, Program, Target, get, put, report_counts,
+    Assembler, CODE, DATA, MEMORY_LEN as ALL_MEMORY, Program, Target, compare_lines, compare_program, get,
+    put,
 };
-use crate::common::{Random, run};
+use crate::common::{Operands, Random, run};
 use crate::support::{OPEN, asm, hart, insn};
+use crate::vectors::counts_by_line;
 
 /// Random instances of each line.
 const INSTANCES: usize = 1000;
@@ -50,9 +52,6 @@ const MARK: usize = 520;
 const MEMORY: usize = 576;
 const MEMORY_LEN: usize = RECORD - MEMORY;
 
-/// `addi x0, x0, 0`, which keeps the place of a jump until its target is known.
-const NOP: u32 = 0x13;
-
 /// The register that holds the address of the record while its instance runs; instances do not name it.
 const GP: i64 = 3;
 /// The register that is loaded last and saved first.
@@ -62,6 +61,7 @@ static TARGET: Target = Target {
     qemu: "qemu-riscv64",
     elf: (RISCV, DOUBLE_FLOAT_AND_C),
     record: RECORD,
+    memory: MEMORY,
     name: |at| match at / 8 {
         n @ 0..32 => format!("x{n}"),
         n @ 32..64 => format!("f{}", n - 32),
@@ -74,26 +74,22 @@ static TARGET: Target = Target {
 const RISCV: u16 = 243;
 const DOUBLE_FLOAT_AND_C: u32 = 5;
 
-/// What programs for RISC-V are made of.
-trait Assembler: Sized {
-    fn start() -> Self;
-    fn emit(&mut self, word: u32) -> usize;
-    fn patch(&mut self, at: usize, word: u32);
-    fn constant(&mut self, rd: i64, value: u64);
-    fn begin(&mut self);
-    fn end(&mut self, record: [u8; RECORD], text: String);
-    fn finish(&mut self);
-    fn run_here(&self) -> Vec<u8>;
+/// `rd` = a multiple of 4096 below 2³¹.
+fn constant(program: &mut Program, rd: i64, value: u64) {
+    program.emit(asm("lui", &[("rd", rd), ("imm", value as i64)]));
 }
 
 impl Assembler for Program {
+    /// `addi x0, x0, 0`
+    const NOP: u32 = 0x13;
+
     fn start() -> Self {
         let mut program = Self::default();
         // Start: the first record, the first instance, and into the common code behind its saving part.
-        program.constant(GP, DATA);
+        constant(&mut program, GP, DATA);
         program.emit(asm("auipc", &[("rd", LAST)]));
-        let start = program.emit(NOP);
-        let jump = program.emit(NOP);
+        let start = program.emit(Program::NOP);
+        let jump = program.emit(Program::NOP);
         program.common = program.code.len();
         for n in (1..31).filter(|n| *n != GP) {
             program.emit(asm("sd", &[("rs2", n), ("rs1", GP), ("imm", n * 8)]));
@@ -129,29 +125,31 @@ impl Assembler for Program {
         self.patch_bytes(at, word, length(word as u16).into());
     }
 
-    /// `rd` = a multiple of 4096 below 2³¹.
-    fn constant(&mut self, rd: i64, value: u64) {
-        self.emit(asm("lui", &[("rd", rd), ("imm", value as i64)]));
+    fn jump(offset: i64) -> u32 {
+        asm("jal", &[("imm", offset)])
+    }
+
+    fn pad(&mut self) {
+        self.emit(asm("c.nop", &[]));
     }
 
     fn begin(&mut self) {
         self.emit(asm("ld", &[("rd", LAST), ("rs1", GP), ("imm", LAST * 8)]));
     }
 
-    fn end(&mut self, record: [u8; RECORD], text: String) {
+    fn end(&mut self, record: Vec<u8>, text: String) {
         self.emit(asm("sd", &[("rs2", LAST), ("rs1", GP), ("imm", LAST * 8)]));
         let back = self.common as i64 - self.code.len() as i64;
         self.emit(asm("jal", &[("rd", LAST), ("imm", back)]));
-        self.records.push(record.to_vec());
+        self.records.push(record);
         self.texts.push(text);
     }
 
-    /// Adds the code that writes out the records and ends; then nothing may follow.
     fn finish(&mut self) {
         let len = self.data_len();
         assert!(len < 1 << 31);
-        self.constant(11, DATA);
-        self.constant(12, (len + 0x800) & !0xfff);
+        constant(self, 11, DATA);
+        constant(self, 12, (len + 0x800) & !0xfff);
         self.emit(asm("addi", &[("rd", 12), ("rs1", 12), ("imm", (len as i64) << 52 >> 52)]));
         let write = self.emit(asm("addi", &[("rd", 10), ("imm", 1)]));
         self.emit(asm("addi", &[("rd", 17), ("imm", 64)]));
@@ -165,7 +163,6 @@ impl Assembler for Program {
         self.emit(asm("ecall", &[]));
     }
 
-    /// What becomes of the records here.
     fn run_here(&self) -> Vec<u8> {
         let mut hart = hart(CODE, ALL_MEMORY);
         self.load(&hart);
@@ -177,8 +174,8 @@ impl Assembler for Program {
 }
 
 /// A record with random contents.
-fn random_record(random: &mut Random) -> [u8; RECORD] {
-    let mut record = [0; RECORD];
+fn random_record(random: &mut Random) -> Vec<u8> {
+    let mut record = vec![0; RECORD];
     for n in 1..32 {
         put(&mut record, n * 8, random.int());
         put(&mut record, 256 + n * 8, random.float());
@@ -288,16 +285,7 @@ fn add_instance(program: &mut Program, insn: Insn, random: &mut Random) {
         Kind::Memory { bytes, aligned } => {
             let base = if insn.line().field("rs1").is_some() { field(insn, word, "rs1") } else { 2 };
             let offset = field(insn, word, "imm") + field(insn, word, "uimm");
-            let start = program.record_address(RECORD) + MEMORY as u64;
-            let mut address = start + random.below(MEMORY_LEN as u64 - bytes + 1);
-            // Where a page ends in the record, half of the accesses go across.
-            let page = (start + 1).next_multiple_of(0x1000);
-            if bytes > 1 && page < start + MEMORY_LEN as u64 - bytes && random.below(2) == 0 {
-                address = page - 1 - random.below(bytes - 1);
-            }
-            if aligned {
-                address &= !(bytes - 1);
-            }
+            let address = program.memory_address(&TARGET, bytes, aligned, random);
             put(&mut record, base as usize * 8, address.wrapping_add_signed(-offset));
             program.begin();
             if let Some(width) = insn.line().name.strip_prefix("sc.")
@@ -313,44 +301,14 @@ fn add_instance(program: &mut Program, insn: Insn, random: &mut Random) {
         }
         Kind::Branch => {
             let imm = insn.line().field("imm").unwrap();
-            let pads = random.below(5);
-            let nops = |program: &mut Program| {
-                (0..pads).for_each(|_| {
-                    program.emit(asm("c.nop", &[]));
-                })
-            };
-            let mark = asm("sd", &[("rs1", GP), ("imm", MARK as i64)]);
             let at;
-            // Where it is taken the mark is cleared, before the branch or behind it.
-            let (exits, target) = if random.below(2) == 0 {
-                let over = program.emit(NOP);
-                let target = program.emit(mark);
-                let exit = program.emit(NOP);
-                nops(program);
-                let here = program.code.len();
-                program.patch(over, asm("jal", &[("imm", (here - over) as i64)]));
-                program.begin();
-                at = program.emit(word);
-                (vec![exit], target)
-            } else {
-                program.begin();
-                at = program.emit(word);
-                let exit = program.emit(NOP);
-                nops(program);
-                (vec![exit], program.emit(mark))
-            };
-            let here = program.code.len();
-            for exit in exits {
-                program.patch(exit, asm("jal", &[("imm", (here - exit) as i64)]));
-            }
-            word = imm.put(word, target as i64 - at as i64);
-            program.patch(at, word);
+            (word, at) = program.branch(word, imm, asm("sd", &[("rs1", GP), ("imm", MARK as i64)]), random);
             if insn.format().name == "B" && random.below(2) == 0 {
                 let [rs1, rs2] = ["rs1", "rs2"].map(|name| field(insn, word, name) as usize * 8);
                 let value = get(&record, rs1);
                 put(&mut record, rs2, if rs2 == 0 { 0 } else { value });
             }
-            program.end(record, text(word, CODE + at as u64));
+            program.end(record, text(word, at));
         }
         Kind::Indirect => {
             let imm = field(insn, word, "imm");
@@ -437,36 +395,16 @@ fn operands(record: &[u8]) -> String {
 
 #[test]
 fn every_line_agrees() {
-    let oracle = Oracle::new(&TARGET, "lines");
-    let (mut report, mut failures, mut counts) = (String::new(), 0, Vec::new());
-    for (index, insn) in Insn::all().enumerate() {
-        let line = insn.line();
-        if let Some((_, reason)) = EXCLUDED.iter().find(|(name, _)| *name == line.name) {
-            counts.push((line.name, line.section, 0, *reason));
-            continue;
-        }
-        let mut random = Random(0x5eed_0000 + index as u64);
-        let mut program = Program::start();
-        (0..INSTANCES).for_each(|_| add_instance(&mut program, insn, &mut random));
-        program.finish();
-        match oracle.run(&program, line.name) {
-            Outside::Output(theirs) => {
-                failures += oracle.differences(&program, &program.run_here(), &theirs, &mut report);
-                counts.push((line.name, line.section, INSTANCES, ""));
-            }
-            Outside::IllegalInstruction => {
-                assert!(RECENT.contains(&line.section), "the oracle does not know `{}`", line.name);
-                counts.push((line.name, line.section, 0, "this oracle does not know it"));
-            }
-        }
-    }
-    report_counts(&counts);
-    assert_eq!(failures, 0, "instances differ:\n{report}");
+    let all: Vec<Insn> = Insn::all().collect();
+    let lines = all.iter().map(|insn| (insn.line().name, insn.line().section));
+    let add = |program: &mut Program, index: usize, random: &mut Random| {
+        add_instance(program, all[index], random);
+    };
+    compare_lines(&TARGET, lines, EXCLUDED, RECENT, &counts_by_line(), INSTANCES, add);
 }
 
 #[test]
 fn sequences_agree() {
-    let oracle = Oracle::new(&TARGET, "sequences");
     let mut random = Random(0x5eed);
     let usable = |insn: &Insn| {
         let line = insn.line();
@@ -481,11 +419,5 @@ fn sequences_agree() {
     let mut program = Program::start();
     (0..SEQUENCES).for_each(|_| add_sequence(&mut program, &plain, &mut random));
     (0..SEQUENCES).for_each(|_| add_atomic(&mut program, &compute, &mut random));
-    program.finish();
-    let Outside::Output(theirs) = oracle.run(&program, "sequences") else {
-        panic!("the oracle does not know something")
-    };
-    let mut report = String::new();
-    let failures = oracle.differences(&program, &program.run_here(), &theirs, &mut report);
-    assert_eq!(failures, 0, "sequences differ:\n{report}");
+    compare_program(&TARGET, program, "sequences");
 }

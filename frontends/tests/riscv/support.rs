@@ -9,7 +9,7 @@ use crate::common::{assemble, machine};
 pub fn hart(base: u64, len: u64) -> Hart {
     let model = *MODELS.iter().find(|model| model.name == "max").unwrap();
     let config = Config { model, hart_id: 0, timebase_hz: 10_000_000, firmware_calls: true };
-    machine(Riscv::new(config, None), base, len)
+    machine(Riscv::new(config, None), &[(base, len)])
 }
 
 /// CSRs that let the lower modes do everything: `pmpaddr0` and `pmpcfg0` for all of memory, `menvcfg` and

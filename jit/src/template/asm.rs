@@ -18,6 +18,8 @@ pub(crate) struct Xmm(pub u8);
 
 /// A vector register that holds nothing from one operation to the next.
 pub(crate) const XMM0: Xmm = Xmm(0);
+/// The other one.
+pub(crate) const XMM1: Xmm = Xmm(1);
 
 pub(crate) const RAX: Reg = Reg(0);
 pub(crate) const RCX: Reg = Reg(1);
@@ -56,6 +58,8 @@ pub(crate) enum Operand {
 pub(crate) enum Alu {
     Add,
     Or,
+    Adc,
+    Sbb,
     And,
     Sub,
     Xor,
@@ -96,6 +100,9 @@ impl Cond {
     pub(crate) const GE: Self = Self(13);
     pub(crate) const LE: Self = Self(14);
     pub(crate) const PARITY: Self = Self(10);
+    pub(crate) const A: Self = Self(7);
+    pub(crate) const B: Self = Self(2);
+    pub(crate) const SIGN: Self = Self(8);
 
     /// The condition that holds exactly when this one does not.
     pub(crate) const fn inverted(self) -> Self {
@@ -138,6 +145,8 @@ fn alu_opcode(op: Alu) -> u8 {
     match op {
         Alu::Add => 0x03,
         Alu::Or => 0x0b,
+        Alu::Adc => 0x13,
+        Alu::Sbb => 0x1b,
         Alu::And => 0x23,
         Alu::Sub => 0x2b,
         Alu::Xor => 0x33,
@@ -217,7 +226,7 @@ impl Asm {
     }
 
     /// All code lies in one region of less than 2 GiB, so the difference fits.
-    fn rel32(&mut self, target: usize) {
+    pub(crate) fn rel32(&mut self, target: usize) {
         let next = self.base + self.offset() + 4;
         self.ops.push_i32(target.wrapping_sub(next) as i32);
     }
@@ -231,6 +240,7 @@ impl Asm {
             0x5 => x64!(self, jne =>label),
             0x6 => x64!(self, jbe =>label),
             0x7 => x64!(self, ja =>label),
+            0x8 => x64!(self, js =>label),
             0xa => x64!(self, jp =>label),
             0xb => x64!(self, jnp =>label),
             0xc => x64!(self, jl =>label),
@@ -336,6 +346,8 @@ impl Asm {
             return match op {
                 Alu::Add => self.group1(0, wide, dst, imm),
                 Alu::Or => self.group1(1, wide, dst, imm),
+                Alu::Adc => self.group1(2, wide, dst, imm),
+                Alu::Sbb => self.group1(3, wide, dst, imm),
                 Alu::And => self.group1(4, wide, dst, imm),
                 Alu::Sub => self.group1(5, wide, dst, imm),
                 Alu::Xor => self.group1(6, wide, dst, imm),
@@ -410,6 +422,27 @@ impl Asm {
                 self.ops.push_i32(value);
             }
         }
+    }
+
+    /// Sets bits of a byte in memory.
+    pub(crate) fn or_mem8(&mut self, at: Mem, bits: u8) {
+        self.with_mem(false, 0x80, 1, at);
+        self.ops.push(bits);
+    }
+
+    /// The carry flag inverted.
+    pub(crate) fn cmc(&mut self) {
+        x64!(self, cmc);
+    }
+
+    /// `eax`: the sign, zero and carry flags in bits 15, 14 and 8, overflow in bit 0, and other things elsewhere.
+    pub(crate) fn host_flags(&mut self) {
+        x64!(self, lahf; seto al);
+    }
+
+    /// The carry flag: bit `bit` of the lower half of `reg`.
+    pub(crate) fn bit_test(&mut self, reg: Reg, bit: u8) {
+        x64!(self, bt Rd(reg.0), BYTE bit as i8);
     }
 
     /// `dst = dst · src`

@@ -89,7 +89,7 @@ impl Compiler {
     /// Raises the exception whose value is in the first argument cell.
     fn raise(&mut self, mark: MarkAt, cause: i32) {
         self.site(Site::new(Op::RaiseIf, Ty::None, 0), mark, Some(cause));
-        self.asm.call_out(self.stubs.operation);
+        self.asm.call_out(self.stubs.operation[0]);
     }
 
     /// Counts instructions.
@@ -230,12 +230,12 @@ impl Compiler {
                 self.asm.call_out(self.stubs.leave_at);
                 self.asm.ops_push(&target.to_le_bytes());
             }
-            Cold::Access { entry, back, site, mark, va, sources, dst, dirty } => {
+            Cold::Access { entry, back, site, mark, va, sources, dst, dirty, vectors } => {
                 self.asm.bind(entry);
                 self.write_back(dirty);
                 self.cold_access(va, sources);
                 self.site(site, mark, None);
-                self.asm.call_out(self.stubs.operation);
+                self.asm.call_out(self.stubs.operation[usize::from(vectors)]);
                 match dst {
                     Some(AnyReg::Int(dst)) => self.asm.load(dst, frame::RESULT),
                     Some(AnyReg::Vec(dst)) => self.asm.load_xmm(dst, frame::RESULT, true),

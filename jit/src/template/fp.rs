@@ -3,7 +3,8 @@
 //! Translated code runs with rounding to nearest and all exceptions masked; the sticky flags in MXCSR are the guest's,
 //! together with those in [`emu_core::exec::CpuState::fp_flags`]. What the host does differently is left to the helper, and
 //! decided before the host can raise a flag that the guest does not; a NaN result is made again by the helper, which knows
-//! which one it must be. Other rounding modes, formats and rules are the helper's, too.
+//! which one it must be, and so is one that may have underflowed without the host's notice. Other rounding modes of
+//! arithmetic, half precision and flushing are the helper's, too.
 
 #![allow(
     clippy::useless_conversion,
@@ -11,17 +12,21 @@
 )]
 #![allow(clippy::wrong_self_convention, reason = "named after the operations that they compile")]
 
-use dynasmrt::{DynasmApi, dynasm};
+use dynasmrt::{DynamicLabel, DynasmApi, dynasm};
 use emu_core::ir::{Block, FpAttr, Inst, Op, Sgnj, ToInt, Ty, Val};
 
-use super::asm::{Alu, Cond, Operand, Reg, XMM0, Xmm, x64};
+use super::asm::{Alu, Cond, Operand, Reg, Shift, XMM0, Xmm, x64};
 use super::regs::AnyReg;
+use super::vec_asm::{Packed, np, p3a, p66};
+use super::vec_float::host_mode;
 use super::{Cold, CompileError, Compiler, Done};
 use crate::frame::{self, MarkAt, Site, arg};
 use crate::stubs::Constant;
 
-/// RISC-V's encoding of rounding toward zero, as in [`FpAttr`].
+/// Rounding modes, as in [`FpAttr`]; the first four are the host's.
+const NEAREST: u8 = 0;
 const TOWARD_ZERO: u8 = 1;
+const MOST_HOST_MODES: u8 = 3;
 
 /// Opcodes of packed logic on single-precision vectors, which is the same on all (0F map).
 const ANDPS: u8 = 0x54;
@@ -56,6 +61,11 @@ impl Compiler {
                 self.asm.movq_from_xmm(dst, a);
                 return self.finish(inst.dst, dst);
             }
+            Op::Ffrom if block.constant(inst.a) == Some(0) => {
+                let dst = self.target_xmm()?;
+                self.zero_xmm(dst);
+                return self.finish_xmm(inst.dst, dst);
+            }
             Op::Ffrom => {
                 let a = self.read(block, inst.a)?;
                 let dst = self.target_xmm()?;
@@ -71,22 +81,24 @@ impl Compiler {
             Ty::F64 => false,
             _ => return self.evaluate(block, inst),
         };
-        let plain = !attr.propagate_nan && !attr.tiny_before && !attr.flush;
+        // FpAttr's other rules only matter for results that the helper makes anyway.
+        let nearest = !attr.flush && attr.round == NEAREST;
         match inst.op {
-            Op::Fadd | Op::Fsub | Op::Fmul | Op::Fdiv | Op::Fsqrt if plain && attr.round == 0 => {
-                self.arithmetic(inst, single)
+            Op::Fadd | Op::Fsub | Op::Fmul | Op::Fdiv | Op::Fsqrt if nearest => self.arithmetic(inst, single),
+            Op::Fma if nearest && self.features.fma => self.fused(inst, single, selector),
+            Op::Fmin | Op::Fmax if !attr.flush => self.extremum(inst, single),
+            Op::Fround if !attr.flush && attr.round <= MOST_HOST_MODES => {
+                self.round_float(inst, single, attr.round)
             }
-            Op::Fma if plain && attr.round == 0 && self.features.fma => self.fused(inst, single, selector),
-            Op::Fcmp if !attr.flush && selector & 3 != 3 => self.compare_floats(inst, single, selector),
-            Op::Fcvt if plain && attr.round == 0 && (selector & 3 == 1) != single && selector & 3 != 0 => {
+            Op::Fcmp if !attr.flush => self.compare_floats(inst, single, selector),
+            Op::Fnzcv if !attr.flush => self.compare_to_flags(inst, single, selector),
+            Op::Fcvt if nearest && (selector & 3 == 1) != single && selector & 3 != 0 => {
                 self.convert(inst, single)
             }
-            Op::Ftoint if !attr.flush && attr.round == TOWARD_ZERO && inst.imm == 0 => {
-                self.float_to_int(block, inst, single, selector)
+            Op::Ftoint if !attr.flush && attr.round <= MOST_HOST_MODES && inst.imm == 0 => {
+                self.float_to_int(block, inst, single, attr.round)
             }
-            Op::Ffromint if attr.round == 0 && inst.imm == 0 => {
-                self.int_to_float(block, inst, single, selector)
-            }
+            Op::Ffromint if nearest && inst.imm == 0 => self.int_to_float(block, inst, single, selector),
             Op::Fsgnj if !self.regs.dies(inst.dst) => self.sign(inst, single, selector),
             Op::Fbox if !self.regs.dies(inst.dst) => self.box_float(inst, single),
             Op::Funbox if single && !self.regs.dies(inst.dst) => self.unbox(inst),
@@ -140,23 +152,41 @@ impl Compiler {
         self.asm.xmm_constant(opcode, dst, at);
     }
 
-    fn load_constant(&mut self, dst: Xmm, constant: Constant) {
+    pub(super) fn load_constant(&mut self, dst: Xmm, constant: Constant) {
         const MOVAPS: u8 = 0x28;
         self.with_constant(MOVAPS, dst, constant);
     }
 
-    /// Makes `dst` the result, unless it is a NaN: then the helper does all again.
-    fn float_result(&mut self, inst: &Inst, single: bool, sources: [Option<Xmm>; 3], dst: Xmm) -> Done {
+    /// Makes `dst` the result, unless it is a NaN: then the helper does all again. So it does where a result that may have been
+    /// `rounded` is the smallest normal number, for guests that look for underflow before they round.
+    fn float_result(
+        &mut self,
+        inst: &Inst,
+        single: bool,
+        sources: [Option<Xmm>; 3],
+        dst: Xmm,
+        rounded: bool,
+    ) -> Done {
+        const UCOMI: u8 = 0x2e;
         let (entry, back) = (self.asm.label(), self.asm.label());
-        if single {
-            x64!(self.asm, ucomiss Rx(dst.0), Rx(dst.0));
+        let compare = if single { np(UCOMI) } else { p66(UCOMI) };
+        if rounded && FpAttr::from_bits(inst.attr).tiny_before {
+            let (magnitude, normal) = if single {
+                (Constant::Magnitude32, Constant::Normal32)
+            } else {
+                (Constant::Magnitude64, Constant::Normal64)
+            };
+            self.asm.mov_xmm(XMM0, dst);
+            self.with_constant(ANDPS, XMM0, magnitude);
+            self.with(compare, XMM0, normal);
+            // The host says equal of what has no order, too.
+            self.asm.jcc(Cond::EQ, entry);
         } else {
-            x64!(self.asm, ucomisd Rx(dst.0), Rx(dst.0));
+            self.asm.packed2(compare, dst, dst);
+            self.asm.jcc(Cond::PARITY, entry);
         }
-        self.asm.jcc(Cond::PARITY, entry);
         self.asm.bind(back);
-        let site = Site::new(inst.op, inst.ty, inst.attr);
-        self.cold.push(Cold::Float { entry, back, site, sources, dst: AnyReg::Vec(dst) });
+        self.cold_part_for(inst, (entry, back), sources, dst);
         if single { self.finish_loose(inst.dst, dst) } else { self.finish_xmm(inst.dst, dst) }
     }
 
@@ -171,7 +201,51 @@ impl Compiler {
             Op::Fdiv => scalar!(self, single, dst, a, b, divss divsd vdivss vdivsd),
             _ => scalar!(self, single, dst, a, b, sqrtss sqrtsd vsqrtss vsqrtsd),
         }
-        self.float_result(inst, single, [Some(a), Some(b), None], dst)
+        // No quotient lies so close to a power of two; sums there are exact.
+        let rounded = inst.op == Op::Fmul;
+        self.float_result(inst, single, [Some(a), Some(b), None], dst, rounded)
+    }
+
+    /// NaNs are the helper's. Of unlike zeros the host gives the second one: both ways around, combined, give the right one.
+    fn extremum(&mut self, inst: &Inst, single: bool) -> Done {
+        let (a, b) = (self.read_float(inst.a, single)?, self.read_float(inst.b, single)?);
+        let dst = self.target_xmm()?;
+        let (entry, back) = (self.asm.label(), self.asm.label());
+        if single {
+            x64!(self.asm, ucomiss Rx(a.0), Rx(b.0));
+        } else {
+            x64!(self.asm, ucomisd Rx(a.0), Rx(b.0));
+        }
+        self.asm.jcc(Cond::PARITY, entry);
+        let combine = if inst.op == Op::Fmin {
+            scalar!(self, single, dst, a, b, minss minsd vminss vminsd);
+            scalar!(self, single, XMM0, b, a, minss minsd vminss vminsd);
+            ORPS
+        } else {
+            scalar!(self, single, dst, a, b, maxss maxsd vmaxss vmaxsd);
+            scalar!(self, single, XMM0, b, a, maxss maxsd vmaxss vmaxsd);
+            ANDPS
+        };
+        self.asm.packed2(np(combine), dst, XMM0);
+        self.asm.bind(back);
+        self.cold_part_for(inst, (entry, back), [Some(a), Some(b), None], dst);
+        if single { self.finish_loose(inst.dst, dst) } else { self.finish_xmm(inst.dst, dst) }
+    }
+
+    /// `dst` = `a` rounded to an integral number; `exact` raises inexact if that changes it.
+    fn host_round(&mut self, single: bool, dst: Xmm, a: Xmm, round: u8, exact: bool) {
+        const ROUNDSS: Packed = p3a(0x0a);
+        const ROUNDSD: Packed = p3a(0x0b);
+        const QUIET: u8 = 8;
+        let mode = host_mode(round) | if exact { 0 } else { QUIET };
+        self.packed_imm(if single { ROUNDSS } else { ROUNDSD }, dst, [a, a], mode);
+    }
+
+    fn round_float(&mut self, inst: &Inst, single: bool, round: u8) -> Done {
+        let a = self.read_float(inst.a, single)?;
+        let dst = self.target_xmm()?;
+        self.host_round(single, dst, a, round, inst.attr >> 8 & 1 != 0);
+        self.float_result(inst, single, [Some(a), None, None], dst, false)
     }
 
     fn fused(&mut self, inst: &Inst, single: bool, selector: u16) -> Done {
@@ -193,7 +267,7 @@ impl Compiler {
             (_, false) => x64!(self.asm, vfnmsub213sd Rx(dst.0), Rx(b.0), Rx(c.0)),
             (_, true) => x64!(self.asm, vfnmsub213ss Rx(dst.0), Rx(b.0), Rx(c.0)),
         }
-        self.float_result(inst, single, [Some(a), Some(b), Some(c)], dst)
+        self.float_result(inst, single, [Some(a), Some(b), Some(c)], dst, true)
     }
 
     /// Converts to the format of the result: `single` or not.
@@ -207,58 +281,105 @@ impl Compiler {
         } else {
             x64!(self.asm, cvtss2sd Rx(dst.0), Rx(a.0));
         }
-        self.float_result(inst, single, [Some(a), None, None], dst)
+        self.float_result(inst, single, [Some(a), None, None], dst, single)
+    }
+
+    /// Compares two numbers: the host's flags.
+    fn host_compare(&mut self, single: bool, quiet: bool, a: Xmm, b: Xmm) {
+        match (quiet, single) {
+            (true, true) => x64!(self.asm, ucomiss Rx(a.0), Rx(b.0)),
+            (true, false) => x64!(self.asm, ucomisd Rx(a.0), Rx(b.0)),
+            (false, true) => x64!(self.asm, comiss Rx(a.0), Rx(b.0)),
+            (false, false) => x64!(self.asm, comisd Rx(a.0), Rx(b.0)),
+        }
     }
 
     fn compare_floats(&mut self, inst: &Inst, single: bool, selector: u16) -> Done {
         let (a, b) = (self.read_float(inst.a, single)?, self.read_float(inst.b, single)?);
         let dst = self.target(inst.dst, &[])?;
-        // Only `lt` and `le` signal on quiet NaNs.
-        let quiet = selector & 3 == 0 || selector & 4 != 0;
-        if selector & 3 == 0 {
-            let unordered: Reg = self.regs.scratch(&mut self.asm)?;
-            if single {
-                x64!(self.asm, ucomiss Rx(a.0), Rx(b.0));
-            } else {
-                x64!(self.asm, ucomisd Rx(a.0), Rx(b.0));
+        let quiet = selector & 4 != 0;
+        match selector & 3 {
+            // It never signals on quiet NaNs.
+            0 => {
+                let unordered: Reg = self.regs.scratch(&mut self.asm)?;
+                self.host_compare(single, true, a, b);
+                self.asm.setcc(Cond::PARITY.inverted(), unordered);
+                self.asm.setcc(Cond::EQ, dst);
+                self.asm.alu(Alu::And, false, dst, Operand::Reg(unordered));
             }
-            self.asm.setcc(Cond::PARITY.inverted(), unordered);
-            self.asm.setcc(Cond::EQ, dst);
-            self.asm.alu(Alu::And, false, dst, Operand::Reg(unordered));
-        } else {
+            3 => {
+                self.host_compare(single, quiet, a, b);
+                self.asm.setcc(Cond::PARITY, dst);
+            }
             // b > a, b ≥ a: false if unordered.
-            match (quiet, single) {
-                (true, true) => x64!(self.asm, ucomiss Rx(b.0), Rx(a.0)),
-                (true, false) => x64!(self.asm, ucomisd Rx(b.0), Rx(a.0)),
-                (false, true) => x64!(self.asm, comiss Rx(b.0), Rx(a.0)),
-                (false, false) => x64!(self.asm, comisd Rx(b.0), Rx(a.0)),
+            order => {
+                self.host_compare(single, quiet, b, a);
+                self.asm.setcc(if order == 1 { Cond::A } else { Cond::AE }, dst);
             }
-            self.asm.setcc(if selector & 3 == 1 { Cond(7) } else { Cond(3) }, dst);
         }
         self.asm.movzx(1, dst, dst);
         self.finish(inst.dst, dst)
     }
 
-    /// Toward zero. What the host cannot represent it answers with the smallest number and nothing but the invalid
-    /// flag, which the guest raises then, too.
-    fn float_to_int(&mut self, block: &Block, inst: &Inst, single: bool, selector: u16) -> Done {
-        let wide = match ToInt::from_bits(selector & 3) {
-            ToInt::I32 => false,
-            ToInt::I64 => true,
-            ToInt::U32 | ToInt::U64 => return self.evaluate(block, inst),
-        };
+    /// NZCV of a comparison.
+    fn compare_to_flags(&mut self, inst: &Inst, single: bool, selector: u16) -> Done {
+        const LESS: u64 = 0b1000 << 28;
+        const OTHERS: [(Cond, u64); 3] =
+            [(Cond::EQ, 0b0110 << 28), (Cond::A, 0b0010 << 28), (Cond::PARITY, 0b0011 << 28)];
+        let (a, b) = (self.read_float(inst.a, single)?, self.read_float(inst.b, single)?);
+        let dst = self.target(inst.dst, &[])?;
+        let other: Reg = self.regs.scratch(&mut self.asm)?;
+        self.asm.mov_imm(dst, LESS);
+        self.host_compare(single, selector & 4 != 0, a, b);
+        // What has no order is equal, too, to the host.
+        for (cond, flags) in OTHERS {
+            self.asm.mov_imm_keep_flags(other, flags);
+            self.asm.cmov(cond, false, dst, other);
+        }
+        self.finish(inst.dst, dst)
+    }
+
+    /// What the host cannot represent as a signed integer it answers with the smallest number and nothing but the invalid flag,
+    /// which the guest raises then, too.
+    fn float_to_int(&mut self, block: &Block, inst: &Inst, single: bool, round: u8) -> Done {
+        let int = ToInt::from_bits(inst.attr >> 8 & 3);
+        let unsigned = matches!(int, ToInt::U32 | ToInt::U64);
+        if unsigned && round != TOWARD_ZERO {
+            return self.evaluate(block, inst);
+        }
+        let wide = int != ToInt::I32;
         let a = self.read_float(inst.a, single)?;
         let dst = self.target(inst.dst, &[])?;
         let (entry, back) = (self.asm.label(), self.asm.label());
-        match (single, wide) {
-            (true, true) => x64!(self.asm, cvttss2si Rq(dst.0), Rx(a.0)),
-            (true, false) => x64!(self.asm, cvttss2si Rd(dst.0), Rx(a.0)),
-            (false, true) => x64!(self.asm, cvttsd2si Rq(dst.0), Rx(a.0)),
-            (false, false) => x64!(self.asm, cvttsd2si Rd(dst.0), Rx(a.0)),
+        let first_rounded = !matches!(round, TOWARD_ZERO | NEAREST);
+        // Numbers that fit no integer may have a fraction here; they are not inexact.
+        let loses = first_rounded && !single && !wide;
+        let from = if first_rounded { XMM0 } else { a };
+        if first_rounded {
+            self.host_round(single, XMM0, a, round, !loses);
         }
-        // Only the smallest number overflows when one is subtracted.
-        self.asm.alu(Alu::Cmp, wide, dst, Operand::Imm(1));
-        self.asm.jcc(Cond::OVERFLOW, entry);
+        if unsigned {
+            self.unsigned_range(single, int, a, entry);
+        }
+        match (single, round == NEAREST, wide) {
+            (true, false, true) => x64!(self.asm, cvttss2si Rq(dst.0), Rx(from.0)),
+            (true, false, false) => x64!(self.asm, cvttss2si Rd(dst.0), Rx(from.0)),
+            (false, false, true) => x64!(self.asm, cvttsd2si Rq(dst.0), Rx(from.0)),
+            (false, false, false) => x64!(self.asm, cvttsd2si Rd(dst.0), Rx(from.0)),
+            (true, true, true) => x64!(self.asm, cvtss2si Rq(dst.0), Rx(from.0)),
+            (true, true, false) => x64!(self.asm, cvtss2si Rd(dst.0), Rx(from.0)),
+            (false, true, true) => x64!(self.asm, cvtsd2si Rq(dst.0), Rx(from.0)),
+            (false, true, false) => x64!(self.asm, cvtsd2si Rd(dst.0), Rx(from.0)),
+        }
+        if !unsigned {
+            // Only the smallest number overflows when one is subtracted.
+            self.asm.alu(Alu::Cmp, wide, dst, Operand::Imm(1));
+            self.asm.jcc(Cond::OVERFLOW, entry);
+        }
+        if loses {
+            // For its flag.
+            self.host_round(single, XMM0, a, round, true);
+        }
         self.asm.bind(back);
         let site = Site::new(inst.op, inst.ty, inst.attr);
         let sources = [Some(a), None, None];
@@ -266,26 +387,66 @@ impl Compiler {
         self.finish(inst.dst, dst)
     }
 
+    /// Goes to `outside` unless 0 ≤ `a` < 2^32, or 2^63: what lies above is rare.
+    fn unsigned_range(&mut self, single: bool, int: ToInt, a: Xmm, outside: DynamicLabel) {
+        let compare = if single { np(0x2e) } else { p66(0x2e) };
+        let limit = match (int, single) {
+            (ToInt::U32, false) => Constant::Two32,
+            (ToInt::U32, true) => Constant::Two32Single,
+            (_, false) => Constant::Two63,
+            (_, true) => Constant::Two63Single,
+        };
+        self.zero_xmm(XMM0);
+        self.host_compare(single, true, a, XMM0);
+        self.asm.jcc(Cond::B, outside);
+        self.with(compare, a, limit);
+        self.asm.jcc(Cond::AE, outside);
+    }
+
     fn int_to_float(&mut self, block: &Block, inst: &Inst, single: bool, selector: u16) -> Done {
         let from = ToInt::from_bits(selector & 3);
-        if from == ToInt::U64 {
-            return self.evaluate(block, inst);
-        }
         let mut a = self.read(block, inst.a)?;
         let dst = self.target_xmm()?;
-        if from == ToInt::U32 {
-            let low: Reg = self.regs.scratch(&mut self.asm)?;
-            self.asm.mov32(low, a);
-            a = low;
+        if matches!(from, ToInt::U32 | ToInt::U64) {
+            let own: Reg = self.regs.scratch(&mut self.asm)?;
+            if from == ToInt::U32 {
+                self.asm.mov32(own, a)
+            } else {
+                self.asm.mov(own, a)
+            }
+            a = own;
         }
+        if from != ToInt::U64 {
+            self.host_from_int(single, from != ToInt::I32, dst, a);
+            return self.finish_xmm(inst.dst, dst);
+        }
+        let last: Reg = self.regs.scratch(&mut self.asm)?;
+        let (large, done) = (self.asm.label(), self.asm.label());
+        self.asm.alu(Alu::Test, true, a, Operand::Reg(a));
+        self.asm.jcc(Cond::SIGN, large);
+        self.host_from_int(single, true, dst, a);
+        self.asm.jmp(done);
+        self.asm.bind(large);
+        // Half of it, with a last bit that keeps what was cut off; then twice that, which is exact.
+        self.asm.mov32(last, a);
+        self.asm.alu(Alu::And, false, last, Operand::Imm(1));
+        self.asm.shift_imm(Shift::Shr, true, a, 1);
+        self.asm.alu(Alu::Or, true, a, Operand::Reg(last));
+        self.host_from_int(single, true, dst, a);
+        scalar!(self, single, dst, dst, dst, addss addsd vaddss vaddsd);
+        self.asm.bind(done);
+        self.finish_xmm(inst.dst, dst)
+    }
+
+    fn host_from_int(&mut self, single: bool, wide: bool, dst: Xmm, a: Reg) {
+        // The upper part of the destination stays: without this, its old value would have to be waited for.
         x64!(self.asm, xorps Rx(dst.0), Rx(dst.0));
-        match (single, from != ToInt::I32) {
+        match (single, wide) {
             (true, true) => x64!(self.asm, cvtsi2ss Rx(dst.0), Rq(a.0)),
             (true, false) => x64!(self.asm, cvtsi2ss Rx(dst.0), Rd(a.0)),
             (false, true) => x64!(self.asm, cvtsi2sd Rx(dst.0), Rq(a.0)),
             (false, false) => x64!(self.asm, cvtsi2sd Rx(dst.0), Rd(a.0)),
         }
-        self.finish_xmm(inst.dst, dst)
     }
 
     fn sign(&mut self, inst: &Inst, single: bool, selector: u16) -> Done {
@@ -318,18 +479,18 @@ impl Compiler {
         if single { self.finish_loose(inst.dst, dst) } else { self.finish_xmm(inst.dst, dst) }
     }
 
-    /// The slow path of an operation: the helper does it.
+    /// The slow path of an operation, on numbers or on vectors of them: the helper does it.
     pub(super) fn cold_float(&mut self, site: Site, sources: [Option<Xmm>; 3], dst: AnyReg) {
         for (n, source) in sources.into_iter().enumerate() {
             if let Some(source) = source {
-                self.asm.store_xmm(arg(n), source, false);
+                self.asm.store_xmm(arg(n), source, true);
             }
         }
         self.site(site, MarkAt(0), Some(0));
-        self.asm.call_out(self.stubs.operation);
+        self.asm.call_out(self.stubs.operation[1]);
         match dst {
             AnyReg::Int(dst) => self.asm.load(dst, frame::RESULT),
-            AnyReg::Vec(dst) => self.asm.load_xmm(dst, frame::RESULT, false),
+            AnyReg::Vec(dst) => self.asm.load_xmm(dst, frame::RESULT, true),
         }
     }
 }

@@ -64,6 +64,11 @@ impl Compiler {
                 }
                 self.finish(inst.dst, dst)
             }
+            Op::Adc => self.adc(block, inst, wide),
+            Op::Insert => self.insert_field(block, inst, wide),
+            Op::NzcvAdd | Op::NzcvSub => self.nzcv_sum(block, inst, wide),
+            Op::NzcvLogic => self.nzcv_logic(block, inst, wide),
+            Op::NzcvTest => self.nzcv_test(block, inst),
             _ => self.evaluate(block, inst),
         }
     }

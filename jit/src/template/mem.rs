@@ -51,7 +51,7 @@ impl Compiler {
             }
         }
         self.site(Site::new(inst.op, inst.ty, inst.attr), Self::mark(block, number)?, None);
-        self.asm.call_out(self.stubs.operation);
+        self.asm.call_out(self.stubs.operation[usize::from(self.regs.vectors_live())]);
         self.take_result(inst.op.info().dst.class(inst.ty), inst.dst)
     }
 
@@ -76,6 +76,7 @@ impl Compiler {
             sources: [Some(Source::Int(Operand::Imm(inst.imm))), None],
             dst: None,
             dirty,
+            vectors: self.regs.vectors_live(),
         });
         Ok(())
     }
@@ -140,7 +141,8 @@ impl Compiler {
         let dirty = self.list_dirty();
         let site = Site::new(inst.op, inst.ty, inst.attr);
         let mark = Self::mark(block, number)?;
-        let lead = Lead { back, site, mark, base, addend, page, imm: inst.imm, merge };
+        let vectors = self.regs.vectors_live();
+        let lead = Lead { back, site, mark, base, addend, page, imm: inst.imm, merge, vectors };
         self.cold.push(Cold::Lead { entry, dirty, lead });
         self.asm.alu(Alu::Add, true, addend, Operand::Reg(base));
         self.regs.hold(merge.host, addend, false);
@@ -215,6 +217,7 @@ impl Compiler {
                 sources: [None, None],
                 dst: Some(dst),
                 dirty,
+                vectors: self.regs.vectors_live(),
             });
         }
         match dst {
@@ -271,6 +274,7 @@ impl Compiler {
                 sources: [Some(source), None],
                 dst: None,
                 dirty,
+                vectors: self.regs.vectors_live(),
             });
         }
         if attr.release {
@@ -313,6 +317,7 @@ impl Compiler {
             sources,
             dst: old.map(AnyReg::Int),
             dirty,
+            vectors: self.regs.vectors_live(),
         });
         match old {
             Some(old) => self.finish(inst.dst, old),
@@ -415,7 +420,7 @@ impl Compiler {
 
     /// The slow path of an access that checks for its group.
     pub(super) fn cold_lead(&mut self, lead: &Lead) {
-        let Lead { back, site, mark, base, addend, page, imm, merge } = *lead;
+        let Lead { back, site, mark, base, addend, page, imm, merge, vectors } = *lead;
         let plain = self.asm.label();
         self.asm.lea(true, addend, base, merge.first);
         self.asm.lea(true, page, base, merge.last);
@@ -425,7 +430,7 @@ impl Compiler {
         self.asm.lea(true, addend, base, imm);
         self.asm.store(frame::arg(0), addend);
         self.site(site, mark, Some(merge.write.into()));
-        self.asm.call_out(self.stubs.reach);
+        self.asm.call_out(self.stubs.reach[usize::from(vectors)]);
         self.asm.load(addend, frame::RESULT);
         self.asm.alu(Alu::Test, true, addend, Operand::Reg(addend));
         self.asm.jcc(Cond::NE, back);

@@ -10,6 +10,7 @@
 )]
 
 pub(crate) mod asm;
+mod flags;
 mod flow;
 mod fp;
 mod int;
@@ -17,6 +18,11 @@ mod mem;
 mod merge;
 pub(crate) mod regs;
 mod vec;
+mod vec_asm;
+mod vec_float;
+mod vec_lanes;
+mod vec_moves;
+mod vec_widths;
 
 use std::mem::offset_of;
 use std::ops::Range;
@@ -62,7 +68,10 @@ pub(crate) struct Features {
     pub bmi2: bool,
     pub lzcnt: bool,
     pub avx: bool,
+    pub avx2: bool,
     pub fma: bool,
+    pub aes: bool,
+    pub pclmulqdq: bool,
 }
 
 impl Features {
@@ -72,7 +81,10 @@ impl Features {
             bmi2: std::arch::is_x86_feature_detected!("bmi2"),
             lzcnt: std::arch::is_x86_feature_detected!("lzcnt"),
             avx: std::arch::is_x86_feature_detected!("avx"),
+            avx2: std::arch::is_x86_feature_detected!("avx2"),
             fma: std::arch::is_x86_feature_detected!("fma"),
+            aes: std::arch::is_x86_feature_detected!("aes"),
+            pclmulqdq: std::arch::is_x86_feature_detected!("pclmulqdq"),
         }
     }
 }
@@ -121,6 +133,8 @@ struct Lead {
     /// Where the leader's own access is, from the base.
     imm: i32,
     merge: Merge,
+    /// Vector registers hold values.
+    vectors: bool,
 }
 
 /// The parts of a block that stand after its body. `dirty` names the slots, in [`Compiler::dirty`], that are in registers
@@ -137,10 +151,12 @@ enum Cold {
         sources: [Option<Source>; 2],
         dst: Option<AnyReg>,
         dirty: Range<usize>,
+        /// Vector registers hold values.
+        vectors: bool,
     },
     /// The slow path of an access that checks for its group.
     Lead { entry: DynamicLabel, dirty: Range<usize>, lead: Lead },
-    /// The slow path of a floating-point operation.
+    /// The slow path of an operation on vector registers.
     Float { entry: DynamicLabel, back: DynamicLabel, site: Site, sources: [Option<Xmm>; 3], dst: AnyReg },
     /// A binary32 number that was not boxed.
     Unboxed { entry: DynamicLabel, back: DynamicLabel, dst: Xmm },
@@ -242,7 +258,7 @@ impl Compiler {
             && matches!(next.dst.kind(), ValKind::Slot(_))
             && self.regs.last_use(inst.dst) == Some(at as u32 + 1)
             && int::is_inline(inst.op);
-        fits.then(|| Inst { dst: next.dst, ..*inst })
+        fits.then_some(Inst { dst: next.dst, ..*inst })
     }
 
     /// Whether the operation can be done on the lower halves of narrow operands, with a narrow result.
@@ -288,7 +304,7 @@ impl Compiler {
             }
         }
         self.site(Site::new(inst.op, inst.ty, inst.attr), MarkAt(0), Some(inst.imm));
-        self.asm.call_out(self.stubs.operation);
+        self.asm.call_out(self.stubs.operation[usize::from(self.regs.vectors_live())]);
         let class = inst.op.info().dst.class(inst.ty);
         self.take_result(class, inst.dst)
     }
@@ -346,17 +362,18 @@ impl Compiler {
     }
 
     fn call(&mut self, block: &Block, inst: &Inst, number: usize) -> Done {
-        // The front end may look at any slot, and write it; and it preserves no vector register.
+        // The front end may look at any slot, and write it.
         self.write_all_back();
-        self.regs.vacate_all::<Xmm>(&mut self.asm)?;
         for (n, val) in [inst.a, inst.b, inst.c].into_iter().enumerate() {
             self.pass(block, n, Class::Int, val)?;
         }
         let len = block.marks.get(number).map_or(0, |mark| mark.len);
         self.site(Site::new(inst.op, inst.ty, inst.attr), Self::mark(block, number)?, Some(inst.imm));
         self.asm.store_imm32(frame::frame(offset_of!(Frame, len)), len.into());
-        self.asm.call_out(self.stubs.call);
         self.regs.forget_slots();
+        self.regs.vacate_all::<Reg>(&mut self.asm)?;
+        self.regs.vacate_all::<Xmm>(&mut self.asm)?;
+        self.asm.call_out(self.stubs.call);
         self.take_result(Some(Class::Int), inst.dst)
     }
 

@@ -414,6 +414,11 @@ impl Regs {
         Ok(())
     }
 
+    /// Whether any vector register holds a value.
+    pub(crate) fn vectors_live(&self) -> bool {
+        self.vecs.held.iter().any(|&held| held != Held::Nothing)
+    }
+
     /// Makes all registers of a file free: a helper is about to be called that preserves none.
     pub(crate) fn vacate_all<R: HostReg>(&mut self, asm: &mut Asm) -> Result<(), TooManyTemps> {
         (0..R::FILE.len()).try_for_each(|index| self.vacate::<R>(asm, index))

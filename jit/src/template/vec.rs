@@ -1,91 +1,208 @@
 //! Vectors of 128 bits, in the host's vector registers.
+//!
+//! What the host has instructions for is compiled: see the families in `vec_lanes`, `vec_widths`, `vec_moves` and `vec_float`.
+//! The rest goes to the helper.
 
-#![allow(
-    clippy::useless_conversion,
-    reason = "the assembler's macro converts register numbers, of whatever type"
-)]
+use dynasmrt::DynamicLabel;
+use emu_core::ir::{Block, Effect, Inst, Op};
 
-use dynasmrt::{DynasmApi, dynasm};
-use emu_core::ir::{Block, Inst, Op, Ty};
+use super::asm::{Cond, XMM0, XMM1, Xmm};
+use super::regs::AnyReg;
+use super::vec_asm::{
+    AESDECLAST, AESENC, AESENCLAST, AESIMC, INSERTPS, MOVQ, PAND, PANDN, PCMPEQ, POR, PTEST, PXOR, Packed,
+    SHIFT_LEFT_BYTES, SHIFT_RIGHT_BYTES,
+};
+use super::{Cold, CompileError, Compiler, Done};
+use crate::frame::Site;
+use crate::stubs::Constant;
 
-use super::asm::x64;
-use super::{Compiler, Done};
+/// Whether a template has done the operation; if not, nothing has been emitted.
+pub(super) type Handled = Result<bool, CompileError>;
 
-/// An operation of two vectors, lane by lane, for the element width in the attribute.
-macro_rules! lanes {
-    ($s:expr, $attr:expr, $dst:expr, $b:expr, $e8:ident $e16:ident $e32:ident $e64:ident) => {
-        match $attr & 3 {
-            0 => x64!($s.asm, $e8 Rx($dst.0), Rx($b.0)),
-            1 => x64!($s.asm, $e16 Rx($dst.0), Rx($b.0)),
-            2 => x64!($s.asm, $e32 Rx($dst.0), Rx($b.0)),
-            _ => x64!($s.asm, $e64 Rx($dst.0), Rx($b.0)),
+/// The part of a vector that takes part, as attributes have it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    All,
+    Half,
+    One,
+}
+
+impl Part {
+    pub(super) fn of(bits: u16) -> Self {
+        match bits & 3 {
+            0 => Self::All,
+            1 => Self::Half,
+            _ => Self::One,
         }
-    };
+    }
+}
+
+/// The element width of an operation on integers, 0 for bytes.
+pub(super) fn width(inst: &Inst) -> usize {
+    usize::from(inst.attr & 3)
+}
+
+/// Its part.
+pub(super) fn part(inst: &Inst) -> Part {
+    Part::of(inst.attr >> 2)
 }
 
 impl Compiler {
     pub(super) fn vector(&mut self, block: &Block, inst: &Inst) -> Done {
-        match inst.op {
-            // The lanes that do not take part are the helper's.
-            Op::Vand | Op::Vor | Op::Vxor | Op::Vadd | Op::Vsub if inst.attr & !3 != 0 => {
-                self.evaluate(block, inst)
-            }
-            Op::Vfromlow if inst.ty != Ty::F64 => self.evaluate(block, inst),
-            Op::Vmov | Op::Vfromlow | Op::Vlow => {
-                let a = self.read_tight(inst.a)?;
-                let dst = self.target_xmm()?;
-                if inst.op == Op::Vmov {
-                    self.asm.mov_xmm(dst, a);
-                } else {
-                    x64!(self.asm, movq Rx(dst.0), Rx(a.0));
-                }
-                self.finish_xmm(inst.dst, dst)
-            }
-            Op::Vand | Op::Vor | Op::Vxor | Op::Vadd | Op::Vsub => {
-                let (a, b) = (self.read_xmm(inst.a)?, self.read_xmm(inst.b)?);
-                let dst = self.target_xmm()?;
-                self.asm.mov_xmm(dst, a);
-                match inst.op {
-                    Op::Vand => x64!(self.asm, pand Rx(dst.0), Rx(b.0)),
-                    Op::Vor => x64!(self.asm, por Rx(dst.0), Rx(b.0)),
-                    Op::Vxor => x64!(self.asm, pxor Rx(dst.0), Rx(b.0)),
-                    Op::Vadd => lanes!(self, inst.attr, dst, b, paddb paddw paddd paddq),
-                    _ => lanes!(self, inst.attr, dst, b, psubb psubw psubd psubq),
-                }
-                self.finish_xmm(inst.dst, dst)
-            }
-            Op::Vpair => {
-                let (a, b) = (self.read(block, inst.a)?, self.read(block, inst.b)?);
-                let dst = self.target_xmm()?;
-                x64!(self.asm, movq Rx(dst.0), Rq(a.0); pinsrq Rx(dst.0), Rq(b.0), 1);
-                self.finish_xmm(inst.dst, dst)
-            }
-            Op::Vget => {
-                let a = self.read_xmm(inst.a)?;
-                let dst = self.target(inst.dst, &[])?;
-                let lane = inst.imm as i8;
-                match inst.attr & 3 {
-                    0 => x64!(self.asm, pextrb Rd(dst.0), Rx(a.0), BYTE lane & 15),
-                    1 => x64!(self.asm, pextrw Rd(dst.0), Rx(a.0), BYTE lane & 7),
-                    2 => x64!(self.asm, pextrd Rd(dst.0), Rx(a.0), BYTE lane & 3),
-                    _ => x64!(self.asm, pextrq Rq(dst.0), Rx(a.0), BYTE lane & 1),
-                }
-                self.finish(inst.dst, dst)
-            }
-            Op::Vset => {
-                let (a, b) = (self.read_xmm(inst.a)?, self.read(block, inst.b)?);
-                let dst = self.target_xmm()?;
-                self.asm.mov_xmm(dst, a);
-                let lane = inst.imm as i8;
-                match inst.attr & 3 {
-                    0 => x64!(self.asm, pinsrb Rx(dst.0), Rd(b.0), BYTE lane & 15),
-                    1 => x64!(self.asm, pinsrw Rx(dst.0), Rd(b.0), BYTE lane & 7),
-                    2 => x64!(self.asm, pinsrd Rx(dst.0), Rd(b.0), BYTE lane & 3),
-                    _ => x64!(self.asm, pinsrq Rx(dst.0), Rq(b.0), BYTE lane & 1),
-                }
-                self.finish_xmm(inst.dst, dst)
-            }
-            _ => self.evaluate(block, inst),
+        let info = inst.op.info();
+        if info.effect == Effect::Pure && self.regs.dies(inst.dst) {
+            return Ok(());
         }
+        let handled = match inst.op {
+            Op::Vand | Op::Vandn | Op::Vor | Op::Vxor | Op::Vselect => self.bitwise(inst)?,
+            Op::Vaes if self.features.aes => self.aes(inst)?,
+            op if (op as u8) >= Op::Vfadd as u8 => self.vector_float(inst)?,
+            _ => self.moved(block, inst)? || self.lanes(inst)? || self.shifted(inst)? || self.widths(inst)?,
+        };
+        if handled { Ok(()) } else { self.evaluate(block, inst) }
+    }
+
+    /// `dst = insn(a, b)`; without AVX `dst` must not be `b`, unless it is `a`, too.
+    pub(super) fn packed(&mut self, insn: Packed, dst: Xmm, a: Xmm, b: Xmm) {
+        if self.features.avx {
+            self.asm.packed3(insn, false, dst, a, b);
+        } else {
+            debug_assert!(dst == a || dst != b, "the second operand would be lost");
+            self.asm.mov_xmm(dst, a);
+            self.asm.packed2(insn, dst, b);
+        }
+    }
+
+    /// The same with an immediate.
+    pub(super) fn packed_imm(&mut self, insn: Packed, dst: Xmm, [a, b]: [Xmm; 2], imm: u8) {
+        self.packed(insn, dst, a, b);
+        self.asm.ops_push(&[imm]);
+    }
+
+    /// `reg = insn(reg, constant)`
+    pub(super) fn with(&mut self, insn: Packed, reg: Xmm, constant: Constant) {
+        let at = self.stubs.constant(constant);
+        self.asm.packed2_at(insn, reg, at);
+    }
+
+    /// A register for a result that one instruction makes of the operands: that of `a` if it is not needed any more.
+    pub(super) fn over(&mut self, inst: &Inst, a: Xmm) -> Result<Xmm, CompileError> {
+        if self.regs.dies(inst.a) { Ok(a) } else { self.target_xmm() }
+    }
+
+    /// Clears what does not take part.
+    pub(super) fn clear_rest(&mut self, part: Part, width: usize, reg: Xmm) {
+        match (part, width) {
+            (Part::All, _) => {}
+            (Part::Half, _) | (Part::One, 3) => self.asm.packed2(MOVQ, reg, reg),
+            (Part::One, 2) => self.packed_imm(INSERTPS, reg, [reg, reg], 0x0e),
+            (Part::One, _) => {
+                let by = 16 - (1 << width);
+                self.asm.packed_shift(3, SHIFT_LEFT_BYTES, reg, by);
+                self.asm.packed_shift(3, SHIFT_RIGHT_BYTES, reg, by);
+            }
+        }
+    }
+
+    /// `reg` = zero
+    pub(super) fn zero_xmm(&mut self, reg: Xmm) {
+        self.asm.packed2(PXOR, reg, reg);
+    }
+
+    /// Turns all bits of `reg`; needs [`XMM1`].
+    pub(super) fn invert(&mut self, reg: Xmm) {
+        self.asm.packed2(PCMPEQ[2], XMM1, XMM1);
+        self.asm.packed2(PXOR, reg, XMM1);
+    }
+
+    /// Ends an operation of two vectors that is one instruction.
+    pub(super) fn two_operands(&mut self, inst: &Inst, insn: Packed) -> Handled {
+        let (a, b) = (self.read_xmm(inst.a)?, self.read_xmm(inst.b)?);
+        let dst = self.over(inst, a)?;
+        self.packed(insn, dst, a, b);
+        self.clear_rest(part(inst), width(inst), dst);
+        self.finish_xmm(inst.dst, dst)?;
+        Ok(true)
+    }
+
+    /// Goes to the helper's way of doing `inst` if the condition holds; its result comes back in `dst`. The sources must still
+    /// be in their registers.
+    pub(super) fn otherwise_helper(&mut self, cond: Cond, inst: &Inst, sources: [Option<Xmm>; 3], dst: Xmm) {
+        let (entry, back) = (self.asm.label(), self.asm.label());
+        self.asm.jcc(cond, entry);
+        self.asm.bind(back);
+        self.cold_part_for(inst, (entry, back), sources, dst);
+    }
+
+    /// Has the helper do `inst` at `entry`, going on at `back`.
+    pub(super) fn cold_part_for(
+        &mut self,
+        inst: &Inst,
+        (entry, back): (DynamicLabel, DynamicLabel),
+        sources: [Option<Xmm>; 3],
+        dst: Xmm,
+    ) {
+        let site = Site::new(inst.op, inst.ty, inst.attr);
+        self.cold.push(Cold::Float { entry, back, site, sources, dst: AnyReg::Vec(dst) });
+    }
+
+    /// Goes there if `reg` is not zero.
+    pub(super) fn helper_if_any(&mut self, reg: Xmm, inst: &Inst, sources: [Option<Xmm>; 3], dst: Xmm) {
+        self.asm.packed2(PTEST, reg, reg);
+        self.otherwise_helper(Cond::NE, inst, sources, dst);
+    }
+
+    fn bitwise(&mut self, inst: &Inst) -> Handled {
+        let (a, b) = (self.read_xmm(inst.a)?, self.read_xmm(inst.b)?);
+        let dst = match inst.op {
+            Op::Vandn => {
+                let dst = self.target_xmm()?;
+                self.packed(PANDN, dst, b, a);
+                dst
+            }
+            Op::Vselect => {
+                let (c, dst) = (self.read_xmm(inst.c)?, self.target_xmm()?);
+                self.packed(PAND, XMM0, a, b);
+                self.packed(PANDN, dst, a, c);
+                self.packed(POR, dst, dst, XMM0);
+                dst
+            }
+            op => {
+                let insn = match op {
+                    Op::Vand => PAND,
+                    Op::Vor => POR,
+                    _ => PXOR,
+                };
+                let dst = self.over(inst, a)?;
+                self.packed(insn, dst, a, b);
+                dst
+            }
+        };
+        self.clear_rest(part(inst), 0, dst);
+        self.finish_xmm(inst.dst, dst)?;
+        Ok(true)
+    }
+
+    fn aes(&mut self, inst: &Inst) -> Handled {
+        use emu_core::ir::AesStep;
+        let a = self.read_xmm(inst.a)?;
+        let dst = self.over(inst, a)?;
+        let step = AesStep::from_bits(inst.attr & 3);
+        if step != AesStep::Unmix {
+            self.zero_xmm(XMM0);
+        }
+        match step {
+            // The last rounds with a key of zero.
+            AesStep::Encrypt => self.packed(AESENCLAST, dst, a, XMM0),
+            AesStep::Decrypt => self.packed(AESDECLAST, dst, a, XMM0),
+            // A round whose other steps have been undone before.
+            AesStep::Mix => {
+                self.packed(AESDECLAST, dst, a, XMM0);
+                self.packed(AESENC, dst, dst, XMM0);
+            }
+            AesStep::Unmix => self.asm.packed2(AESIMC, dst, a),
+        }
+        self.finish_xmm(inst.dst, dst)?;
+        Ok(true)
     }
 }

@@ -40,60 +40,9 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// The path of a file in it.
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.dir.join(name)
-    }
-
-    /// The paths of its files, in the order they were made.
-    pub fn files(&self) -> impl Iterator<Item = PathBuf> + '_ {
-        self.files.iter().map(|file| self.dir.join(file))
-    }
-
-    /// A fact noted by its builder.
-    pub fn fact(&self, name: &str) -> Option<&str> {
-        self.manifest.get(name)
-    }
-}
-
-impl Cache {
-    /// Uses this directory, which is made if it is missing; the directories above it must then be writable.
-    pub fn open(root: &Path) -> Result<Cache> {
-        make_dir(root)?;
-        Ok(Cache { root: root.to_owned() })
-    }
-
-    /// The entry of this name and revision: the one that is there if it is whole, else what `build` makes.
-    pub fn entry(
-        &self,
-        name: &str,
-        revision: &str,
-        progress: &mut dyn Progress,
-        build: impl FnOnce(&mut Builder, &mut dyn Progress) -> Result<()>,
-    ) -> Result<Entry> {
-        if let Ok(entry) = self.check(name, revision) {
-            return Ok(entry);
-        }
-        let _lock = self.lock(progress)?;
-        // Another process may have built it while this one waited for the lock.
-        let dir = self.root.join(name);
-        match self.check(name, revision) {
-            Ok(entry) => return Ok(entry),
-            Err(reason) if dir.exists() => progress.message(&format!("making {name} again: {reason}")),
-            Err(_) => {}
-        }
-        let mut builder = Builder::new(&self.root)?;
-        build(&mut builder, progress)?;
-        builder.write_manifest(revision)?;
-        remove_dir(&dir)?;
-        fs::rename(&builder.dir, &dir).map_err(Error::io(&dir))?;
-        remove_dir(&builder.downloads)?;
-        self.check(name, revision)
-    }
-
-    fn check(&self, name: &str, revision: &str) -> Result<Entry> {
-        let dir = self.root.join(name);
-        let what = format!("cache entry {}", dir.display());
+    /// The finished entry in a directory: of this revision, all its files as they were made.
+    pub fn open(dir: PathBuf, revision: &str) -> Result<Entry> {
+        let what = format!("directory {}", dir.display());
         let malformed = |reason: String| Error::malformed(&what, reason);
         let path = dir.join(MANIFEST);
         let manifest = File::open(&path).map_err(Error::io(&path))?;
@@ -123,26 +72,84 @@ impl Cache {
         Ok(Entry { dir, manifest, files })
     }
 
-    fn lock(&self, progress: &mut dyn Progress) -> Result<File> {
-        let path = self.root.join("lock");
-        let options = &mut OpenOptions::new();
-        let file = options
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(Error::io(&path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                progress.message("waiting for another ferry that is using the cache");
-                file.lock().map_err(Error::io(&path))?;
-            }
-            Err(TryLockError::Error(error)) => return Err(Error::io(&path)(error)),
-        }
-        Ok(file)
+    /// The path of a file in it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
     }
+
+    /// Its files, relative to it, in the order they were made.
+    pub fn names(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(PathBuf::as_path)
+    }
+
+    /// The paths of its files, in the order they were made.
+    pub fn files(&self) -> impl Iterator<Item = PathBuf> + '_ {
+        self.files.iter().map(|file| self.dir.join(file))
+    }
+
+    /// A fact noted by its builder.
+    pub fn fact(&self, name: &str) -> Option<&str> {
+        self.manifest.get(name)
+    }
+}
+
+impl Cache {
+    /// Uses this directory, which is made if it is missing; the directories above it must then be writable.
+    pub fn open(root: &Path) -> Result<Cache> {
+        make_dir(root)?;
+        Ok(Cache { root: root.to_owned() })
+    }
+
+    /// The entry of this name and revision: the one that is there if it is whole, else what `build` makes.
+    pub fn entry(
+        &self,
+        name: &str,
+        revision: &str,
+        progress: &mut dyn Progress,
+        build: impl FnOnce(&mut Builder, &mut dyn Progress) -> Result<()>,
+    ) -> Result<Entry> {
+        let dir = self.root.join(name);
+        if let Ok(entry) = Entry::open(dir.clone(), revision) {
+            return Ok(entry);
+        }
+        let _lock = lock(&self.root.join("lock"), || {
+            progress.message("waiting for another ferry that is using the cache");
+            Ok(())
+        })?;
+        // Another process may have built it while this one waited for the lock.
+        match Entry::open(dir.clone(), revision) {
+            Ok(entry) => return Ok(entry),
+            Err(reason) if dir.exists() => progress.message(&format!("making {name} again: {reason}")),
+            Err(_) => {}
+        }
+        let building = self.root.join("building");
+        remove_dir(&building)?;
+        make_dir(&building)?;
+        let mut builder = Builder::new(building, self.root.join("downloads"))?;
+        build(&mut builder, progress)?;
+        builder.finish(revision)?;
+        remove_dir(&dir)?;
+        fs::rename(&builder.dir, &dir).map_err(Error::io(&dir))?;
+        remove_dir(&builder.downloads)?;
+        Entry::open(dir, revision)
+    }
+}
+
+/// Locks a file, which is made if it is missing, until what is returned is dropped. If another process has
+/// the lock, `busy` decides whether to wait for it.
+pub fn lock(path: &Path, busy: impl FnOnce() -> Result<()>) -> Result<File> {
+    let options = &mut OpenOptions::new();
+    let options = options.create(true).truncate(false).write(true).mode(0o600);
+    let file = options.open(path).map_err(Error::io(path))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            busy()?;
+            file.lock().map_err(Error::io(path))?;
+        }
+        Err(TryLockError::Error(error)) => return Err(Error::io(path)(error)),
+    }
+    Ok(file)
 }
 
 fn parse_line(line: &str) -> Option<(Sha256Hex, u64, PathBuf)> {
@@ -159,7 +166,7 @@ fn below(path: &str) -> Option<PathBuf> {
     (stays && path.file_name().is_some()).then_some(path)
 }
 
-/// Makes an entry. The cache's lock is held while it exists.
+/// Makes an entry. A lock is held while it exists, so that nothing else changes its directories.
 #[derive(Debug)]
 pub struct Builder {
     dir: PathBuf,
@@ -169,11 +176,9 @@ pub struct Builder {
 }
 
 impl Builder {
-    fn new(root: &Path) -> Result<Builder> {
-        let dir = root.join("building");
-        remove_dir(&dir)?;
-        make_dir(&dir)?;
-        let downloads = root.join("downloads");
+    /// Makes an entry in `dir`, which exists; what is fetched for it is kept in `downloads` until the entry is
+    /// complete.
+    pub fn new(dir: PathBuf, downloads: PathBuf) -> Result<Builder> {
         make_dir(&downloads)?;
         Ok(Builder { dir, downloads, facts: String::new(), files: String::new() })
     }
@@ -186,6 +191,33 @@ impl Builder {
 
     /// Adds a file; `name` may have directories.
     pub fn add_file(&mut self, name: &str, executable: bool, content: &[u8]) -> Result<()> {
+        let path = self.place(name)?;
+        let write = || {
+            let mode = if executable { 0o700 } else { 0o600 };
+            let mut file = OpenOptions::new().create_new(true).write(true).mode(mode).open(&path)?;
+            file.write_all(content)?;
+            file.sync_all()
+        };
+        write().map_err(Error::io(&path))?;
+        self.list(name, content.len() as u64, &Sha256Hex::of(content));
+        Ok(())
+    }
+
+    /// Adds a file that was downloaded.
+    pub fn add_download(&mut self, name: &str, size: u64, hash: &Sha256Hex) -> Result<()> {
+        let path = self.place(name)?;
+        let downloaded = self.downloads.join(hash.to_string());
+        let keep = || {
+            File::open(&downloaded)?.sync_all()?;
+            fs::rename(&downloaded, &path)
+        };
+        keep().map_err(Error::io(&downloaded))?;
+        self.list(name, size, hash);
+        Ok(())
+    }
+
+    /// Where a file of this name goes; the directories above it are made.
+    fn place(&self, name: &str) -> Result<PathBuf> {
         let is_listable = !name.contains(char::is_control) && name == name.trim();
         let relative =
             below(name).filter(|path| is_listable && path != Path::new(MANIFEST)).ok_or_else(|| {
@@ -195,15 +227,11 @@ impl Builder {
         if let Some(parent) = path.parent() {
             make_dir(parent)?;
         }
-        let write = || {
-            let mode = if executable { 0o700 } else { 0o600 };
-            let mut file = OpenOptions::new().create_new(true).write(true).mode(mode).open(&path)?;
-            file.write_all(content)?;
-            file.sync_all()
-        };
-        write().map_err(Error::io(&path))?;
-        self.files.push_str(&format!(" {} {} {name}\n", Sha256Hex::of(content), content.len()));
-        Ok(())
+        Ok(path)
+    }
+
+    fn list(&mut self, name: &str, size: u64, hash: &Sha256Hex) {
+        self.files.push_str(&format!(" {hash} {size} {name}\n"));
     }
 
     /// Gives a file of this size and hash: the one of an earlier build that was cut off, or what `fetch`
@@ -244,7 +272,8 @@ impl Builder {
         Ok(file)
     }
 
-    fn write_manifest(&mut self, revision: &str) -> Result<()> {
+    /// Writes the manifest, which makes the entry complete.
+    pub fn finish(&self, revision: &str) -> Result<()> {
         let text = format!("Revision: {revision}\n{}Files:\n{}", self.facts, self.files);
         let path = self.dir.join(MANIFEST);
         let write = || {
@@ -290,11 +319,12 @@ impl Sink for FileSink {
 }
 
 /// Makes a directory and those above it, for this user alone; those that exist stay as they are.
-fn make_dir(path: &Path) -> Result<()> {
+pub fn make_dir(path: &Path) -> Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(Error::io(path))
 }
 
-fn remove_dir(path: &Path) -> Result<()> {
+/// Removes a directory with all that is in it, if it is there.
+pub fn remove_dir(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io(path)(error)),
         _ => Ok(()),

@@ -3,6 +3,7 @@
 use crate::cache::{Builder, Entry};
 use crate::debian::Suite;
 use crate::debian::deb::File;
+use crate::debian::packages::Packages;
 use crate::hash::Sha256Hex;
 use crate::initramfs::modules::ModuleTree;
 use crate::initramfs::{self, Contents};
@@ -23,7 +24,7 @@ pub struct Image {
 /// All images.
 pub static IMAGES: &[Image] = &[Image {
     name: "debian",
-    description: "Debian 13 (trixie): its kernel and a busybox shell with a network, all in memory",
+    description: "Debian 13 (trixie): a shell in memory, or with --disk a system that is installed on first use",
     arches: &[Arch::Riscv64, Arch::Arm64],
     recipe: Recipe {
         suite: "trixie",
@@ -32,6 +33,52 @@ pub static IMAGES: &[Image] = &[Image {
         busybox: "busybox-static",
         load: &["virtio_mmio", "virtio_blk", "virtio_net", "virtio_rng", "virtio_console"],
         on_demand: &["ext4", "crc32c_generic"],
+        installation: Installation {
+            packages: &[
+                "apt",
+                "ca-certificates",
+                "dbus",
+                "e2fsprogs",
+                "iproute2",
+                "iputils-ping",
+                "kmod",
+                "login",
+                "netbase",
+                "openssh-server",
+                "procps",
+                "systemd-resolved",
+                "systemd-sysv",
+                "udev",
+            ],
+            formatter: "e2fsprogs",
+            without_modules: &[
+                "drivers/bluetooth",
+                "drivers/gpu/drm/amd",
+                "drivers/gpu/drm/nouveau",
+                "drivers/gpu/drm/radeon",
+                "drivers/gpu/drm/xe",
+                "drivers/hwmon",
+                "drivers/iio",
+                "drivers/infiniband",
+                "drivers/leds",
+                "drivers/media",
+                "drivers/memstick",
+                "drivers/mmc",
+                "drivers/net/can",
+                "drivers/net/ethernet",
+                "drivers/net/wireless",
+                "drivers/net/wwan",
+                "drivers/nfc",
+                "drivers/soundwire",
+                "drivers/staging",
+                "drivers/ufs",
+                "drivers/w1",
+                "net/bluetooth",
+                "net/mac80211",
+                "net/wireless",
+                "sound",
+            ],
+        },
     },
 }];
 
@@ -41,6 +88,17 @@ pub fn find(name: &str) -> Result<&'static Image> {
         name: name.to_owned(),
         known: IMAGES.iter().map(|image| image.name).collect::<Vec<_>>().join(", "),
     })
+}
+
+/// The image of this name, if there is one for this architecture.
+pub(crate) fn find_for(name: &str, arch: Arch) -> Result<&'static Image> {
+    let image = find(name)?;
+    if image.arches.contains(&arch) {
+        return Ok(image);
+    }
+    let made_for: Vec<_> = image.arches.iter().map(|arch| arch.debian_name()).collect();
+    let (arch, made_for) = (arch.debian_name(), made_for.join(", "));
+    Err(Error::WrongArch { image: image.name, arch, made_for })
 }
 
 /// A kernel and a busybox userland out of a Debian suite.
@@ -57,12 +115,26 @@ pub(crate) struct Recipe {
     /// Modules loaded at once, and those there for when the kernel asks. Built-in ones may be among them.
     load: &'static [&'static str],
     on_demand: &'static [&'static str],
+    /// What is installed on a disk.
+    pub installation: Installation,
+}
+
+/// What is installed on a disk, with the kernel of the same recipe.
+#[derive(Debug)]
+pub(crate) struct Installation {
+    /// The packages, besides all that are essential or of priority `required`, and what they depend on.
+    pub packages: &'static [&'static str],
+    /// The package with the program that makes the file system.
+    pub formatter: &'static str,
+    /// Directories of the kernel's modules for hardware that no virtual machine has; they are left out, for
+    /// they are the greater part of all that would be installed.
+    pub without_modules: &'static [&'static str],
 }
 
 /// Names of an entry's files and facts.
-const KERNEL: &str = "kernel";
-const INITRD: &str = "initrd";
-const KERNEL_RELEASE: &str = "Kernel-Release";
+pub(crate) const KERNEL: &str = "kernel";
+pub(crate) const INITRD: &str = "initrd";
+pub(crate) const KERNEL_RELEASE: &str = "Kernel-Release";
 
 impl Recipe {
     /// Changes whenever the same packages would give other files.
@@ -79,10 +151,23 @@ impl Recipe {
         builder: &mut Builder,
         progress: &mut dyn Progress,
     ) -> Result<()> {
-        let metapackage = format!("{}{}", self.kernel_prefix, arch.debian_name());
         let packages = suite.packages(arch, builder, progress, |name| {
             name.starts_with(self.kernel_prefix) || name == self.busybox
         })?;
+        self.build_boot(suite, arch, &packages, builder, progress)?;
+        Ok(())
+    }
+
+    /// As [`Recipe::build`], out of an index; the kernel's modules, and its release.
+    pub fn build_boot(
+        &self,
+        suite: &Suite,
+        arch: Arch,
+        packages: &Packages,
+        builder: &mut Builder,
+        progress: &mut dyn Progress,
+    ) -> Result<(ModuleTree, String)> {
+        let metapackage = format!("{}{}", self.kernel_prefix, arch.debian_name());
         let newest = |name: &str| packages.newest(name).ok_or_else(|| suite.missing(name, arch));
         let busybox = newest(self.busybox)?;
         let meta = newest(&metapackage)?;
@@ -117,7 +202,8 @@ impl Recipe {
         .map_err(|e| Error::malformed("initramfs", e.to_string()))?;
         builder.note(KERNEL_RELEASE, &release);
         builder.add_file(KERNEL, false, &image)?;
-        builder.add_file(INITRD, false, &initrd)
+        builder.add_file(INITRD, false, &initrd)?;
+        Ok((tree, release))
     }
 }
 
@@ -137,12 +223,12 @@ fn kernel_release(path: &str) -> Option<&str> {
     (!release.is_empty() && !release.contains('/')).then_some(release)
 }
 
-/// A path below `lib/modules`, as the release and the rest, if it is a module or the list of the built-in
-/// ones.
+/// A path below `lib/modules`, as the release and the rest, if it is a module or a list of them.
 fn module_path(path: &str) -> Option<(&str, &str)> {
     let path = path.strip_prefix("usr/").unwrap_or(path);
     let (release, path) = path.strip_prefix("lib/modules/")?.split_once('/')?;
-    let is_wanted = path == "modules.builtin" || path.ends_with(".ko.xz") || path.ends_with(".ko");
+    let is_list = path.starts_with("modules.") && !path.contains('/');
+    let is_wanted = is_list || path.ends_with(".ko.xz") || path.ends_with(".ko");
     is_wanted.then_some((release, path))
 }
 
@@ -157,11 +243,7 @@ fn sort_kernel_files(files: Vec<File>, package: &str) -> Result<(String, Vec<u8>
             }
             kernel = Some((release.to_owned(), file.content));
         } else if let Some((_, path)) = module_path(&file.path) {
-            if path == "modules.builtin" {
-                tree.set_builtin(&String::from_utf8_lossy(&file.content));
-            } else {
-                tree.add(path, file.content);
-            }
+            tree.add(path, file.content);
         }
     }
     let (release, image) =

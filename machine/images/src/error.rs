@@ -59,7 +59,7 @@ pub enum Error {
     },
 
     /// A download cannot be written to the cache.
-    #[error("cannot keep {url} in the cache: {source}")]
+    #[error("cannot keep {url} in the cache: {source}; make room there, or pass another --cache-dir")]
     Keep {
         /// What was downloaded.
         url: String,
@@ -108,7 +108,7 @@ pub enum Error {
     },
 
     /// A keyring file has no usable key.
-    #[error("keyring {}: {reason}", path.display())]
+    #[error("{} is no OpenPGP keyring that can be used: {reason}", path.display())]
     Keyring {
         /// The file.
         path: PathBuf,
@@ -136,6 +136,13 @@ pub enum Error {
         what: String,
         /// What is wrong.
         reason: String,
+    },
+
+    /// Another process installs on the disk.
+    #[error("another ferry is installing on {}: wait until it is done, or end it", disk.display())]
+    Installing {
+        /// The disk.
+        disk: PathBuf,
     },
 
     /// The host's file system refused.

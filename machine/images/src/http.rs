@@ -171,6 +171,20 @@ fn is_loopback(url: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
+/// The address under which a guest on the user-mode network reaches what is at `url` here: such a guest sees this
+/// machine's loopback interface at its gateway.
+pub fn seen_from_guest(url: &str) -> String {
+    const GATEWAY: &str = "10.0.2.2";
+    let authority = url.parse::<Uri>().ok().and_then(|uri| uri.authority().cloned());
+    match authority.filter(|_| is_loopback(url)) {
+        Some(authority) => {
+            let port = authority.port().map_or(String::new(), |port| format!(":{port}"));
+            url.replacen(authority.as_str(), &format!("{GATEWAY}{port}"), 1)
+        }
+        None => url.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,5 +197,17 @@ mod tests {
         }
         assert!(is_loopback("http://127.0.0.1:80/x") && is_loopback("http://[::1]/"));
         assert!(is_loopback("http://localhost:3142/debian") && !is_loopback("http://a.example/127.0.0.1"));
+    }
+
+    #[test]
+    fn a_guest_reaches_the_loopback_interface_at_its_gateway() {
+        for (here, there) in [
+            ("http://localhost:3142/debian", "http://10.0.2.2:3142/debian"),
+            ("http://[::1]/debian/", "http://10.0.2.2/debian/"),
+            ("http://a.example/localhost", "http://a.example/localhost"),
+            ("", ""),
+        ] {
+            assert_eq!(seen_from_guest(here), there);
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! Named guest images, made on this machine from packages of a Debian archive.
 //!
-//! [`Store::image`] gives a kernel and an initramfs that boot to a shell; [`Store::package_files`] gives
-//! single files of any package, such as firmware. Both fetch what they need from the machine's own Debian
+//! [`Store::image`] gives a kernel and an initramfs that boot to a shell; [`Store::system`] all that it takes to
+//! install a whole system on a disk (see [`system`]); [`Store::package_files`] gives single files of any package,
+//! such as firmware. They fetch what they need from the machine's own Debian
 //! mirror, verify it against the archive's signing keys, and keep the result in a cache, which is checked
 //! each time it is used: the second use needs no network.
 //!
@@ -16,7 +17,9 @@ mod error;
 mod hash;
 mod http;
 mod initramfs;
+mod parallel;
 mod progress;
+pub mod system;
 
 use std::path::PathBuf;
 
@@ -30,6 +33,7 @@ use cache::{Cache, Entry};
 use debian::keyring::Keyring;
 use debian::{Suite, deb, sources};
 use hash::Sha256Hex;
+use system::System;
 
 /// What a user may choose. By default everything is found on the machine.
 #[derive(Debug, Default, Clone)]
@@ -85,19 +89,28 @@ impl Store {
     /// Fails if there is no such image for `arch`, or if it must be fetched and cannot be: no mirror, no
     /// network, a signature or hash that does not match, a full disk.
     pub fn image(&self, name: &str, arch: Arch, progress: &mut dyn Progress) -> Result<BootFiles> {
-        let image = catalog::find(name)?;
-        if !image.arches.contains(&arch) {
-            let made_for: Vec<_> = image.arches.iter().map(|arch| arch.debian_name()).collect();
-            let (arch, made_for) = (arch.debian_name(), made_for.join(", "));
-            return Err(Error::WrongArch { image: image.name, arch, made_for });
-        }
-        let recipe = &image.recipe;
+        let recipe = &catalog::find_for(name, arch)?.recipe;
         let entry = format!("{name}-{}", arch.debian_name());
         let entry = self.cache.entry(&entry, &recipe.revision(), progress, |builder, progress| {
             let suite = self.suite(recipe.suite, progress)?;
             recipe.build(&suite, arch, builder, progress)
         })?;
         Ok(catalog::boot_files(&entry))
+    }
+
+    /// The system that an image of this name installs on a disk.
+    ///
+    /// # Errors
+    /// As [`Store::image`].
+    pub fn system(&self, name: &str, arch: Arch, progress: &mut dyn Progress) -> Result<System> {
+        let image = catalog::find_for(name, arch)?;
+        let recipe = &image.recipe;
+        let entry = format!("{name}-system-{}", arch.debian_name());
+        let entry = self.cache.entry(&entry, &system::revision(recipe), progress, |builder, progress| {
+            let suite = self.suite(recipe.suite, progress)?;
+            system::build(recipe, &suite, arch, builder, progress)
+        })?;
+        Ok(System::new(entry, image.name, arch, recipe.suite))
     }
 
     /// The regular files of a package whose paths match one of `patterns`, in which `*` stands for any

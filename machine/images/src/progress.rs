@@ -15,6 +15,10 @@ pub trait Progress {
     /// `bytes` more of the current step are done.
     fn advanced(&mut self, _bytes: u64) {}
 
+    /// Of work that is counted in pieces, not bytes, `done` of `total` are done, and now comes `what`. It ends as a
+    /// step does.
+    fn step(&mut self, _what: &str, _done: u64, _total: u64) {}
+
     /// The current step is complete.
     fn finished(&mut self) {}
 }

@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use devices::backend::chardev::CharBackend;
-use devices::fw_cfg::Items;
+use devices::fw_cfg::{FwCfg, Items};
 use devices::gpio::button::Button;
 use emu_core::device::{IrqLine, IrqSink, Mmio, NodeDesc, PowerSink, PropValue};
 use emu_core::exec::Vcpu;
@@ -205,6 +205,19 @@ pub type Made = (Registers, Option<NodeDesc>);
 /// A device with registers that are the same for every CPU, and its part of the device tree.
 pub fn shared(device: Arc<dyn Mmio>, node: NodeDesc) -> Option<Made> {
     Some((Registers::Shared(device), Some(node)))
+}
+
+/// The virtio device of a slot, on the interrupt line `irq`.
+pub fn virtio(wiring: &Wiring, slot: &Slot, irq: IrqLine) -> (Registers, NodeDesc) {
+    let device = (wiring.virtio)(slot.index, irq);
+    (Registers::Shared(device), NodeDesc::new("virtio_mmio", &["virtio,mmio"]))
+}
+
+/// What a firmware is told.
+pub fn fw_cfg(wiring: &Wiring) -> Option<Made> {
+    let device = FwCfg::new(wiring.fw_cfg.clone(), wiring.memory.clone());
+    let node = device.describe();
+    shared(device, node)
 }
 
 /// A device of a board, as it was built.

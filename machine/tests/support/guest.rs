@@ -38,29 +38,60 @@ fn fetched<T>(get: impl FnOnce(&Store) -> images::Result<T>) -> T {
     })
 }
 
-/// Debian's kernel and an initramfs for it.
+/// Debian's kernel and an initramfs for it, for RISC-V.
 pub fn debian() -> &'static BootFiles {
-    static FILES: OnceLock<BootFiles> = OnceLock::new();
-    FILES.get_or_init(|| fetched(|store| store.image("debian", images::Arch::Riscv64, &mut ())))
+    debian_for(Arch::Riscv64)
 }
 
-/// Debian's build of OpenSBI, in the form that is told where the kernel is.
-pub fn opensbi() -> &'static Path {
-    const PATH: &str = "usr/lib/riscv64-linux-gnu/opensbi/generic/fw_dynamic.bin";
-    static FILE: OnceLock<PathBuf> = OnceLock::new();
-    let get = |store: &Store| store.package_file(images::Arch::Riscv64, "trixie", "opensbi", PATH, &mut ());
-    FILE.get_or_init(|| fetched(get))
+/// The same for any architecture.
+pub fn debian_for(arch: Arch) -> &'static BootFiles {
+    static FILES: [OnceLock<BootFiles>; 2] = [const { OnceLock::new() }; 2];
+    let (files, arch) = match arch {
+        Arch::Riscv64 => (&FILES[0], images::Arch::Riscv64),
+        Arch::Aarch64 => (&FILES[1], images::Arch::Arm64),
+    };
+    files.get_or_init(|| fetched(|store| store.image("debian", arch, &mut ())))
+}
+
+/// The forms of OpenSBI that are given a kernel: told where it is, or going to a fixed place.
+#[derive(Clone, Copy)]
+pub enum OpenSbi {
+    Dynamic,
+    Jump,
+}
+
+/// Debian's build of OpenSBI.
+pub fn opensbi(form: OpenSbi) -> PathBuf {
+    const PATHS: [&str; 2] = [
+        "usr/lib/riscv64-linux-gnu/opensbi/generic/fw_dynamic.bin",
+        "usr/lib/riscv64-linux-gnu/opensbi/generic/fw_jump.bin",
+    ];
+    static FILES: OnceLock<Vec<PathBuf>> = OnceLock::new();
+    let get =
+        |store: &Store| store.package_files(images::Arch::Riscv64, "trixie", "opensbi", &PATHS, &mut ());
+    let wanted = PATHS[form as usize];
+    let file = FILES.get_or_init(|| fetched(get)).iter().find(|path| path.ends_with(wanted));
+    file.expect("a file for each path").clone()
 }
 
 /// A machine that boots [`debian`].
 pub fn config(cpus: usize) -> MachineConfig {
-    let files = debian();
-    let mut config = MachineConfig::new(Arch::Riscv64);
+    config_for(Arch::Riscv64, cpus)
+}
+
+/// The same for any architecture.
+pub fn config_for(arch: Arch, cpus: usize) -> MachineConfig {
+    let files = debian_for(arch);
+    let mut config = MachineConfig::new(arch);
     config.cpus = cpus;
     config.memory = 256 << 20;
     config.kernel = Some(files.kernel.clone());
     config.initrd = Some(files.initrd.clone());
-    config.append = "console=ttyS0 quiet".into();
+    let console = match arch {
+        Arch::Riscv64 => "ttyS0",
+        Arch::Aarch64 => "ttyAMA0",
+    };
+    config.append = format!("console={console} quiet");
     config
 }
 

@@ -56,13 +56,18 @@ fn compare(args: &Args) -> anyhow::Result<bool> {
         [Emulator::ferry(args.ferry.as_deref())?, Emulator::qemu(args.arch, args.qemu.as_deref())?];
 
     let mut report = Report::new(args, &emulators, &files.kernel_release)?;
-    if wants_boot {
-        report.boots = boot::measure(&emulators, &guest, args.runs)?;
-    }
-    if !chosen.is_empty() {
-        report.programs = programs::measure(args, &emulators, &guest, &chosen)?;
-    }
+    let mut measure = || -> anyhow::Result<()> {
+        if wants_boot {
+            report.boots = boot::measure(&emulators, &guest, args.runs)?;
+        }
+        if !chosen.is_empty() {
+            programs::measure(args, &emulators, &guest, &chosen, &mut report.programs)?;
+        }
+        Ok(())
+    };
+    let measured = measure();
+    // What was measured before something failed took its time, too.
     let (text, kept) = report.markdown(&targets);
     print!("{text}");
-    Ok(kept || !args.check)
+    measured.map(|()| kept || !args.check)
 }

@@ -35,13 +35,14 @@ pub struct Runs {
     pub emulated: [Vec<Run>; 2],
 }
 
-/// Runs the chosen programs, `args.runs` times each.
+/// Runs the chosen programs, `args.runs` times each, fewer if something fails.
 pub fn measure(
     args: &Args,
     emulators: &[Emulator; 2],
     guest: &Guest,
     chosen: &[Program],
-) -> anyhow::Result<Vec<Runs>> {
+    all: &mut Vec<Runs>,
+) -> anyhow::Result<()> {
     let suites = build::suites(args)?;
     let directory = tempfile::tempdir().context("a temporary directory")?;
     let initrd = directory.path().join("initrd");
@@ -54,28 +55,28 @@ pub fn measure(
         native: Vec::new(),
         emulated: [Vec::new(), Vec::new()],
     };
-    let mut all: Vec<Runs> = chosen.iter().map(runs).collect();
+    all.extend(chosen.iter().map(runs));
     for round in 0..args.runs {
         eprintln!("round {} of {}", round + 1, args.runs);
-        for runs in &mut all {
+        for runs in &mut *all {
             let name = &runs.program.name;
             let (native, native_sum) = on_host(&suites.host, name)?;
-            runs.native.push(native);
-            let mut sums = [String::new(), String::new()];
+            let mut outcomes = [None, None];
             for index in order(round) {
-                let (run, sum) = benches[index].run(name)?;
-                runs.emulated[index].push(run);
-                sums[index] = sum;
+                outcomes[index] = Some(benches[index].run(name)?);
             }
-            let [ferry, qemu] = sums;
+            let [Some((on_ferry, ferry)), Some((on_qemu, qemu))] = outcomes else { continue };
             ensure!(ferry == qemu, "{name}: its checksum is {ferry} under ferry, {qemu} under QEMU");
             ensure!(
                 runs.program.rounds_differently || ferry == native_sum,
                 "{name}: its checksum is {ferry} in the guests, {native_sum} on the host"
             );
+            runs.native.push(native);
+            runs.emulated[0].push(on_ferry);
+            runs.emulated[1].push(on_qemu);
         }
     }
-    Ok(all)
+    Ok(())
 }
 
 /// A guest that runs programs.

@@ -221,7 +221,8 @@ impl Report {
                  ferry/native | QEMU/native |\n|---|---|---|---|---|"
             ),
         );
-        let mut classes: Vec<&str> = self.programs.iter().map(|runs| &*runs.program.class).collect();
+        let measured = self.programs.iter().zip(ratios).filter(|(_, ratios)| ratios.is_some());
+        let mut classes: Vec<&str> = measured.map(|(runs, _)| &*runs.program.class).collect();
         classes.dedup();
         for class in classes {
             let of = |value: fn(&(Ratios, Ratios)) -> f64| {

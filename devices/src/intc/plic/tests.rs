@@ -201,8 +201,8 @@ fn concurrent_claims_hand_out_each_request_once() {
 #[test]
 fn survives_random_accesses() {
     let rig = Rig::new();
-    let mut random = Random::new(1);
-    for seed in 0..20 {
+    let mut random = Random(1);
+    for seed in crate::testing::seeds(20) {
         hammer(&*rig.plic, Plic::size(2), &[0x20_0000, 0x20_0004, 0x20_1004, 0x2000, 0x2080], 10_000, seed);
         for _ in 0..100 {
             rig.plic.set_line(random.below(200) as u32, random.below(2) == 0);

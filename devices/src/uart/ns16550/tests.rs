@@ -170,7 +170,7 @@ fn loopback_connects_both_sides() {
 #[test]
 fn survives_random_accesses() {
     let rig = Rig::new();
-    for seed in 0..20 {
+    for seed in crate::testing::seeds(20) {
         *rig.wire.full.lock() = seed % 3 == 0;
         hammer(&*rig.uart, SIZE + 8, &[0, 1, 2], 10_000, seed);
         rig.uart.receive(&[1; 40]);

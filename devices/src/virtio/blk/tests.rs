@@ -337,7 +337,7 @@ fn integrity(features: u64, queues: u16, workers: usize, rounds: u32, seed: u64)
     let config = BlkConfig { queues, workers, ..BlkConfig::default() };
     let (held, mut driver) = Rig::stopped(Arc::clone(&disk), &config);
     driver.init(features, queues, 64);
-    let mut random = Random::new(seed);
+    let mut random = Random(seed);
     let mut model: Vec<u8> = disk.bytes(0, disk.size() as usize);
     let buffers: Vec<Vec<u64>> =
         (0..queues).map(|_| (0..4).map(|_| driver.alloc(700 << 10)).collect()).collect();
@@ -356,7 +356,7 @@ fn integrity(features: u64, queues: u16, workers: usize, rounds: u32, seed: u64)
                 let (len, at) = (sectors as u32 * 512, (sector * 512) as usize);
                 let write = random.below(2) == 0;
                 if write {
-                    let bytes: Vec<u8> = (0..len / 8).flat_map(|_| random.next().to_le_bytes()).collect();
+                    let bytes: Vec<u8> = (0..len / 8).flat_map(|_| random.bits().to_le_bytes()).collect();
                     driver.put(*buffer, &bytes);
                     model[at..at + bytes.len()].copy_from_slice(&bytes);
                 } else {
@@ -428,7 +428,7 @@ fn a_reset_overtakes_what_is_in_flight() {
 #[test]
 fn resets_at_any_moment_do_no_harm() {
     let mut rig = Rig::new();
-    let mut random = Random::new(5);
+    let mut random = Random(5);
     let mark = rig.driver.mark();
     for _ in 0..300 {
         rig.driver.release(mark);
@@ -450,7 +450,7 @@ fn resets_at_any_moment_do_no_harm() {
 
 #[test]
 fn survives_a_hostile_driver() {
-    for seed in 0..3 {
+    for seed in crate::testing::seeds(3) {
         let disk = TestDisk::new(1 << 20);
         let events = events();
         let config = BlkConfig { queues: 3, ..BlkConfig::default() };

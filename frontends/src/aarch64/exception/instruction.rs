@@ -20,10 +20,7 @@ pub(super) fn access_syndrome(word: u32) -> u32 {
     // Load/store register: unsigned offset, unscaled, unprivileged, register offset. Those that write back are not told.
     let plain = bits(27, 3) == 7
         && bits(26, 1) == 0
-        && match (bits(24, 2), bits(21, 1), bits(10, 2)) {
-            (1, _, _) | (0, 0, 0 | 2) | (0, 1, 2) => true,
-            _ => false,
-        };
+        && matches!((bits(24, 2), bits(21, 1), bits(10, 2)), (1, _, _) | (0, 0, 0 | 2) | (0, 1, 2));
     // Load-acquire and store-release, with and without offset.
     let ordered = bits(24, 6) == 0b00_1000 && bits(23, 1) == 1 && bits(21, 1) == 0;
     let unscaled = bits(24, 6) == 0b01_1001 && bits(21, 1) == 0 && bits(10, 2) == 0;

@@ -6,7 +6,7 @@ use super::super::decode::args::{Ldxp, Ordered, Stxp, Stxr};
 use super::super::decode::{Insn, LINES};
 use super::super::helper::Helper;
 use super::memory::Order;
-use super::{Lifter, Role, ZERO};
+use super::{Lifter, Reservation, Role, ZERO};
 
 /// The type of both registers of a pair together.
 fn pair_ty(ty: Ty) -> Ty {
@@ -49,12 +49,9 @@ impl Lifter<'_> {
         let base = self.base(a.rn);
         let written = if a.rt == 31 { ZERO } else { a.rt };
         let attr = MemAttr { exclusive: true, ..order.attr() };
-        if let Some(loaded) = self.reserve(a.rn, &[written], ty) {
+        if let Some(loaded) = self.reserve((a.rn, base), &[written], ty) {
             self.builder.load_to(loaded, ty, attr, base, 0);
             self.set_x(a.rt, Ty::I64, loaded);
-        } else if self.only_waits() {
-            let dst = self.x_dst(a.rt);
-            self.builder.load_to(dst, ty, attr, base, 0);
         } else {
             let bytes = self.builder.imm(ty.bytes() as u64);
             let dst = self.x_dst(a.rt);
@@ -65,7 +62,7 @@ impl Lifter<'_> {
     pub(super) fn store_exclusive(&mut self, a: Stxr, ty: Ty, order: Order) {
         let (base, value) = (self.base(a.rn), self.x(a.rt));
         match self.take_reserved() {
-            Some(loaded) => {
+            Some(Reservation { loaded, .. }) => {
                 let old = self.builder.temp();
                 self.builder.op(Op::Cas, ty, order.attr().bits(), old, [base, loaded, value], 0);
                 let dst = self.x_dst(a.rs);
@@ -84,7 +81,7 @@ impl Lifter<'_> {
         let base = self.base(a.rn);
         let both = pair_ty(ty);
         let written = [a.rt, a.rt2].map(|rt| if rt == 31 { ZERO } else { rt });
-        if let Some(loaded) = self.reserve(a.rn, &written, both) {
+        if let Some(loaded) = self.reserve((a.rn, base), &written, both) {
             self.must_be_aligned(base, 0, both.bytes(), false);
             let attr = MemAttr { exclusive: true, ..order.attr() };
             self.builder.load_to(loaded, both, attr, base, 0);
@@ -103,7 +100,7 @@ impl Lifter<'_> {
     pub(super) fn store_exclusive_pair(&mut self, a: Stxp, ty: Ty, order: Order) {
         let (base, low, high) = (self.base(a.rn), self.x(a.rt), self.x(a.rt2));
         let reserved = self.take_reserved();
-        let Some(loaded) = reserved else {
+        let Some(Reservation { loaded, .. }) = reserved else {
             let (helper, args) = if ty == Ty::I64 {
                 (Helper::StoreExclusivePair, [base, low, high])
             } else {

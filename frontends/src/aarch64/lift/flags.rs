@@ -23,6 +23,14 @@ pub(super) enum Flags {
         ty: Ty,
         result: Option<Val>,
     },
+    /// The comparison of floating-point numbers by the instruction before the one at `next`. Vector registers are not followed,
+    /// so it is known there only.
+    Float {
+        next: i32,
+        ty: Ty,
+        a: Val,
+        b: Val,
+    },
     /// Where `held` (0 or 1) is 1 those of the sum, else these.
     Compare {
         held: Val,
@@ -50,7 +58,7 @@ impl Flags {
             }
         };
         match self {
-            Self::Unknown => {}
+            Self::Unknown | Self::Float { .. } => {}
             Self::Logic { result, .. } => forget(result),
             Self::Sum(sum) | Self::Compare { sum, .. } => {
                 for known in [&mut sum.a, &mut sum.b, &mut sum.result] {
@@ -111,6 +119,10 @@ impl Lifter<'_> {
             Flags::Unknown => None,
             Flags::Sum(sum) => sum_test(sum, cond, zero),
             Flags::Logic { ty, result } => result.and_then(|result| logic_test(ty, result, cond, zero)),
+            Flags::Float { next, ty, a, b } if next == self.at as i32 => {
+                Some(self.float_test(ty, [a, b], cond))
+            }
+            Flags::Float { .. } => None,
             Flags::Compare { held, sum, otherwise } => {
                 sum_test(sum, cond, zero).map(|test| self.either(held, test, cond.holds(otherwise)))
             }
@@ -120,6 +132,33 @@ impl Lifter<'_> {
             self.builder.op(Op::NzcvTest, Ty::None, cond as u16, dst, [nzcv, Val::NONE, Val::NONE], 0);
             self.is_true(dst)
         })
+    }
+
+    /// The condition on the flags of a comparison of numbers as a comparison of its own, which raises nothing that the other has
+    /// not raised.
+    fn float_test(&mut self, ty: Ty, [a, b]: [Val; 2], cond: NzcvCond) -> Test {
+        const EQUAL: u16 = 0;
+        const LESS: u16 = 1;
+        const LESS_OR_EQUAL: u16 = 2;
+        const UNORDERED: u16 = 3;
+        const QUIET: u16 = 1 << 10;
+        let (order, [a, b], holds) = match cond {
+            NzcvCond::Eq => (EQUAL, [a, b], true),
+            NzcvCond::Ne => (EQUAL, [a, b], false),
+            NzcvCond::Cc | NzcvCond::Mi => (LESS, [a, b], true),
+            NzcvCond::Cs | NzcvCond::Pl => (LESS, [a, b], false),
+            NzcvCond::Ls => (LESS_OR_EQUAL, [a, b], true),
+            NzcvCond::Hi => (LESS_OR_EQUAL, [a, b], false),
+            NzcvCond::Gt => (LESS, [b, a], true),
+            NzcvCond::Le => (LESS, [b, a], false),
+            NzcvCond::Ge => (LESS_OR_EQUAL, [b, a], true),
+            NzcvCond::Lt => (LESS_OR_EQUAL, [b, a], false),
+            NzcvCond::Vs => (UNORDERED, [a, b], true),
+            NzcvCond::Vc => (UNORDERED, [a, b], false),
+        };
+        let (dst, attr) = (self.builder.temp(), self.rules(Op::Fcmp, ty) | order << 8 | QUIET);
+        self.builder.op(Op::Fcmp, ty, attr, dst, [a, b, Val::NONE], 0);
+        Test { cc: if holds { Cc::Ne } else { Cc::Eq }, ..self.is_true(dst) }
     }
 
     /// Whether a value that is 0 or 1 is 1.
@@ -145,7 +184,7 @@ impl Lifter<'_> {
         if let Some(last) = self.builder.insts().last()
             && last.dst == test.a
             && matches!(test.a.kind(), ValKind::Temp(_))
-            && matches!(last.op, Op::NzcvTest | Op::Set)
+            && matches!(last.op, Op::NzcvTest | Op::Set | Op::Fcmp)
             && test.cc == Cc::Ne
             && self.builder.as_imm(test.b) == Some(0)
         {

@@ -180,10 +180,10 @@ impl Lifter<'_> {
         self.fp_to(dst, Op::Fnzcv, ty, attr, &[a, b], 0);
     }
 
-    fn set_compared(&mut self, ty: Ty, src: [Val; 2], quiet: bool) {
+    fn set_compared(&mut self, ty: Ty, [a, b]: [Val; 2], quiet: bool) {
         let nzcv = self.nzcv();
-        self.compare_to(nzcv, ty, src, quiet);
-        self.guest.flags = Flags::Unknown;
+        self.compare_to(nzcv, ty, [a, b], quiet);
+        self.guest.flags = Flags::Float { next: self.next(), ty, a, b };
     }
 
     pub(super) fn fcmp(&mut self, a: args::FpCompare, ty: Ty, quiet: bool) {

@@ -42,7 +42,10 @@ impl Lifter<'_> {
     }
 
     pub(super) fn wfe(&mut self) -> Terminal {
-        self.call_and_look_up(Helper::Wfe, &[])
+        match self.take_waited() {
+            Some(args) => self.call_and_look_up(Helper::WfeWhile, &args),
+            None => self.call_and_look_up(Helper::Wfe, &[]),
+        }
     }
 
     pub(super) fn wfi(&mut self) -> Terminal {

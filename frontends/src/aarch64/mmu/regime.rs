@@ -94,6 +94,11 @@ impl Aarch64 {
         }
     }
 
+    /// `TCR` of a regime.
+    pub(in super::super) fn control(&self, regime: Regime) -> u64 {
+        self.sys[regime.control()]
+    }
+
     /// `SCTLR` of a regime.
     pub(super) fn regime_control(&self, regime: Regime) -> u64 {
         self.sys[regime.system()]

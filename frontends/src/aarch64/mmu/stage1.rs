@@ -109,22 +109,22 @@ fn locate(cpu: &Cpu, address: u64, regime: Regime, purpose: Purpose) -> Result<O
 /// What an entry allows. A clean page that the first write makes dirty counts as writable.
 fn permissions(isa: &Aarch64, leaf: &Leaf, range: &Range, rights: Rights, clean: bool) -> Perms {
     let tables = if range.flat_permissions { 0 } else { leaf.table_attributes };
-    let has = |bit: u64| leaf.descriptor & bit != 0;
-    let below = |bit: u64| tables & bit != 0;
-    let writable = (!has(AP_2) || clean) && !below(TABLE_AP_1);
+    // Whether no bit of an entry, and none of the tables above it, is set.
+    let neither = |entry: u64, table: u64| leaf.descriptor & entry == 0 && tables & table == 0;
+    let writable = neither(if clean { 0 } else { AP_2 }, TABLE_AP_1);
     let strict = isa.write_implies_no_fetch(rights.regime);
     if !rights.regime.has_two_ranges() {
-        let fetch = !has(XN) && !below(TABLE_XN) && !(writable && strict);
+        let fetch = neither(XN, TABLE_XN) && !(writable && strict);
         return Perms { read: true, write: writable, fetch };
     }
-    let user = has(AP_1) && !below(TABLE_AP_0);
+    let user = leaf.descriptor & AP_1 != 0 && tables & TABLE_AP_0 == 0;
     if rights.unprivileged {
-        let fetch = !has(XN) && !below(TABLE_XN) && !(user && writable && strict);
+        let fetch = neither(XN, TABLE_XN) && !(user && writable && strict);
         return Perms { read: user, write: user && writable, fetch };
     }
     let never = rights.pan && user;
     // What EL0 may write, privileged levels do not execute.
-    let fetch = !has(PXN) && !below(TABLE_PXN) && !(user && writable) && !(writable && strict);
+    let fetch = neither(PXN, TABLE_PXN) && !(writable && (user || strict));
     Perms { read: !never, write: writable && !never, fetch }
 }
 

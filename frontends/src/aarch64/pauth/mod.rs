@@ -33,7 +33,7 @@ impl Key {
     }
 
     /// The two bits that take the place of the code where it is wrong.
-    fn error_code(self) -> u64 {
+    pub(super) fn error_code(self) -> u64 {
         if matches!(self, Self::IA | Self::DA) { 0b01 } else { 0b10 }
     }
 }
@@ -59,14 +59,15 @@ impl Algorithm {
     }
 }
 
-/// Three rounds of multiplication, whose upper bits depend on all bits below them.
+/// The factors of the fast algorithm, and the shifts after the first two.
+pub(super) const FACTORS: [u64; 3] = [0x9e37_79b9_7f4a_7c15, 0xd6e8_feb8_6659_fd93, 0xa076_1d64_78bd_642f];
+pub(super) const SHIFTS: [u8; 2] = [32, 29];
+
+/// Three rounds of multiplication, whose upper bits depend on all bits below them. The lifter emits the same.
 fn fast(data: u64, modifier: u64, high: u64, low: u64) -> u64 {
-    const A: u64 = 0x9e37_79b9_7f4a_7c15;
-    const B: u64 = 0xd6e8_feb8_6659_fd93;
-    const C: u64 = 0xa076_1d64_78bd_642f;
-    let first = (data ^ low).wrapping_mul(A);
-    let second = (first ^ first >> 32 ^ modifier).wrapping_add(high).wrapping_mul(B);
-    (second ^ second >> 29).wrapping_mul(C)
+    let first = (data ^ low).wrapping_mul(FACTORS[0]);
+    let second = (first ^ first >> SHIFTS[0] ^ modifier).wrapping_add(high).wrapping_mul(FACTORS[1]);
+    (second ^ second >> SHIFTS[1]).wrapping_mul(FACTORS[2])
 }
 
 /// Where the code is in addresses of one half of the address space.
@@ -80,7 +81,7 @@ pub struct Layout {
 
 impl Layout {
     /// The bits that the code takes.
-    fn mask(self) -> u64 {
+    pub(super) fn mask(self) -> u64 {
         let below_55 = (1u64 << 55) - (1 << self.bottom.clamp(1, 54));
         if self.tbi { below_55 } else { below_55 | 0xff << 56 }
     }
@@ -90,6 +91,21 @@ impl Layout {
         let field = self.mask() | 1 << 55;
         if sign { pointer | field } else { pointer & !field }
     }
+}
+
+/// The layouts that [`super::Context::pointers`] means, of the lower and the upper half of the address space: addresses of 48
+/// bits, with the top byte ignored in the lower half, the upper half, both or neither, alike for data and code.
+pub fn usual_layouts(pointers: u8) -> Option<[Layout; 2]> {
+    let which = pointers.checked_sub(1)?;
+    Some([0, 1].map(|half| Layout { bottom: 48, tbi: which >> half & 1 != 0 }))
+}
+
+/// The inverse for a value of `TCR_EL1` (D24.2 "TCR_EL1"): zero if its layout is another one.
+pub(super) fn usual_layouts_of(control: u64) -> u8 {
+    const SIZES: u64 = 0x3f << 16 | 0x3f;
+    const CODE_APART: u64 = 3 << 51;
+    const BITS_48: u64 = 16 << 16 | 16;
+    if control & (SIZES | CODE_APART) == BITS_48 { 1 + (control >> 37 & 3) as u8 } else { 0 }
 }
 
 fn bit_55(pointer: u64) -> bool {

@@ -58,6 +58,9 @@ impl Verdict {
     }
 }
 
+/// What a system instruction does.
+type Run = fn(&mut Cpu, Reg, u64) -> Result<(), Stop>;
+
 /// One register or system instruction.
 struct Line {
     reg: Reg,
@@ -82,7 +85,7 @@ struct Line {
     read: fn(&Cpu, Reg) -> u64,
     write: fn(&mut Cpu, Reg, u64),
     /// A system instruction does this and writes nothing.
-    run: Option<fn(&mut Cpu, Reg, u64) -> Result<(), Stop>>,
+    run: Option<Run>,
 }
 
 impl Line {

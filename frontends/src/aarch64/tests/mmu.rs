@@ -247,7 +247,11 @@ fn permissions() {
         // Privileged access never: what EL0 may access. Fetches are not concerned.
         set(&mut cpu, Reg::PAN, 1 << 22);
         let data = bits & USER == 0;
-        assert_eq!(allowed(&mut cpu, LOWER), [data && kernel[0], data && kernel[1], kernel[2]], "PAN {bits:#x}");
+        assert_eq!(
+            allowed(&mut cpu, LOWER),
+            [data && kernel[0], data && kernel[1], kernel[2]],
+            "PAN {bits:#x}"
+        );
         // Unprivileged accesses have the rights of EL0, unless UAO says otherwise.
         let unprivileged = |cpu: &mut Cpu| {
             [Access::Read, Access::Write]
@@ -484,7 +488,10 @@ fn two_stages() {
     }
     map2(&cpu, IPA, 0);
     for access in ACCESSES {
-        assert_eq!(translate(&mut cpu, LOWER | 8, access), Err(Exception { value: LOWER | 8, ..abort2(access, 7, IPA) }));
+        assert_eq!(
+            translate(&mut cpu, LOWER | 8, access),
+            Err(Exception { value: LOWER | 8, ..abort2(access, 7, IPA) })
+        );
     }
     map2(&cpu, IPA, TARGET | S2_ALL & !AF | PAGE);
     assert_eq!(translate(&mut cpu, LOWER, Access::Read), Err(abort2(Access::Read, 0xb, IPA)));

@@ -16,7 +16,7 @@ const BREAKPOINT: u32 = 3;
 
 impl Lifter<'_> {
     /// Calls a helper that may change anything, and ends the block.
-    fn call_and_look_up(&mut self, helper: Helper, args: &[Val]) -> Terminal {
+    pub(super) fn call_and_look_up(&mut self, helper: Helper, args: &[Val]) -> Terminal {
         self.call(helper, args);
         self.lookup()
     }
@@ -61,16 +61,11 @@ impl Lifter<'_> {
     }
 
     pub(super) fn wrs_nto(&mut self) -> Terminal {
-        self.wait_on_reservation(0)
+        self.wrs(0)
     }
 
     pub(super) fn wrs_sto(&mut self) -> Terminal {
-        self.wait_on_reservation(1)
-    }
-
-    fn wait_on_reservation(&mut self, short: u64) -> Terminal {
-        let (bits, short) = (self.bits(), self.builder.imm(short));
-        self.call_and_look_up(Helper::Wrs, &[bits, short])
+        self.wrs(1)
     }
 
     pub(super) fn sfence_vma(&mut self, a: Vma) -> Result<Terminal, Refusal> {

@@ -1,13 +1,13 @@
 //! Load-reserved and store-conditional (Unpriv., "Load-Reserved/Store-Conditional Instructions"); how sequences of them are
 //! lifted is said in [`crate::lift`].
 
-use emu_core::ir::{Cc, MemAttr, Op, Ty};
+use emu_core::ir::{Cc, MemAttr, Op, Terminal, Ty};
 
 use super::super::decode::insn32::args::{Amo, Lr};
 use super::super::decode::{Insn, insn32};
 use super::super::helper::Helper;
 use super::a::ordered;
-use super::{Lifter, Role};
+use super::{Lifter, Reservation, Role};
 
 /// The register of [`Role::Compute`] where nothing is written.
 const NOWHERE: u8 = 32;
@@ -19,6 +19,7 @@ pub(super) fn role(word: u32, insn: Insn) -> Role {
         Insn::Long(insn32::Insn::LrW | insn32::Insn::LrD) => Role::Load,
         Insn::Long(insn32::Insn::ScW) => Role::Store(Ty::I32, field("rs1") as u8),
         Insn::Long(insn32::Insn::ScD) => Role::Store(Ty::I64, field("rs1") as u8),
+        Insn::Long(insn32::Insn::WrsNto | insn32::Insn::WrsSto) => Role::Wait,
         _ => match insn.format().name {
             "R" | "I" | "U" | "Shift" | "Unary" | "Ciw" | "Ci" | "Ciu" | "Cshift" | "Cr" => {
                 Role::Compute(match field("rd") as u8 {
@@ -38,7 +39,7 @@ impl Lifter<'_> {
     pub(super) fn lr(&mut self, a: Lr, ty: Ty) {
         let rs1 = self.x(a.rs1);
         let written = if a.rd == 0 { NOWHERE } else { a.rd };
-        if let Some(loaded) = self.reserve(a.rs1, &[written], ty) {
+        if let Some(loaded) = self.reserve((a.rs1, rs1), &[written], ty) {
             let attr = MemAttr { exclusive: true, ..ordered(a.aq, a.rl) };
             self.builder.load_to(loaded, ty, attr, rs1, 0);
             self.set_x(a.rd, loaded);
@@ -52,7 +53,7 @@ impl Lifter<'_> {
         let (rs1, rs2) = (self.x(a.rs1), self.x(a.rs2));
         let dst = self.x_dst(a.rd);
         match self.take_reserved() {
-            Some(loaded) => {
+            Some(Reservation { loaded, .. }) => {
                 let old = self.builder.temp();
                 let attr = ordered(a.aq, a.rl);
                 self.builder.op(Op::Cas, ty, attr.bits(), old, [rs1, loaded, rs2], 0);
@@ -63,5 +64,14 @@ impl Lifter<'_> {
                 self.builder.call_to(dst, Helper::StoreConditional as u16, &[rs1, rs2, bytes]);
             }
         }
+    }
+
+    /// `WRS.NTO` (`short` = 0) and `WRS.STO` (`short` = 1).
+    pub(super) fn wrs(&mut self, short: u64) -> Terminal {
+        if let Some(args) = self.take_waited() {
+            return self.call_and_look_up(Helper::WaitWhile, &args);
+        }
+        let (bits, short) = (self.bits(), self.builder.imm(short));
+        self.call_and_look_up(Helper::Wrs, &[bits, short])
     }
 }

@@ -181,6 +181,32 @@ fn a_reservation_of_several_harts_stops_the_others() {
 }
 
 #[test]
+fn a_wait_ends_when_the_word_changes() {
+    for harts in [1, 2] {
+        let mut hart = hart_of(config("max"), harts, None);
+        hart.enter_guest();
+        store(&mut hart, RAM, 0x8000_0001);
+        let wait = |hart: &mut Hart, value| call(hart, Helper::WaitWhile, [RAM, value, 4]);
+        let yields = Err(Stop::Host(HostRequest::Yield));
+        assert_eq!(wait(&mut hart, 0xffff_ffff_8000_0001), yields, "it stays as it is");
+        let changed = if harts == 1 { yields } else { Ok(0) };
+        assert_eq!(wait(&mut hart, 0x8000_0001), yields, "only the word's own bits count");
+        assert_eq!(wait(&mut hart, 0x8000_0002), changed);
+        hart.port().interrupt();
+        assert_eq!(wait(&mut hart, 0xffff_ffff_8000_0001), changed, "an interrupt");
+        hart.port().clear_interrupt();
+        // Unmapped meanwhile: not an exception of the wait.
+        let gone = call(&mut hart, Helper::WaitWhile, [0x4000_0000, 1, 8]);
+        assert_eq!(gone, changed);
+        // By the other form.
+        call(&mut hart, Helper::LoadReserved, [RAM, 8, 0]).unwrap();
+        assert_eq!(call(&mut hart, Helper::Wrs, [0; 3]), yields);
+        assert_eq!(hart.is_exclusive(), harts == 1);
+        hart.leave_guest();
+    }
+}
+
+#[test]
 fn pauses_let_other_harts_run_now_and_then() {
     let yields = |harts| {
         let mut hart = hart_of(config("max"), harts, None);

@@ -229,7 +229,7 @@ fn random_entries_against_the_definition() {
             let n = random.pick(&[0, 1, 2, 3, 4, 5, 62, 63]);
             // Around 0x1000 to 0x3000, with all sizes.
             let addr = (0x400 + random.below(0x800)) | ((1 << random.below(11)) - 1);
-            put(&mut pmp, n, random.pick(&[addr, addr, 0x400, u64::MAX]), random.next() as u8);
+            put(&mut pmp, n, random.pick(&[addr, addr, 0x400, u64::MAX]), random.bits() as u8);
         }
         for _ in 0..200 {
             let pa = 0xff0 + random.below(0x2020);

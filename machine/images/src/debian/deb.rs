@@ -16,6 +16,8 @@ use crate::{Error, Result};
 /// Most bytes that a package's files may have together, and one that is kept.
 const UNPACKED_LIMIT: u64 = 4 << 30;
 const FILE_LIMIT: u64 = 512 << 20;
+/// Largest member before the files.
+const CONTROL_LIMIT: u64 = 32 << 20;
 /// Longest path in a package, in bytes.
 const PATH_LIMIT: u64 = 4096;
 /// Most memory that decompression may take, in KiB: what `xz -9` needs, and a bit.
@@ -39,7 +41,7 @@ pub struct File {
 /// special files are passed over. `what` names the package in errors.
 pub fn read_files(deb: impl Read, what: &str, wanted: impl Fn(&str) -> bool) -> Result<Vec<File>> {
     let malformed = |reason: String| Error::malformed(what, reason);
-    let (name, data) = find_data(deb).map_err(malformed)?;
+    let (name, data) = find_data(deb, &mut |_, _| Ok(())).map_err(malformed)?;
     let tar = decompress(&name, data).map_err(malformed)?;
     let mut archive = tar::Archive::new(tar.take(UNPACKED_LIMIT));
     let unreadable = |error: io::Error| Error::malformed(what, format!("{name}: {error}"));
@@ -133,8 +135,11 @@ fn matches_part(pattern: &str, text: &str) -> bool {
     text.ends_with(suffix)
 }
 
-/// Finds the member `data.tar*`: its name, and its content.
-fn find_data<R: Read>(mut deb: R) -> std::result::Result<(String, impl Read), String> {
+/// Finds the member `data.tar*`: its name, and its content. The members before it go to `before`.
+fn find_data<R: Read>(
+    mut deb: R,
+    before: &mut dyn FnMut(&str, &mut dyn Read) -> std::result::Result<(), String>,
+) -> std::result::Result<(String, impl Read + use<R>), String> {
     let mut magic = [0; AR_MAGIC.len()];
     if read_full(&mut deb, &mut magic)? != magic.len() || &magic != AR_MAGIC {
         return Err("it is not an ar archive".into());
@@ -163,10 +168,46 @@ fn find_data<R: Read>(mut deb: R) -> std::result::Result<(String, impl Read), St
             return Ok((name, deb.take(size)));
         }
         let padded = size + size % 2;
-        let skipped = io::copy(&mut (&mut deb).take(padded), &mut io::sink()).map_err(|e| e.to_string())?;
-        if skipped != padded {
+        let mut member = (&mut deb).take(padded);
+        before(&name, &mut (&mut member).take(size))?;
+        io::copy(&mut member, &mut io::sink()).map_err(|e| e.to_string())?;
+        if member.limit() != 0 {
             return Err(format!("it ends within its member `{name}`"));
         }
+    }
+}
+
+/// The same package with its files not compressed. What dpkg makes of it is the same, sooner.
+pub fn unpacked(deb: impl Read, what: &str) -> Result<Vec<u8>> {
+    let malformed = |reason: String| Error::malformed(what, reason);
+    let mut plain = AR_MAGIC.to_vec();
+    let (name, data) = find_data(deb, &mut |name, member| {
+        let mut content = Vec::new();
+        member.take(CONTROL_LIMIT + 1).read_to_end(&mut content).map_err(|e| e.to_string())?;
+        if content.len() as u64 > CONTROL_LIMIT {
+            return Err(format!("its member `{name}` is too large"));
+        }
+        add_member(&mut plain, name, &content);
+        Ok(())
+    })
+    .map_err(malformed)?;
+    let mut content = Vec::new();
+    let mut tar = decompress(&name, data).map_err(malformed)?.take(FILE_LIMIT + 1);
+    tar.read_to_end(&mut content).map_err(|e| malformed(format!("{name}: {e}")))?;
+    if content.len() as u64 > FILE_LIMIT {
+        return Err(Error::too_large(format!("{name} in {what}"), FILE_LIMIT));
+    }
+    add_member(&mut plain, "data.tar", &content);
+    Ok(plain)
+}
+
+/// Appends a member to an `ar` archive.
+fn add_member(archive: &mut Vec<u8>, name: &str, content: &[u8]) {
+    let header = format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, "100644", content.len());
+    archive.extend_from_slice(header.as_bytes());
+    archive.extend_from_slice(content);
+    if content.len() % 2 == 1 {
+        archive.push(b'\n');
     }
 }
 

@@ -182,3 +182,23 @@ fn hostile_packages_are_read_without_panic() {
         });
     }
 }
+
+#[test]
+fn packages_are_unpacked_for_dpkg() {
+    let tar = tar_of(&[("./a/b", b"content"), ("./c", b"more")]);
+    for odd in [b"odd".as_slice(), b"even"] {
+        let packed = ar(&[("debian-binary", b"2.0\n"), ("control.tar.xz", odd), ("data.tar.xz", &xz(&tar))]);
+        let plain = unpacked(&packed[..], "test").unwrap();
+        let expected = ar(&[("debian-binary", b"2.0\n"), ("control.tar.xz", odd), ("data.tar", &tar)]);
+        // How dates and owners of members are written matters to nobody.
+        assert_eq!(plain.len(), expected.len());
+        assert_eq!(names(&plain).unwrap(), ["a/b", "c"]);
+        assert_eq!(unpacked(&plain[..], "test").unwrap(), plain, "nothing is left to do");
+        for cut in [packed.len() / 2, 80, 7] {
+            assert!(unpacked(&packed[..cut], "test").is_err(), "{cut}");
+        }
+    }
+    hostile_bytes(&deb(&[("a/b", b"content")]), |bytes| {
+        let _ = unpacked(bytes, "test");
+    });
+}

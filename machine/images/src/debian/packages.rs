@@ -1,6 +1,6 @@
 //! The `Packages` index: which packages a suite has for an architecture, and where their files are.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io::BufRead;
 
 use super::control::{Paragraph, Paragraphs};
@@ -21,14 +21,33 @@ pub struct Package {
     pub size: u64,
     /// Hash of the file.
     pub sha256: Sha256Hex,
-    /// What it needs: requirements, each a list of alternatives.
+    /// What it needs, before it is unpacked or later: requirements, each a list of alternatives.
     pub depends: Vec<Vec<Relation>>,
+    /// Other names that it goes by; a relation with a version is satisfied only by one with a version.
+    pub provides: Vec<Relation>,
+    /// Whether every system must have it.
+    pub essential: bool,
+    /// How much of a system it is.
+    pub priority: Priority,
+}
+
+/// How much of a system a package is (Debian Policy 2.5), the most important first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// Needed for dpkg to work.
+    Required,
+    /// Expected of any Unix system.
+    Important,
+    /// Part of a small system in text mode.
+    Standard,
+    /// All others.
+    Optional,
 }
 
 /// The packages of an index whose names were asked for.
 #[derive(Debug, Default)]
 pub struct Packages {
-    by_name: HashMap<String, Vec<Package>>,
+    by_name: BTreeMap<String, Vec<Package>>,
 }
 
 impl Packages {
@@ -52,6 +71,11 @@ impl Packages {
         self.by_name.get(name)?.iter().max_by(|a, b| version::compare(&a.version, &b.version))
     }
 
+    /// The newest version of each package, by name.
+    pub fn all(&self) -> impl Iterator<Item = &Package> {
+        self.by_name.keys().filter_map(|name| self.newest(name))
+    }
+
     /// The newest package that satisfies one of `package`'s dependencies and whose name begins with `prefix`.
     pub fn dependency(&self, package: &Package, prefix: &str) -> Option<&Package> {
         let relations = package.depends.iter().flatten().filter(|r| r.name.starts_with(prefix));
@@ -66,6 +90,7 @@ impl Packages {
 
 fn parse(paragraph: &Paragraph, name: &str) -> std::result::Result<Package, String> {
     let field = |name: &str| paragraph.get(name).ok_or_else(|| format!("it has no `{name}` field"));
+    let relations = |name: &str| version::parse_depends(paragraph.get(name).unwrap_or_default());
     let filename = field("Filename")?;
     if !is_plain_path(filename) {
         return Err(format!("its file name `{filename}` is not a plain relative path"));
@@ -76,7 +101,15 @@ fn parse(paragraph: &Paragraph, name: &str) -> std::result::Result<Package, Stri
         filename: filename.to_owned(),
         size: field("Size")?.parse().map_err(|_| "its `Size` is not a number".to_owned())?,
         sha256: field("SHA256")?.parse().map_err(|()| "its `SHA256` is not a hash".to_owned())?,
-        depends: version::parse_depends(paragraph.get("Depends").unwrap_or_default()),
+        depends: [relations("Pre-Depends"), relations("Depends")].concat(),
+        provides: relations("Provides").into_iter().flatten().collect(),
+        essential: paragraph.get("Essential") == Some("yes"),
+        priority: match paragraph.get("Priority") {
+            Some("required") => Priority::Required,
+            Some("important") => Priority::Important,
+            Some("standard") => Priority::Standard,
+            _ => Priority::Optional,
+        },
     })
 }
 

@@ -6,6 +6,7 @@
 # command line:
 #
 #   ferry.root=DEV      mounts DEV and goes on with /sbin/init there
+#   ro                  mounts it read-only, as systems want it that check it first
 #   ferry.run=COMMAND   runs the rest of the line instead of a shell, prints `ferry.run: exit status N`, and
 #                       powers off; it must come last
 
@@ -25,7 +26,7 @@ while read -r module; do
     modprobe "$module"
 done < /etc/modules
 
-root= run=
+root= mode=rw run=
 line=$(cat /proc/cmdline)
 case " $line" in
 *" ferry.run="*) run=${line#*ferry.run=} line=${line%%ferry.run=*} ;;
@@ -33,6 +34,7 @@ esac
 for word in $line; do
     case $word in
     ferry.root=*) root=${word#ferry.root=} ;;
+    ro | rw) mode=$word ;;
     esac
 done
 
@@ -43,9 +45,9 @@ if [ -n "$root" ]; then
         sleep 0.1
     done
     modprobe -q ext4
-    if mount "$root" /newroot && [ -x /newroot/sbin/init ]; then
+    if mount -o "$mode" "$root" /newroot && [ -x /newroot/sbin/init ]; then
         for dir in dev proc run sys; do
-            mkdir -p "/newroot/$dir"
+            [ -d "/newroot/$dir" ] || mkdir "/newroot/$dir"
             mount --move "/$dir" "/newroot/$dir"
         done
         exec switch_root /newroot /sbin/init

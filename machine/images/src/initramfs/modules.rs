@@ -18,6 +18,8 @@ const MAX_CHOSEN: usize = 500;
 pub struct ModuleTree {
     /// By name: path below `lib/modules/VERSION`, and content.
     modules: BTreeMap<String, (String, Vec<u8>)>,
+    /// The package's lists, `modules.order` and the like: path and content.
+    lists: Vec<(String, Vec<u8>)>,
     builtin: Vec<String>,
 }
 
@@ -37,16 +39,28 @@ pub struct Module {
 }
 
 impl ModuleTree {
-    /// Adds a module file; `path` is below `lib/modules/VERSION`. Other files are passed over.
+    /// Adds a module, or a list of modules; `path` is below `lib/modules/VERSION`. `modules.builtin` says which
+    /// are part of the kernel itself.
     pub fn add(&mut self, path: &str, content: Vec<u8>) {
         if let Some(name) = module_name(path) {
             self.modules.insert(name, (path.to_owned(), content));
+            return;
         }
+        if path == "modules.builtin" {
+            self.builtin = String::from_utf8_lossy(&content).lines().filter_map(module_name).collect();
+        }
+        self.lists.push((path.to_owned(), content));
     }
 
-    /// Takes the list of the modules that are part of the kernel itself (`modules.builtin`).
-    pub fn set_builtin(&mut self, list: &str) {
-        self.builtin = list.lines().filter_map(module_name).collect();
+    /// All lists and all modules but those in some directories below `kernel`: path and content, as they were
+    /// added.
+    pub fn files(&self, without: &[&str]) -> impl Iterator<Item = (&str, &[u8])> {
+        let is_left_out = |path: &str| {
+            let path = path.strip_prefix("kernel/").unwrap_or(path);
+            without.iter().any(|dir| path.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/')))
+        };
+        let modules = self.modules.values().filter(move |(path, _)| !is_left_out(path));
+        self.lists.iter().chain(modules).map(|(path, content)| (path.as_str(), content.as_slice()))
     }
 
     /// The modules of these names with all they depend on, each after its dependencies. Names of built-in
@@ -176,7 +190,7 @@ mod tests {
 
     fn tree() -> ModuleTree {
         let mut tree = ModuleTree::default();
-        tree.set_builtin("kernel/drivers/virtio/virtio.ko\nkernel/lib/crc-16.ko\n");
+        tree.add("modules.builtin", b"kernel/drivers/virtio/virtio.ko\nkernel/lib/crc-16.ko\n".to_vec());
         tree.add("kernel/fs/ext4.ko", module(&["name=ext4", "depends=jbd2,mbcache,crc_16", "alias=fs-ext4"]));
         tree.add("kernel/fs/jbd2.ko", module(&["depends=crc32c-lib"]));
         tree.add("kernel/lib/crc32c-lib.ko", module(&["depends=", "alias=crypto-crc32c"]));
@@ -204,6 +218,20 @@ mod tests {
              kernel/fs/ext4.ko: kernel/fs/mbcache.ko kernel/fs/jbd2.ko kernel/lib/crc32c-lib.ko\n"
         );
         assert_eq!(alias, "alias crypto-crc32c crc32c_lib\nalias fs-ext4 ext4\n");
+    }
+
+    #[test]
+    fn directories_can_be_left_out() {
+        let tree = tree();
+        let paths =
+            |without: &[&str]| tree.files(without).map(|(path, _)| path.to_owned()).collect::<Vec<_>>();
+        let all = paths(&[]);
+        assert_eq!(all.len(), 10, "{all:?}");
+        assert!(all.iter().any(|path| path == "modules.builtin"));
+        let some = paths(&["fs", "li"]);
+        assert_eq!(some.len(), 7, "{some:?}");
+        assert!(some.iter().all(|path| !path.starts_with("kernel/fs/")), "{some:?}");
+        assert!(some.iter().any(|path| path == "kernel/lib/crc32c-lib.ko"), "{some:?}");
     }
 
     #[test]

@@ -80,27 +80,28 @@ impl Mirror {
 
     /// As [`fill`](Mirror::fill), for another architecture and with this kernel package.
     pub fn fill_for(&self, arch: &str, kernel: &[u8]) {
+        self.fill_with(arch, kernel, &[]);
+    }
+
+    /// As [`fill_for`](Mirror::fill_for), and these packages: name, further fields in the index, content.
+    pub fn fill_with(&self, arch: &str, kernel: &[u8], more: &[(&str, &str, Vec<u8>)]) {
         let tools: &[(&str, &[u8])] =
             &[("./usr/bin/tool-a", b"A"), ("./usr/bin/tool-b", b"B"), ("./usr/share/doc", b"doc")];
-        let debs = [
-            (format!("linux-image-6.12.9-{arch}"), "6.12.9-1", "", kernel.to_vec()),
-            ("busybox-static".into(), "1.37", "", deb(&[("./usr/bin/busybox", BUSYBOX)])),
-            ("tools".into(), "1.0", "", deb(tools)),
-            (
-                format!("linux-image-{arch}"),
-                "6.12.9-1",
-                &*format!("linux-image-6.12.9-{arch} (= 6.12.9-1)"),
-                deb(&[]),
-            ),
+        let newest = format!("linux-image-6.12.9-{arch}");
+        let depends = format!("Depends: base, {newest} (= 6.12.9-1)\n");
+        let meta = format!("linux-image-{arch}");
+        let mut debs = vec![
+            (newest.as_str(), "6.12.9-1", "", kernel.to_vec()),
+            ("busybox-static", "1.37", "", deb(&[("./usr/bin/busybox", BUSYBOX)])),
+            ("tools", "1.0", "", deb(tools)),
+            (&meta, "6.12.9-1", &depends, deb(&[])),
         ];
+        debs.extend(more.iter().map(|(name, fields, content)| (*name, "1", *fields, content.clone())));
         let mut index = String::new();
-        for (name, version, depends, content) in debs {
+        for (name, version, fields, content) in debs {
             let filename = format!("pool/{name}_{version}.deb");
             let (size, hash) = (content.len(), sha256(&content));
-            write!(index, "Package: {name}\nVersion: {version}\nDescription: x\n y\n").unwrap();
-            if !depends.is_empty() {
-                writeln!(index, "Depends: base, {depends}").unwrap();
-            }
+            write!(index, "Package: {name}\nVersion: {version}\nDescription: x\n y\n{fields}").unwrap();
             writeln!(index, "Filename: {filename}\nSize: {size}\nSHA256: {hash}\n").unwrap();
             self.put(&filename, content);
         }
@@ -182,6 +183,7 @@ pub fn kernel_package(arch: &str, more: &[(&str, &[u8])]) -> Vec<u8> {
         ("fs/ext4", "crc32c_generic"),
         ("crypto/crc32c_generic", ""),
         ("drivers/unwanted", ""),
+        ("sound/soundcore", ""),
     ] {
         let info = format!("depends={depends}\0alias=test:{path}\0");
         files.push((format!("{root}/kernel/{path}.ko.xz"), xz(&packages::elf_module(info.as_bytes()))));

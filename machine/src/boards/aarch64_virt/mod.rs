@@ -1,7 +1,7 @@
 //! The aarch64 `virt` board.
 //!
 //! ```text
-//! 0x0000_0000  firmware (ROM)            0x0900_0000  UART (PL011)
+//! 0x0000_0000  flash, read-only          0x0900_0000  UART (PL011)
 //! 0x0800_0000  GIC distributor           0x0901_0000  RTC (PL031)
 //! 0x0801_0000  GICv2 CPU interface       0x0902_0000  fw_cfg
 //! 0x0802_0000  GICv2m frame              0x0903_0000  GPIO (PL061): power button
@@ -12,12 +12,11 @@
 //! ```
 //!
 //! Addresses and interrupt numbers are those of QEMU's `virt` machine, so that images made for it run unmodified. Not
-//! here yet: flash that can be written (a firmware is in ROM), and PCIe. With Secure state there is EL3, but memory and
+//! here yet: flash that can be written, and PCIe. With Secure state there is EL3, but memory and
 //! devices are the same in both states, and the GIC knows one only (GICD_CTLR.DS).
 
 use std::sync::Arc;
 
-use devices::fw_cfg::FwCfg;
 use devices::gpio::button::Button;
 use devices::gpio::pl061::Pl061;
 use devices::intc::gic::its::Its;
@@ -27,7 +26,7 @@ use devices::intc::gic::v3::{self, GicV3, SystemRegisters};
 use devices::intc::gic::{GicConfig, Output, Outputs, Security, Version};
 use devices::rtc::pl031::Pl031;
 use devices::uart::pl011::Pl011;
-use emu_core::device::{IrqLine, IrqSink, Mmio, NodeDesc, PropValue};
+use emu_core::device::{IrqLine, IrqSink, Mmio, PropValue};
 use emu_core::exec::Vcpu;
 use firmware::boot::rules::AARCH64_VIRT;
 use firmware::fdt::Tree;
@@ -49,6 +48,9 @@ mod tree;
 
 /// Where memory begins.
 const DRAM_BASE: u64 = 0x4000_0000;
+/// Bytes of each of two banks of flash at the beginning of the address space. Firmware is in the first, and looks for its
+/// settings in the second, which is empty.
+const FLASH_BANK: u64 = 64 << 20;
 /// How many virtio devices fit.
 const VIRTIO_SLOTS: usize = 32;
 /// How many shared interrupts there are.
@@ -74,7 +76,9 @@ const TABLE: &[Entry<Parts>] = &[
     Entry::device("gicr", 0x080a_0000, 0xf6_0000, gicr),
     Entry::device("uart", 0x0900_0000, 0x1000, uart).irq(1),
     Entry::device("rtc", 0x0901_0000, 0x1000, rtc).irq(2),
-    Entry::device("fw-cfg", 0x0902_0000, devices::fw_cfg::spec::SIZE, fw_cfg),
+    Entry::device("fw-cfg", 0x0902_0000, devices::fw_cfg::spec::SIZE, |parts, _| {
+        super::fw_cfg(&parts.wiring)
+    }),
     Entry::device("gpio", 0x0903_0000, 0x1000, gpio).irq(7),
     Entry::device("virtio", 0x0a00_0000, 0x200, virtio).irq(16).count(VIRTIO_SLOTS),
 ];
@@ -137,7 +141,7 @@ impl Board for Aarch64Virt {
         isa: load::Isa::Aarch64,
         max_cpus: 8,
         dram: DRAM_BASE,
-        rom: (0, 64 << 20),
+        rom: (0, 2 * FLASH_BANK),
         rules: AARCH64_VIRT,
         virtio_slots: VIRTIO_SLOTS,
     };
@@ -334,18 +338,11 @@ fn rtc(parts: &Parts, slot: &Slot) -> Option<Made> {
     shared(device, node)
 }
 
-fn fw_cfg(parts: &Parts, _: &Slot) -> Option<Made> {
-    let device = FwCfg::new(parts.wiring.fw_cfg.clone(), parts.wiring.memory.clone());
-    let node = device.describe();
-    shared(device, node)
-}
-
 fn gpio(parts: &Parts, _: &Slot) -> Option<Made> {
     shared(Arc::clone(&parts.gpio) as Arc<dyn Mmio>, parts.gpio.describe())
 }
 
 fn virtio(parts: &Parts, slot: &Slot) -> Option<Made> {
-    let device = (parts.wiring.virtio)(slot.index, parts.irq(slot));
-    let node = NodeDesc::new("virtio_mmio", &["virtio,mmio"]).prop("dma-coherent", PropValue::Empty);
-    Some((Registers::Shared(device), Some(node)))
+    let (registers, node) = super::virtio(&parts.wiring, slot, parts.irq(slot));
+    Some((registers, Some(node.prop("dma-coherent", PropValue::Empty))))
 }

@@ -12,14 +12,13 @@
 
 use std::sync::{Arc, OnceLock};
 
-use devices::fw_cfg::FwCfg;
 use devices::gpio::button::Button;
 use devices::intc::aclint::{Clint, Mswi, Mtimer, Sswi};
 use devices::intc::plic::{Plic, PlicConfig};
 use devices::rtc::goldfish::GoldfishRtc;
 use devices::syscon::TestFinisher;
 use devices::uart::ns16550::Ns16550;
-use emu_core::device::{IrqLine, IrqSink, Mmio, NodeDesc};
+use emu_core::device::{IrqLine, IrqSink, Mmio};
 use emu_core::exec::Vcpu;
 use emu_core::sync::Port;
 use firmware::boot::rules::RISCV_VIRT;
@@ -30,7 +29,7 @@ use frontends::riscv::ext::Ext;
 use frontends::riscv::{self, HartTimer, MODELS, Model, Riscv};
 
 use self::supervisor::SbiFirmware;
-use super::{Board, Built, Entry, Layout, Made, Registers, Seeds, Slot, WakeTimer, Wiring, build, shared};
+use super::{Board, Built, Entry, Layout, Made, Seeds, Slot, WakeTimer, Wiring, build, shared};
 use crate::config::{Firmware, MachineConfig, choose_model};
 use crate::error::Error;
 
@@ -69,7 +68,9 @@ const TABLE: &[Entry<Parts>] = &[
     Entry::device("rtc", 0x0010_1000, 0x1000, rtc).irq(11),
     Entry::device(SERIAL, 0x1000_0000, 0x100, serial).irq(10),
     Entry::device("virtio", 0x1000_1000, 0x1000, virtio).irq(1).count(VIRTIO_SLOTS),
-    Entry::device("fw-cfg", 0x1010_0000, devices::fw_cfg::spec::SIZE, fw_cfg),
+    Entry::device("fw-cfg", 0x1010_0000, devices::fw_cfg::spec::SIZE, |parts, _| {
+        super::fw_cfg(&parts.wiring)
+    }),
 ];
 
 /// The board.
@@ -260,12 +261,6 @@ fn serial(parts: &Parts, slot: &Slot) -> Option<Made> {
 }
 
 fn virtio(parts: &Parts, slot: &Slot) -> Option<Made> {
-    let device = (parts.wiring.virtio)(slot.index, parts.irq(slot));
-    Some((Registers::Shared(device), Some(NodeDesc::new("virtio_mmio", &["virtio,mmio"]))))
-}
-
-fn fw_cfg(parts: &Parts, _: &Slot) -> Option<Made> {
-    let device = FwCfg::new(parts.wiring.fw_cfg.clone(), parts.wiring.memory.clone());
-    let node = device.describe();
-    shared(device, node)
+    let (registers, node) = super::virtio(&parts.wiring, slot, parts.irq(slot));
+    Some((registers, Some(node)))
 }

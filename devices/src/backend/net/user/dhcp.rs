@@ -326,4 +326,40 @@ mod tests {
             assert_eq!(server.handle(&good[..length], Instant::ZERO).is_some(), complete, "{length}");
         }
     }
+
+    #[test]
+    fn hostile_messages_are_harmless() {
+        let options = [(option::CLIENT_ID, &b"abc"[..]), (option::REQUESTED_IP, &[10, 0, 2, 20])];
+        let (mut answers, mut silences) = (0, 0);
+        for seed in crate::testing::seeds(5_000) {
+            let mut random = crate::testing::Random(seed);
+            let mut server = DhcpServer::new(&Config::default());
+            for kind in [message::DISCOVER, message::REQUEST, message::INFORM, 4, 7] {
+                let mut bytes = request(kind, random.bits() as u8, &options);
+                for _ in 0..random.below(4) {
+                    let at = random.below(bytes.len() as u64) as usize;
+                    match random.below(4) {
+                        0 => bytes.truncate(at.max(1)),
+                        1 => bytes.extend_from_within(at..),
+                        // Options, and their lengths.
+                        2 => {
+                            if let Some(byte) = bytes.get_mut(field::OPTIONS + at % 32) {
+                                *byte = random.value() as u8;
+                            }
+                        }
+                        _ => bytes[at] = random.value() as u8,
+                    }
+                }
+                match server.handle(&bytes, Instant::from_secs(random.below(1 << 40) as i64)) {
+                    Some(reply) => {
+                        answers += 1;
+                        assert!(reply.datagram.len() >= UDP_HEADER_LEN + MIN_MESSAGE, "seed {seed}");
+                    }
+                    None => silences += 1,
+                }
+            }
+            assert!(server.leases.len() <= MAX_LEASES);
+        }
+        assert!(answers > 1000 && silences > 1000, "{answers} answers, {silences} silences");
+    }
 }

@@ -296,7 +296,7 @@ fn survives_random_use() {
     rig.write(CBASER, VALID | QUEUE);
     rig.write(CTLR, 1);
     rig.written.set(0);
-    let mut random = Random::new(6);
+    let mut random = Random(6);
     for _ in 0..500 {
         let commands: Vec<[u64; 4]> = (0..100)
             .map(|_| {

@@ -1,4 +1,4 @@
-//! Test support: a toy instruction set on flat memory, and golden files in the text form of the IR.
+//! Test support: a toy instruction set on flat memory, golden files in the text form of the IR, and random numbers.
 //!
 //! It is public so that every executor of the IR, here and in other crates, runs the same files and machines.
 //!
@@ -15,6 +15,8 @@
 //! out a2=0xc pc=0x4 retired=0x1    ; what has changed, written by the bless command
 //! ```
 
+mod random;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
@@ -27,6 +29,8 @@ use crate::ir::{Block, BlockBuilder, BlockKey, Class, SlotInfo, View, parse};
 use crate::mem::{BusBuilder, RamBuilder};
 use crate::sync::Group;
 use crate::time::Clock;
+
+pub use random::{Random, seeds};
 
 /// First address of the toy machine's memory; virtual addresses are physical ones.
 pub const MEMORY_BASE: u64 = 0x1_0000;
