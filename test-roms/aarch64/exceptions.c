@@ -367,6 +367,8 @@ void rom_main(void)
     write_sys("pmuserenr_el0", 0);
     /* The stack pointer is checked. */
     write_sys("sctlr_el1", sctlr | 1ul << 3 | 1ul << 4);
+    if (cpu->home == 3)
+        write_sys("sctlr_el2", 0x30c50838);
     for (u64 el = 0; el <= cpu->home; el++) {
         cpu->variant = names[el];
         instructions(el);
