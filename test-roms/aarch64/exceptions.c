@@ -248,27 +248,22 @@ static void hypervisor_traps(void)
         {"TTLB", 1ul << 25, 0xd508871f, EC(SYSTEM) | SYSTEM_ISS(1, 0, 8, 7, 0, 31, 0), 1},
         {"TPU", 1ul << 24, 0xd508751f, EC(SYSTEM) | SYSTEM_ISS(1, 0, 7, 5, 0, 31, 0), 1},
         {"TDZ", 1ul << 28, MSR_X0(1, 3, 7, 4, 1), EC(SYSTEM) | SYSTEM_ISS(1, 3, 7, 4, 1, 0, 0), 1},
-        {"HCD", 1ul << 29, HVC_(1), EC(UNKNOWN), 1},
         {"TGE: SVC", 1ul << 27, SVC_(9), EC(SVC) | 9, 0},
         {"TGE: UDF", 1ul << 27, 0, EC(UNKNOWN), 0},
     };
     for (u64 i = 0; i < sizeof cases / sizeof *cases; i++) {
         write_sys("hcr_el2", old | cases[i].bit);
-        u64 to = cases[i].bit == 1ul << 29 ? 1 : 2;
-        /* With EL3, SCR_EL3.HCE decides about HVC. */
-        if (cases[i].bit != 1ul << 29 || cpu->home == 2) {
-            /* TWE: only if there is no event. */
-            cpu->item = i + 1;
-            if (cases[i].word == 0xd503205f) {
-                static const u32 words[] = {0xd503205f, 0xd503205f};
-                run_insns(EL1H, words, 2, 0, 0);
-                if (last_trap()->pc != cpu->probe)
-                    cpu->probe += 4;
-            } else {
-                run_insn(pstate_of(cases[i].el), cases[i].word, (u64)cpu->data, 0);
-            }
-            check_trap(cases[i].name, to, cases[i].esr);
+        cpu->item = i + 1;
+        if (cases[i].word == 0xd503205f) {
+            /* The first one takes the event, if there is any. */
+            static const u32 words[] = {0xd503205f, 0xd503205f};
+            run_insns(EL1H, words, 2, 0, 0);
+            if (last_trap()->pc != cpu->probe)
+                cpu->probe += 4;
+        } else {
+            run_insn(pstate_of(cases[i].el), cases[i].word, (u64)cpu->data, 0);
         }
+        check_trap(cases[i].name, 2, cases[i].esr);
         write_sys("hcr_el2", old);
     }
     cpu->item = 0;
@@ -296,9 +291,6 @@ static void monitor_traps(void)
     write_sys("scr_el3", scr | 1ul << 12);
     run_insn(EL1H, 0xd503207f, 0, 0);
     check_trap("SCR_EL3.TWI", 3, EC(WFX) | 1ul << 24 | 14ul << 20);
-    write_sys("scr_el3", scr | 1ul << 7);
-    run_insn(EL1H, SMC_(4), 0, 0);
-    check_trap("SCR_EL3.SMD", 1, EC(UNKNOWN));
     write_sys("scr_el3", scr & ~(1ul << 8));
     run_insn(EL1H, HVC_(4), 0, 0);
     check_trap("no SCR_EL3.HCE", 1, EC(UNKNOWN));
