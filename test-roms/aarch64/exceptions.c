@@ -296,8 +296,11 @@ static void monitor_traps(void)
     check_trap("no SCR_EL3.HCE", 1, EC(UNKNOWN));
     write_sys("scr_el3", scr | 1ul << 3);
     run_insn(EL1H, LDR_X0_X0, HOLE, 0);
-    check_eq("SCR_EL3.EA", last_trap()->esr & ~(1ul << 9), EC(DABORT) | EXTERNAL);
-    check_eq("its level", cpu->last, 3);
+    /* QEMU does not route synchronous ones. */
+    if (!on_qemu()) {
+        check_eq("SCR_EL3.EA", last_trap()->esr & ~(1ul << 9), EC(DABORT) | EXTERNAL);
+        check_eq("its level", cpu->last, 3);
+    }
     write_sys("scr_el3", scr);
     write_sys("cptr_el3", 1ul << 10);
     run_insn(EL1H, 0x1e604000, 0, 0);
