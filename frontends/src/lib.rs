@@ -11,3 +11,5 @@ mod exclusive;
 mod helper;
 mod lift;
 mod tally;
+#[cfg(test)]
+mod testing;

@@ -10,16 +10,21 @@ use std::time::{Duration, Instant};
 
 use devices::backend::net::{self, Forward, Protocol};
 use emu_core::testing::Random;
-use machine::{Console, Firmware, NetConfig};
+use machine::{Accel, Arch, Console, Firmware, GicVersion, MachineConfig, NetConfig};
 use sha2::{Digest, Sha256};
-use support::guest::{COMMAND_LIMIT, Guest, OpenSbi, config, debian, opensbi};
+use support::guest::{COMMAND_LIMIT, Guest, OpenSbi, config, config_for, debian_for, opensbi};
 use support::serial::Serial;
 
-/// The kernel is Debian's, and it has found all harts.
-fn check_system(guest: &mut Guest, cpus: usize) {
+/// The kernel is Debian's, and it has found all CPUs.
+fn check_system_of(arch: Arch, guest: &mut Guest, cpus: usize) {
     let release = guest.console.check("uname -rm", COMMAND_LIMIT);
-    assert_eq!(release.trim(), format!("{} riscv64", debian().kernel_release));
+    assert_eq!(release.trim(), format!("{} {}", debian_for(arch).kernel_release, arch.name()));
     assert_eq!(guest.console.check("nproc", COMMAND_LIMIT).trim(), cpus.to_string());
+}
+
+/// The same for RISC-V.
+fn check_system(guest: &mut Guest, cpus: usize) {
+    check_system_of(Arch::Riscv64, guest, cpus);
 }
 
 #[test]
@@ -128,6 +133,90 @@ fn four_harts_with_opensbi_boot_again_after_a_panic() {
     guest.expect_shell();
     check_system(&mut guest, 4);
     guest.power_off();
+}
+
+/// An Arm machine with this interrupt controller.
+fn arm(cpus: usize, gic: GicVersion) -> MachineConfig {
+    MachineConfig { gic: Some(gic), ..config_for(Arch::Aarch64, cpus) }
+}
+
+/// Boots an Arm machine, checks that the kernel has found what there is, and leaves the rest to the test.
+fn boot_arm(config: MachineConfig) -> Guest {
+    let (cpus, gic) = (config.cpus, config.gic);
+    let mut guest = Guest::boot(config);
+    check_system_of(Arch::Aarch64, &mut guest, cpus);
+    let interrupts = guest.console.check("cat /proc/interrupts", COMMAND_LIMIT);
+    let controller = if gic == Some(GicVersion::V2) { "GIC-0" } else { "GICv3" };
+    let timer = interrupts.lines().find(|line| line.contains("arch_timer"));
+    assert!(timer.is_some_and(|line| line.contains(controller)), "{interrupts}");
+    guest
+}
+
+/// What the kernel does against the faults of processors costs time, and the default model has none of them.
+#[test]
+fn arm_with_one_cpu_needs_no_work_around() {
+    let mut guest = boot_arm(arm(1, GicVersion::V3));
+    let console = &mut guest.console;
+    let log = console.check("dmesg", COMMAND_LIMIT);
+    assert!(log.contains("CPU features: detected:"), "{log}");
+    for word in ["KPTI", "page table isolation", "Spectre-v2", "Spectre-BHB", "erratum"] {
+        let named = log.lines().find(|line| line.contains("CPU features") && line.contains(word));
+        assert_eq!(named, None, "{log}");
+    }
+    let list = "cd /sys/devices/system/cpu/vulnerabilities && for f in *; do echo $f $(cat $f); done; cd";
+    let vulnerabilities = console.check(list, COMMAND_LIMIT);
+    for name in ["meltdown", "spectre_v2", "spec_store_bypass"] {
+        let line = vulnerabilities.lines().find(|line| line.starts_with(name));
+        let line = line.unwrap_or_else(|| panic!("no {name}:\n{vulnerabilities}"));
+        assert!(!line.contains("Vulnerable"), "{line}");
+    }
+    let meltdown = format!("meltdown {NOT_AFFECTED}");
+    let branches = format!("spectre_v2 {NOT_AFFECTED}");
+    assert!(vulnerabilities.contains(&meltdown) && vulnerabilities.contains(&branches), "{vulnerabilities}");
+    guest.power_off();
+}
+
+/// What the kernel says of a fault that a processor does not have.
+const NOT_AFFECTED: &str = "Not affected";
+
+#[test]
+fn arm_with_two_cpus_and_a_gicv2_boots_again() {
+    let mut guest = boot_arm(arm(2, GicVersion::V2));
+    guest.console.send_line("reboot");
+    guest.console.expect("Restarting system", COMMAND_LIMIT);
+    guest.expect_shell();
+    check_system_of(Arch::Aarch64, &mut guest, 2);
+    guest.power_off();
+}
+
+#[test]
+fn arm_with_four_cpus_at_el2_and_a_panic() {
+    let mut config = arm(4, GicVersion::V3);
+    config.virtualization = true;
+    config.append += " panic=1";
+    config.no_reboot = true;
+    let mut guest = boot_arm(config);
+    let log = guest.console.check("dmesg", COMMAND_LIMIT);
+    assert!(log.contains("All CPU(s) started at EL2"), "{log}");
+    guest.console.send_line("echo c > /proc/sysrq-trigger");
+    guest.console.expect("Kernel panic - not syncing", COMMAND_LIMIT);
+    guest.expect_off();
+}
+
+#[test]
+fn arm_with_a_gicv2_and_older_models() {
+    for (model, gic) in [("cortex-a57", GicVersion::V2), ("neoverse-n1", GicVersion::V3)] {
+        let mut config = arm(1, gic);
+        config.cpu = Some(model.to_owned());
+        boot_arm(config).power_off();
+    }
+}
+
+#[test]
+fn arm_interpreted() {
+    let mut config = arm(1, GicVersion::V3);
+    config.accel = Accel::Interp;
+    boot_arm(config).power_off();
 }
 
 /// A name that no resolver but the test's own knows.

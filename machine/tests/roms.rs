@@ -1,88 +1,124 @@
-//! Every test ROM passes on the `virt` board, with each number of harts it is meant for.
+//! Every test ROM passes on the `virt` boards, with each number of CPUs it is meant for.
+
+mod support;
 
 use std::fs;
-use std::sync::mpsc;
-use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use frontends::riscv;
-use machine::{Accel, Arch, Console, Ended, Firmware, Machine, MachineConfig};
+use machine::{Accel, Arch, Console, Ended, Firmware, GicVersion, MachineConfig};
+use support::{Outcome, Running};
 use test_roms::{RAM_SIZE, Rom};
 
 /// One run of a ROM.
 #[derive(Clone, Copy, Debug)]
 struct Run {
     model: &'static str,
-    harts: usize,
+    cpus: usize,
     accel: Accel,
     aclint: bool,
+    gic: Option<GicVersion>,
+    /// The exception level at which it is entered, for aarch64.
+    level: Option<u8>,
     append: &'static str,
     limit: Duration,
 }
 
-/// Boots a ROM with no firmware; gives what it printed and how it ended.
-fn boot(rom: &Rom, run: Run) -> (String, Ended) {
+impl Run {
+    /// A run of `rom` with a number of CPUs, of the model that has everything.
+    fn new(rom: &Rom, cpus: usize, accel: Accel) -> Self {
+        let (append, limit) = (rom.append, rom.timeout);
+        Self { model: "max", cpus, accel, aclint: false, gic: None, level: None, append, limit }
+    }
+
+    /// Whether the program cannot switch the machine off: nobody is there to be asked.
+    fn is_endless(&self) -> bool {
+        self.level == Some(3)
+    }
+}
+
+/// Boots a ROM; gives what it printed and how it ended.
+fn boot(rom: &Rom, run: Run) -> (String, Outcome) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (elf, text) = (folder.path().join("rom.elf"), folder.path().join("console"));
     fs::write(&elf, rom.elf).expect("the ROM's file");
-    let mut config = MachineConfig::new(Arch::Riscv64);
-    config.cpus = run.harts;
+    let mut config = MachineConfig::new(if rom.arch == "riscv64" { Arch::Riscv64 } else { Arch::Aarch64 });
+    config.cpus = run.cpus;
     config.memory = RAM_SIZE;
     config.cpu = Some(run.model.to_owned());
-    config.firmware = Firmware::None;
+    // A level that is not the highest is entered by the built-in firmware.
+    config.firmware = if matches!(run.level, Some(1 | 2)) { Firmware::Builtin } else { Firmware::None };
+    config.virtualization = run.level.is_some_and(|level| level >= 2);
+    config.secure = run.level == Some(3);
+    config.gic = run.gic;
     config.kernel = Some(elf);
     config.append = run.append.to_owned();
     config.console = Console::File(text.clone());
     config.accel = run.accel;
     config.aclint = run.aclint;
-    let mut machine = Machine::new(config).expect("a machine");
-    let control = machine.control();
-    let (done, ended) = mpsc::channel();
-    let watchdog = thread::spawn(move || {
-        if ended.recv_timeout(run.limit) == Err(mpsc::RecvTimeoutError::Timeout) {
-            control.quit();
+    let read = || String::from_utf8_lossy(&fs::read(&text).unwrap_or_default()).into_owned();
+    let running = Running::start(config).expect("a machine");
+    if run.is_endless() {
+        let start = Instant::now();
+        while start.elapsed() < run.limit && !read().lines().any(|line| line.starts_with("ROM ")) {
+            std::thread::sleep(Duration::from_millis(10));
         }
-    });
-    let ended = machine.run().expect("a run");
-    // The watchdog may have ended already.
-    let _ = done.send(());
-    watchdog.join().expect("the watchdog");
-    let text = fs::read(&text).expect("the console's file");
-    (String::from_utf8_lossy(&text).into_owned(), ended)
+        running.quit();
+    }
+    let outcome = running.wait(run.limit);
+    (read(), outcome)
 }
 
 fn check(rom: &Rom, run: Run) {
-    let (text, ended) = boot(rom, run);
-    let good = ended == Ended::Off { code: 0 } && text.contains("checks passed");
-    assert!(good, "{}, {run:?}, ended with {ended:?}:\n{text}", rom.name);
+    let (text, outcome) = boot(rom, run);
+    let ended = match outcome {
+        Outcome::Ended(Ok(Ended::Quit)) => run.is_endless(),
+        Outcome::Ended(Ok(Ended::Off { code: 0 })) => true,
+        _ => false,
+    };
+    let good = ended && text.contains("checks passed");
+    assert!(good, "{}, {run:?}, ended with {outcome:?}:\n{text}", rom.name);
 }
 
-fn named(name: &str) -> &'static Rom {
-    test_roms::all().iter().find(|rom| rom.name == name).expect("a ROM of that name")
+fn named(roms: &'static [Rom], name: &str) -> &'static Rom {
+    roms.iter().find(|rom| rom.name == name).expect("a ROM of that name")
 }
 
 fn passes(name: &str) {
-    let rom = named(name);
-    let (append, limit) = (rom.append, rom.timeout);
-    for &harts in rom.harts {
+    let rom = named(test_roms::RISCV64, name);
+    for &cpus in rom.harts {
         for accel in [Accel::Interp, Accel::Auto] {
-            check(rom, Run { model: "max", harts, accel, aclint: false, append, limit });
+            check(rom, Run::new(rom, cpus, accel));
         }
     }
-    let harts = rom.harts.last().copied().expect("a number of harts");
-    check(rom, Run { model: "max", harts, accel: Accel::Auto, aclint: true, append, limit });
+    let cpus = rom.harts.last().copied().expect("a number of harts");
+    check(rom, Run { aclint: true, ..Run::new(rom, cpus, Accel::Auto) });
     // What a model does not name must be absent.
     for model in riscv::MODELS {
-        check(rom, Run { model: model.name, harts: 1, accel: Accel::Auto, aclint: false, append: "", limit });
+        check(rom, Run { model: model.name, append: "", ..Run::new(rom, 1, Accel::Auto) });
+    }
+}
+
+fn arm_passes(name: &str) {
+    let rom = named(test_roms::AARCH64, name);
+    for &level in rom.levels {
+        for &cpus in rom.harts {
+            for (accel, gic) in [(Accel::Interp, GicVersion::V3), (Accel::Auto, GicVersion::V2), (Accel::Auto, GicVersion::V3)] {
+                check(rom, Run { level: Some(level), gic: Some(gic), ..Run::new(rom, cpus, accel) });
+            }
+        }
+    }
+    for model in frontends::aarch64::MODELS {
+        let level = rom.levels.first().copied();
+        check(rom, Run { model: model.name, level, append: "", ..Run::new(rom, 1, Accel::Auto) });
     }
 }
 
 /// Ten million operations of four harts on a stack that is lost if a store-conditional only compares values.
 fn thorough(accel: Accel) {
-    let rom = named("smp");
+    let rom = named(test_roms::RISCV64, "smp");
     let append = rom.thorough.expect("a thorough run");
-    let limit = 10 * rom.timeout;
-    check(rom, Run { model: "max", harts: 4, accel, aclint: false, append, limit });
+    check(rom, Run { append, limit: 10 * rom.timeout, ..Run::new(rom, 4, accel) });
 }
 
 #[test]
@@ -96,18 +132,26 @@ fn ten_million_operations_on_the_stack_interpreted() {
 }
 
 macro_rules! roms {
-    ($($name:ident),*) => {
+    ($list:ident, $passes:ident: $($name:ident),*) => {
+        use super::$passes;
+
         $(#[test]
         fn $name() {
-            passes(stringify!($name));
+            $passes(stringify!($name));
         })*
 
         #[test]
         fn every_rom_is_here() {
-            let names: Vec<_> = test_roms::all().iter().map(|rom| rom.name).collect();
+            let names: Vec<_> = test_roms::$list.iter().map(|rom| rom.name).collect();
             assert_eq!(names, [$(stringify!($name)),*]);
         }
     };
 }
 
-roms!(traps, csrs, delegation, pmp, smepmp, paging, interrupts, smp, memory, fp, counters);
+mod riscv64 {
+    roms!(RISCV64, passes: traps, csrs, delegation, pmp, smepmp, paging, interrupts, smp, memory, fp, counters);
+}
+
+mod aarch64 {
+    roms!(AARCH64, arm_passes: exceptions, paging);
+}

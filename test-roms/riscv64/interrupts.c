@@ -437,7 +437,7 @@ void rom_main(void)
     loops();
     supervisor_timer();
     supervisor_software();
-    for (u64 h = 0; h < n_harts; h++) {
+    for (u64 h = 0; h < n_cpus; h++) {
         if (h == hart->id) {
             plic_registers(2 * h);
             plic_registers(2 * h + 1);

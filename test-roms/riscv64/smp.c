@@ -41,7 +41,7 @@ static enum action on_ipi(void)
         return PASS;
     *msip(hart->id) = 0;
     fence();
-    for (u64 from = 0; from < n_harts; from++) {
+    for (u64 from = 0; from < n_cpus; from++) {
         u64 sent = __atomic_load_n(&mail[from][hart->id].sent, __ATOMIC_ACQUIRE);
         if (sent == mail[from][hart->id].done)
             continue;
@@ -90,17 +90,17 @@ static void ipis(void)
     ipis_on();
     barrier();
     for (u64 i = 0; i < rounds; i++) {
-        for (u64 to = 0; to < n_harts; to++)
+        for (u64 to = 0; to < n_cpus; to++)
             post(to, COUNT);
-        for (u64 to = 0; to < n_harts; to++)
+        for (u64 to = 0; to < n_cpus; to++)
             await(to);
     }
     barrier();
-    for (u64 from = 0; from < n_harts; from++)
+    for (u64 from = 0; from < n_cpus; from++)
         check_eq("IPIs received", mail[from][hart->id].done, rounds);
     ipis_off();
     barrier();
-    for (u64 to = 0; to < n_harts; to++)
+    for (u64 to = 0; to < n_cpus; to++)
         mail[hart->id][to].sent = mail[hart->id][to].done = 0;
     barrier();
 }
@@ -111,10 +111,10 @@ static void ring(void)
     csr_write(MIE, MSI);
     *msip(hart->id) = 0;
     barrier();
-    u64 next = (hart->id + 1) % n_harts;
+    u64 next = (hart->id + 1) % n_cpus;
     for (u64 i = 0; i < rounds; i++) {
-        if (hart->id || i || n_harts == 1) {
-            if (n_harts == 1)
+        if (hart->id || i || n_cpus == 1) {
+            if (n_cpus == 1)
                 *msip(0) = 1;
             u64 since = csr_read(TIME);
             while (!(csr_read(MIP) & MSI)) {
@@ -124,11 +124,11 @@ static void ring(void)
             *msip(hart->id) = 0;
             fence();
         }
-        if (n_harts > 1)
+        if (n_cpus > 1)
             *msip(next) = 1;
     }
     /* The last token stops at hart 0. */
-    if (hart->id == 0 && n_harts > 1) {
+    if (hart->id == 0 && n_cpus > 1) {
         WAIT("the token was lost", csr_read(MIP) & MSI);
         *msip(0) = 0;
     }
@@ -177,9 +177,9 @@ static void remote_sfence(void)
             fence();
             *leaf = (u64)next >> 2 | 0xcf;
             sfence_all();
-            for (u64 to = 1; to < n_harts; to++)
+            for (u64 to = 1; to < n_cpus; to++)
                 post(to, SFENCE);
-            for (u64 to = 1; to < n_harts; to++)
+            for (u64 to = 1; to < n_cpus; to++)
                 await(to);
             /* Nobody may reach the old page from here on. */
             *last = POISON;
@@ -226,9 +226,9 @@ static void remote_fence_i(void)
             store(&function[0], g << 20 | A0 << 7 | 0x13u);
             fence();
             fence_i();
-            for (u64 to = 1; to < n_harts; to++)
+            for (u64 to = 1; to < n_cpus; to++)
                 post(to, FENCEI);
-            for (u64 to = 1; to < n_harts; to++)
+            for (u64 to = 1; to < n_cpus; to++)
                 await(to);
             if (CALL() != g)
                 check_eq("code that this hart wrote", CALL(), g);
@@ -257,7 +257,7 @@ static void local_fence_i(void)
     if (hart->id == 0)
         function[1] = 0x00008067u;
     for (u64 g = 1; g <= 50; g++) {
-        if (hart->id == g % n_harts) {
+        if (hart->id == g % n_cpus) {
             store(&function[0], (g + 100) << 20 | A0 << 7 | 0x13u);
             fence();
         }
@@ -386,7 +386,7 @@ static void amos(void)
             AMO_OP("amoadd.w", (u8 *)bytes + 4, 1);
     }
     barrier();
-    u64 all = n_harts * n, h = n_harts;
+    u64 all = n_cpus * n, h = n_cpus;
     check_eq("amoadd.d", cells.d[0], 3 * all);
     check_eq("amoadd.w", cells.w[0], (u32)(3 * all));
     u64 odd = 0;
@@ -484,7 +484,7 @@ static void give(struct node *n)
 
 static void stack(void)
 {
-    u64 total = 2 * n_harts + 2, each = param("ops", 100000) / n_harts / 4;
+    u64 total = 2 * n_cpus + 2, each = param("ops", 100000) / n_cpus / 4;
     if (hart->id == 0)
         for (u64 i = 0; i < total; i++)
             give(&nodes[i]);
@@ -518,7 +518,7 @@ static struct {
 
 static void reservations(void)
 {
-    if (n_harts < 2 || hart->id > 1) {
+    if (n_cpus < 2 || hart->id > 1) {
         barrier();
         return;
     }
@@ -554,7 +554,7 @@ static void waits(void)
     if (!has("zawrs"))
         return;
     for (u64 i = 0; i < rounds; i++) {
-        u32 mine = i * n_harts + hart->id, now;
+        u32 mine = i * n_cpus + hart->id, now;
         u64 since = csr_read(TIME);
         while ((now = __atomic_load_n(&turn, __ATOMIC_ACQUIRE)) != mine) {
             u64 seen;
@@ -574,7 +574,7 @@ static void waits(void)
         __atomic_store_n(&turn, mine + 1, __ATOMIC_RELEASE);
     }
     barrier();
-    check_eq("turns by WRS", turn, rounds * n_harts);
+    check_eq("turns by WRS", turn, rounds * n_cpus);
     barrier();
 }
 
@@ -608,9 +608,9 @@ static void locks(void)
         __atomic_store_n(&ticket.serving, mine + 1, __ATOMIC_RELEASE);
     }
     barrier();
-    check_eq("amoswap lock", counters[0], n * n_harts);
-    check_eq("LR/SC lock", counters[1], n * n_harts);
-    check_eq("ticket lock", counters[2], n * n_harts);
+    check_eq("amoswap lock", counters[0], n * n_cpus);
+    check_eq("LR/SC lock", counters[1], n * n_cpus);
+    check_eq("ticket lock", counters[2], n * n_cpus);
     barrier();
 }
 
@@ -786,7 +786,7 @@ static void litmus(void)
     static const char *const names[] = {"MP", "MP+aq+rl", "MP+addr", "SB", "SB+amo", "LB", "R", "S", "2+2W", "CoRR", "IRIW"};
     for (enum litmus test = MP; test < N_LITMUS; test++) {
         u64 players = test == IRIW ? 4 : 2, group = hart->id / players, me = hart->id % players;
-        bool plays = (group + 1) * players <= n_harts;
+        bool plays = (group + 1) * players <= n_cpus;
         u64 bad = 0;
         for (u64 round = 0; round < rounds / 8 + 1; round++) {
             typeof(&cell[0][0]) c = cell[group];
@@ -838,7 +838,7 @@ static void hardware_updates(void)
     barrier();
     check_eq("a store under hardware A and D never faults", lost, 0);
     if (hart->id == 0) {
-        u64 flips = n * (n_harts / 2);
+        u64 flips = n * (n_cpus / 2);
         check_eq("no update of the entry is lost", *leaf & 0x300, flips & 1 ? 0x100 : 0);
         sfence_all();
         mprv_store(S, at, 0);

@@ -123,7 +123,7 @@ impl BlockMap {
         let mut inner = self.inner.write();
         let stale = ram.code_pages().take_stale();
         if stale.is_empty() {
-            return;
+            return ram.code_pages().dropped();
         }
         self.epoch.fetch_add(1, Ordering::SeqCst);
         for page in &stale {
@@ -134,6 +134,8 @@ impl BlockMap {
         if let Some(translations) = self.translations.get() {
             translations.drop_pages(&stale);
         }
+        // Not before: whoever finds nothing stale takes the epoch for settled, and keeps its jumps.
+        ram.code_pages().dropped();
     }
 
     /// Drops everything: the machine has been reset or its memory replaced.

@@ -21,7 +21,7 @@ const STALE: u8 = 2;
 pub struct CodePages {
     pages: Vec<AtomicU8>,
     stale: Mutex<Vec<u32>>,
-    /// The list is not empty.
+    /// The list is not empty, or somebody who has taken it is still dropping translations.
     any_stale: AtomicBool,
 }
 
@@ -54,28 +54,35 @@ impl CodePages {
         let last = offset.saturating_add(len - 1) >> PAGE_BITS;
         for index in offset >> PAGE_BITS..=last.min(self.pages.len().saturating_sub(1)) {
             let page = &self.pages[index];
-            if page.load(Ordering::Relaxed) == CODE
-                && page.compare_exchange(CODE, STALE, Ordering::SeqCst, Ordering::SeqCst).is_ok()
-            {
+            if page.load(Ordering::Relaxed) == CODE {
+                // Whoever finds the page stale must find that something is.
                 let mut stale = self.stale.lock();
-                stale.push(u32::try_from(index).unwrap_or(u32::MAX));
                 self.any_stale.store(true, Ordering::SeqCst);
+                if page.compare_exchange(CODE, STALE, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+                    stale.push(u32::try_from(index).unwrap_or(u32::MAX));
+                }
             }
         }
     }
 
-    /// Whether pages have become stale since the list was last taken.
+    /// Whether there may be translations of stale pages: [`CodePages::dropped`] has not been called for all of them.
     pub fn any_stale(&self) -> bool {
         self.any_stale.load(Ordering::SeqCst)
     }
 
-    /// Takes the list of pages that have become stale since the last call, as offsets. Duplicates are possible.
+    /// Takes the list of pages that have become stale since the last call, as offsets. Duplicates are possible. Call
+    /// [`CodePages::dropped`] when their translations are gone: until then a barrier of another vCPU must wait.
     pub fn take_stale(&self) -> Vec<usize> {
-        let mut list = self.stale.lock();
-        self.any_stale.store(false, Ordering::SeqCst);
-        let stale = std::mem::take(&mut *list);
-        drop(list);
+        let stale = std::mem::take(&mut *self.stale.lock());
         stale.into_iter().map(|index| (index as usize) << PAGE_BITS).collect()
+    }
+
+    /// No translation is left of the pages that were taken.
+    pub fn dropped(&self) {
+        let list = self.stale.lock();
+        if list.is_empty() {
+            self.any_stale.store(false, Ordering::SeqCst);
+        }
     }
 
     /// Forgets that the page at `offset` holds code, after its last translation is gone.
@@ -102,6 +109,9 @@ mod tests {
         pages.note_write(0x1008, 8);
         assert!(!pages.is_code(0x1000));
         assert_eq!(pages.take_stale(), [0x1000]);
+        assert!(pages.any_stale(), "their translations are still there");
+        pages.dropped();
+        assert!(!pages.any_stale());
         assert!(pages.mark_code(0x1000), "a stale page must be protected again");
         pages.note_write(0x3fff, usize::MAX);
         pages.note_write(usize::MAX, usize::MAX);

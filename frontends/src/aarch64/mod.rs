@@ -38,6 +38,8 @@ mod pmu;
 mod state;
 mod sysop;
 mod sysreg;
+#[cfg(test)]
+mod tests;
 mod timer;
 mod wait;
 

@@ -3,10 +3,6 @@
 
 struct hart harts[MAX_HARTS];
 const u64 hart_size = sizeof(struct hart);
-u64 n_harts;
-
-/* Which sources this ROM was built from: `build.sh` passes the hash, a test of the crate reads it. */
-__attribute__((section(".source"), used)) static const char source_hash[] = "source-sha256=" SOURCE_HASH;
 
 #define OFFSET_IS(field, value)                                                                                  \
     _Static_assert(__builtin_offsetof(struct hart, field) == (value), "layout.h and struct hart differ: " #field)
@@ -22,83 +18,20 @@ OFFSET_IS(slot, HART_SLOT);
 OFFSET_IS(spill, HART_SPILL);
 OFFSET_IS(stacks, HART_STACK);
 
-static u32 text_lock;
-static u64 failures;
-
-/* ---- text and ending ---- */
-
-void put(const char *text)
+void put_char(char c)
 {
-    for (; *text; text++) {
-        while (!(mmio8(UART + 5) & 0x20)) {
-        }
-        mmio8(UART) = *text;
+    while (!(mmio8(UART + 5) & 0x20)) {
     }
+    mmio8(UART) = c;
 }
 
-void put_hex(u64 value)
-{
-    char text[19] = "0x";
-    int n = 2;
-    for (int shift = 60; shift >= 0; shift -= 4) {
-        u64 digit = value >> shift & 15;
-        if (digit || n > 2 || shift == 0)
-            text[n++] = "0123456789abcdef"[digit];
-    }
-    text[n] = 0;
-    put(text);
-}
-
-void put_dec(u64 value)
-{
-    char text[21];
-    int n = 20;
-    text[n] = 0;
-    do
-        text[--n] = '0' + value % 10;
-    while (value /= 10);
-    put(text + n);
-}
+u64 checks_of(u64 id) { return harts[id].checks; }
 
 void finish(u32 code)
 {
     mmio32(FINISHER) = code ? code << 16 | 0x3333 : 0x5555;
     for (;;) {
     }
-}
-
-/* Print only so many failures: each further one only counts. */
-#define MAX_PRINTED 40
-
-static bool begin_failure(const char *name)
-{
-    lock(&text_lock);
-    if (failures++ >= MAX_PRINTED) {
-        unlock(&text_lock);
-        return false;
-    }
-    put("FAIL ");
-    put(rom_name);
-    put(" hart ");
-    put_dec(hart->id);
-    put(": ");
-    if (hart->variant) {
-        put(hart->variant);
-        put(": ");
-    }
-    if (hart->item) {
-        put("case ");
-        put_dec(hart->item);
-        put(": ");
-    }
-    put(name);
-    return true;
-}
-
-static void end_failure(void)
-{
-    put("\n");
-    unlock(&text_lock);
 }
 
 static void put_trap(const char *mode, const struct trap *t)
@@ -116,54 +49,13 @@ static void put_trap(const char *mode, const struct trap *t)
     put_hex(t->status);
 }
 
-void die(const char *what)
+void put_traps(void)
 {
-    failures = 0;
-    begin_failure(what);
     put_trap(", M:", &hart->m);
     put_trap(", S:", &hart->s);
-    put("\n");
-    finish(2);
 }
 
 /* ---- checks ---- */
-
-void check_eq(const char *name, u64 found, u64 expected)
-{
-    hart->checks++;
-    if (found == expected)
-        return;
-    if (!begin_failure(name))
-        return;
-    put(": expected ");
-    put_hex(expected);
-    put(", found ");
-    put_hex(found);
-    end_failure();
-}
-
-void check_one_of(const char *name, u64 found, u64 a, u64 b)
-{
-    hart->checks++;
-    if (found == a || found == b)
-        return;
-    if (!begin_failure(name))
-        return;
-    put(": expected ");
-    put_hex(a);
-    put(" or ");
-    put_hex(b);
-    put(", found ");
-    put_hex(found);
-    end_failure();
-}
-
-void check(const char *name, bool ok)
-{
-    hart->checks++;
-    if (!ok && begin_failure(name))
-        end_failure();
-}
 
 static void trap_failure(const char *name, u64 cause, u64 tval)
 {
@@ -206,30 +98,6 @@ void check_no_trap(const char *name)
         return;
     put_trap(": expected no trap, found", &hart->m);
     end_failure();
-}
-
-/* ---- many harts ---- */
-
-void lock(u32 *l)
-{
-    while (__atomic_exchange_n(l, 1, __ATOMIC_ACQUIRE)) {
-        while (__atomic_load_n(l, __ATOMIC_RELAXED))
-            relax();
-    }
-}
-
-void unlock(u32 *l) { __atomic_store_n(l, 0, __ATOMIC_RELEASE); }
-
-void barrier(void)
-{
-    static u64 arrived, round;
-    u64 now = __atomic_load_n(&round, __ATOMIC_ACQUIRE);
-    if (__atomic_add_fetch(&arrived, 1, __ATOMIC_ACQ_REL) == n_harts) {
-        __atomic_store_n(&arrived, 0, __ATOMIC_RELAXED);
-        __atomic_store_n(&round, now + 1, __ATOMIC_RELEASE);
-    }
-    while (__atomic_load_n(&round, __ATOMIC_ACQUIRE) == now)
-        relax();
 }
 
 /* ---- traps ---- */
@@ -308,63 +176,17 @@ u64 run_insn(u64 mode, u32 insn, u64 a0, u64 a1)
 
 /* ---- the device tree ---- */
 
-static const char *bootargs = "";
 static const char *extensions;
 static u64 extensions_len;
 static const char *mmu = "";
 
-static u32 be32(const u8 *p) { return (u32)p[0] << 24 | (u32)p[1] << 16 | (u32)p[2] << 8 | p[3]; }
-
-static bool same(const char *a, const char *b)
+void device_tree_property(const char *name, const char *value, u64 len)
 {
-    for (; *a && *a == *b; a++, b++) {
-    }
-    return *a == *b;
-}
-
-/* True if `text` begins with `prefix`; gives the rest. */
-static const char *after(const char *text, const char *prefix)
-{
-    for (; *prefix; text++, prefix++)
-        if (*text != *prefix)
-            return 0;
-    return text;
-}
-
-static void read_device_tree(const u8 *fdt)
-{
-    enum { BEGIN = 1, END = 2, PROPERTY = 3, NOTHING = 4 };
-    if (be32(fdt) != 0xd00dfeed)
-        die("a1 does not point to a device tree");
-    const u8 *p = fdt + be32(fdt + 8);
-    const char *strings = (const char *)fdt + be32(fdt + 12);
-    for (;;) {
-        u32 token = be32(p);
-        p += 4;
-        if (token == BEGIN) {
-            const char *name = (const char *)p;
-            if (after(name, "cpu@"))
-                n_harts++;
-            u64 len = 0;
-            while (name[len])
-                len++;
-            p += (len + 4) & ~3ul;
-        } else if (token == PROPERTY) {
-            u32 len = be32(p);
-            const char *name = strings + be32(p + 4);
-            const char *value = (const char *)p + 8;
-            if (same(name, "bootargs"))
-                bootargs = value;
-            if (same(name, "mmu-type"))
-                mmu = value;
-            if (same(name, "riscv,isa-extensions")) {
-                extensions = value;
-                extensions_len = len;
-            }
-            p += 8 + ((len + 3) & ~3u);
-        } else if (token != END && token != NOTHING) {
-            break;
-        }
+    if (same(name, "mmu-type"))
+        mmu = value;
+    if (same(name, "riscv,isa-extensions")) {
+        extensions = value;
+        extensions_len = len;
     }
 }
 
@@ -383,34 +205,6 @@ bool has(const char *ext)
 u64 page_table_levels(void)
 {
     return same(mmu, "riscv,sv57") ? 5 : same(mmu, "riscv,sv48") ? 4 : same(mmu, "riscv,sv39") ? 3 : 0;
-}
-
-/* The text after NAME= in the bootargs. */
-static const char *argument(const char *name)
-{
-    for (const char *p = bootargs; *p; p++) {
-        const char *rest = p == bootargs || p[-1] == ' ' ? after(p, name) : 0;
-        if (rest && *rest == '=')
-            return rest + 1;
-    }
-    return 0;
-}
-
-u64 param(const char *name, u64 otherwise)
-{
-    const char *p = argument(name);
-    u64 value = 0;
-    if (!p)
-        return otherwise;
-    for (; *p >= '0' && *p <= '9'; p++)
-        value = value * 10 + (*p - '0');
-    return value;
-}
-
-bool on_qemu(void)
-{
-    const char *p = argument("peer");
-    return p && after(p, "qemu");
 }
 
 /* ---- start ---- */
@@ -442,38 +236,5 @@ void hart_start(u64 id, const u8 *fdt)
     if (id)
         for (;;)
             __asm__ volatile("wfi");
-    u64 checks = 0;
-    for (u64 h = 0; h < n_harts; h++)
-        checks += harts[h].checks;
-    if (failures) {
-        put("ROM ");
-        put(rom_name);
-        put(": ");
-        put_dec(failures);
-        put(" of ");
-        put_dec(checks);
-        put(" checks FAILED\n");
-        finish(1);
-    }
-    put("ROM ");
-    put(rom_name);
-    put(": ");
-    put_dec(checks);
-    put(" checks passed\n");
-    finish(0);
-}
-
-/* The compiler calls these for structures and arrays. */
-void *memcpy(void *to, const void *from, u64 n)
-{
-    for (u64 i = 0; i < n; i++)
-        ((u8 *)to)[i] = ((const u8 *)from)[i];
-    return to;
-}
-
-void *memset(void *to, int value, u64 n)
-{
-    for (u64 i = 0; i < n; i++)
-        ((u8 *)to)[i] = value;
-    return to;
+    summary();
 }

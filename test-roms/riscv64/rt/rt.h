@@ -7,15 +7,7 @@
 
 #include "csr.h"
 #include "layout.h"
-
-typedef unsigned char u8;
-typedef unsigned short u16;
-typedef unsigned int u32;
-typedef unsigned long u64;
-typedef long i64;
-typedef int bool;
-#define true 1
-#define false 0
+#include "common.h"
 
 #define U 0ul
 #define S 1ul
@@ -64,47 +56,24 @@ struct hart {
 
 extern struct hart harts[MAX_HARTS];
 register struct hart *hart __asm__("tp");
-
-extern const char rom_name[];
-void rom_main(void);
+#define this_cpu hart
+#define CPU_WORD "hart"
 
 /* ---- the machine, from the device tree ---- */
 
-extern u64 n_harts;
 /* True if `riscv,isa-extensions` names `ext`. Optional features must work if named, and be absent if not. */
 bool has(const char *ext);
 /* Of the largest translation mode, from `mmu-type`: 3 for Sv39 to 5 for Sv57. */
 u64 page_table_levels(void);
-/* The number given as NAME=N in /chosen/bootargs, or `otherwise`. */
-u64 param(const char *name, u64 otherwise);
-/* The bootargs contain `peer=qemu`: checks that QEMU is known to fail are left out. */
-bool on_qemu(void);
-
-/* ---- text and ending ---- */
-
-void put(const char *text);
-void put_hex(u64 value);
-void put_dec(u64 value);
-void finish(u32 code) __attribute__((noreturn));
-/* Print what happened and end with code 2. */
-void die(const char *what) __attribute__((noreturn));
 
 /* ---- checks ---- */
 
-void check_eq(const char *name, u64 found, u64 expected);
-void check_one_of(const char *name, u64 found, u64 a, u64 b);
-void check(const char *name, bool ok);
 /* The last TRY or run_insns trapped to M, once, at the probed instruction, with this cause and tval. */
 void check_trap(const char *name, u64 cause, u64 tval);
 /* As check_trap, for a tval that the architecture lets be either zero or `tval`. */
 void check_trap_or0(const char *name, u64 cause, u64 tval);
 /* The last TRY did not trap. */
 void check_no_trap(const char *name);
-/* ---- many harts ---- */
-
-void barrier(void);
-void lock(u32 *l);
-void unlock(u32 *l);
 
 /* ---- traps ---- */
 
@@ -225,10 +194,6 @@ static inline void mprv_store(u64 mode, u64 at, u64 value)
 /* Nothing answers here: between the RTC and the CLINT. */
 #define HOLE 0x1000000ul
 
-#define mmio8(a) (*(volatile u8 *)(a))
-#define mmio16(a) (*(volatile u16 *)(a))
-#define mmio32(a) (*(volatile u32 *)(a))
-#define mmio64(a) (*(volatile u64 *)(a))
 
 static inline volatile u32 *msip(u64 h) { return (volatile u32 *)(CLINT + 4 * h); }
 static inline volatile u64 *mtimecmp(u64 h) { return (volatile u64 *)(CLINT + 0x4000 + 8 * h); }

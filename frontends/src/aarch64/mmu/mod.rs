@@ -255,10 +255,12 @@ pub(super) fn translate(
             cpu.state.pc = untagged(va) | cpu.state.pc & 3;
         }
     }
+    // Maintenance names addresses without tags, but drops translations by any of them.
+    let page_bits = if is_tagged(va) { u64::BITS } else { found.page_bits.max(12) };
     Ok(Translation {
         pa: found.pa,
         perms: found.perms,
-        page_bits: found.page_bits.max(12) as u8,
+        page_bits: page_bits as u8,
         global: found.global,
         cacheable,
         context: if found.guarded { super::Context::GUARDED } else { 0 },

@@ -13,17 +13,15 @@ mod trap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use emu_core::exec::{BlockMap, Exception, Isa, Stop, Vcpu, VcpuParts};
-use emu_core::mem::{BusBuilder, RamBuilder};
-use emu_core::sync::Group;
+use emu_core::exec::{Exception, Isa, Stop};
 use emu_core::testing::{Random, seeds};
-use emu_core::time::Clock;
 
 use super::bits::mstatus;
 use super::csr::{Op, csr_read_debug, csr_write_debug, execute};
 use super::helper::Helper;
 use super::state::{Config, Hart, HartTimer, Riscv};
 use super::{Model, Privilege};
+use crate::testing::vcpu;
 
 pub(super) const RAM: u64 = 0x8000_0000;
 pub(super) const RAM_LEN: u64 = 0x10_0000;
@@ -62,16 +60,7 @@ fn config(model: &str) -> Config {
 
 /// Hart 0 of `harts`, in M-mode.
 fn hart_of(config: Config, harts: usize, timer: Option<Box<dyn HartTimer>>) -> Hart {
-    let ram = RamBuilder::new().region("rom", ROM, 0x1000, false);
-    let ram = ram.and_then(|b| b.region("ram", RAM, RAM_LEN, true)).and_then(RamBuilder::build).unwrap();
-    let parts = VcpuParts {
-        index: 0,
-        bus: Arc::new(BusBuilder::new(Arc::new(ram)).build()),
-        group: Arc::new(Group::new(harts)),
-        blocks: Arc::new(BlockMap::default()),
-        clock: Clock::real_time(),
-    };
-    Vcpu::new(Riscv::new(config, timer), parts)
+    vcpu(Riscv::new(config, timer), harts, &[(ROM, 0x1000, false), (RAM, RAM_LEN, true)])
 }
 
 /// The only hart of a machine of model `max`, in M-mode.
