@@ -47,6 +47,7 @@ mod csr {
     pub const MEDELEG: u16 = 0x302;
     pub const MIDELEG: u16 = 0x303;
     pub const MIE: u16 = 0x304;
+    pub const SIE: u16 = 0x104;
     pub const MTVEC: u16 = 0x305;
     pub const STVEC: u16 = 0x105;
     pub const MENVCFG: u16 = 0x30a;
@@ -80,7 +81,7 @@ const FREE_CSRS: &[(u16, u64)] = &[
     (0x306, u64::MAX), // mcounteren
     (0x106, u64::MAX), // scounteren
     (csr::MIE, u64::MAX),
-    (0x104, u64::MAX), // sie
+    (csr::SIE, u64::MAX),
     (0x344, u64::MAX), // mip
     (0x144, u64::MAX), // sip
     (csr::MEDELEG, u64::MAX),
@@ -158,7 +159,11 @@ fn random_entry(random: &mut Random, bits: u32) -> u64 {
         _ => RAM,
     };
     let rights = match random.below(8) {
-        0 => random.bits() & 0xf,
+        0 => match random.bits() & 0xf {
+            // A pointer would make a table of code, which the walker writes to.
+            1 if bits != 12 => 0,
+            any => any,
+        },
         1..=3 => 0b0111,
         4 => 0b0011,
         5 => 0b1001,
@@ -302,7 +307,9 @@ impl Code {
         }
         if random.below(2) == 0 {
             let pointer = random.pick(&POINTERS);
-            self.constant(pointer, va + random.below(0x1000));
+            // A large page begins with code.
+            let inside = if bits == 12 { 0 } else { DATA - RAM + 0x1000 };
+            self.constant(pointer, va + inside + random.below(0x1000));
         }
     }
 
@@ -622,10 +629,11 @@ fn handlers(code: &mut Code) -> [u64; 2] {
     let ([u, t], mut entries) = (T, [0; 2]);
     // What the trap value was is known when the handler starts; it keeps a register here.
     let modes = [
-        ([csr::MSCRATCH, csr::MTVAL, csr::MCAUSE, csr::MEPC, csr::MSTATUS], 11, 3, "mret"),
-        ([csr::SSCRATCH, csr::STVAL, csr::SCAUSE, csr::SEPC, csr::SSTATUS], 8, 1, "sret"),
+        ([csr::MSCRATCH, csr::MTVAL, csr::MCAUSE, csr::MEPC, csr::MSTATUS, csr::MIE], 11, 3, "mret"),
+        ([csr::SSCRATCH, csr::STVAL, csr::SCAUSE, csr::SEPC, csr::SSTATUS, csr::SIE], 8, 1, "sret"),
     ];
-    for (entry, ([scratch, tval, cause, epc, status], lowest, highest, ret)) in entries.iter_mut().zip(modes)
+    for (entry, ([scratch, tval, cause, epc, status, enable], lowest, highest, ret)) in
+        entries.iter_mut().zip(modes)
     {
         let swap = |code: &mut Code, register: i64, csr: u16| {
             code.op("csrrw", &[("csr", csr.into()), ("rs1", register), ("rd", register)]);
@@ -634,7 +642,9 @@ fn handlers(code: &mut Code) -> [u64; 2] {
         *entry = RAM + code.bytes.len() as u64;
         swap(code, t, scratch);
         code.op("csrrs", &[("csr", cause.into()), ("rd", t)]);
-        code.op("bge", &[("rs1", t), ("imm", 12)]);
+        code.op("bge", &[("rs1", t), ("imm", 16)]);
+        // Some stay pending when they have been served; the program may let them in again.
+        code.op("csrrw", &[("csr", enable.into())]);
         swap(code, t, scratch);
         code.op(ret, &[]);
         swap(code, u, tval);
@@ -763,6 +773,9 @@ impl Guest for Riscv64 {
         }
         let mut registers = [0; 64].map(|_: u64| random.value());
         registers[RESUME as usize] = CODE + start as u64;
+        for pointer in POINTERS {
+            registers[pointer as usize] = DATA + 0x1000 + random.below(0x1_0000);
+        }
         Self { image, start: CODE + start as u64, csrs, registers, model: model.name }
     }
 
