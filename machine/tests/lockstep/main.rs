@@ -5,6 +5,7 @@
 //! points. `HOSTILE_SEEDS=N` runs the first N programs of each test. A program that fails is run again, compared every
 //! few blocks, so that the message shows the first block that differs.
 
+mod aarch64;
 mod program;
 mod riscv;
 
@@ -234,6 +235,11 @@ fn compare<G: Guest>(first: u64, usual: u64) {
 }
 
 #[test]
-fn riscv64() {
-    compare::<riscv::Riscv64>(0, 300);
+fn riscv64_programs() {
+    compare::<riscv::Riscv64>(0, 150);
+}
+
+#[test]
+fn aarch64_programs() {
+    compare::<aarch64::Arm64>(0, 150);
 }
