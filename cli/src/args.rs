@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -98,6 +99,12 @@ pub struct RunArgs {
     /// What runs guest code
     #[arg(long, value_enum, default_value_t = AccelArg::Auto)]
     pub accel: AccelArg,
+    /// How much memory for translated code: 256K to 1G
+    #[arg(long, default_value = "64M", value_parser = parse::size, value_name = "SIZE")]
+    pub jit_cache: u64,
+    /// Drop translated code at random, every so many milliseconds: finds mistakes in ferry
+    #[arg(long, value_name = "MS", value_parser = parse::period, hide_short_help = true)]
+    pub jit_drop: Option<Duration>,
     /// End when the guest reboots
     #[arg(long)]
     pub no_reboot: bool,

@@ -1,6 +1,7 @@
 //! The values of options.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use devices::backend::net;
 use disk_formats::DiskOptions;
@@ -22,6 +23,14 @@ pub fn size(text: &str) -> Result<u64, String> {
     };
     let number: u64 = digits.parse().map_err(|_| expected())?;
     number.checked_mul(1 << shift).ok_or_else(|| format!("{text} is more than any machine has"))
+}
+
+/// A number of milliseconds, at least one.
+pub fn period(text: &str) -> Result<Duration, String> {
+    match text.parse::<u32>() {
+        Ok(ms) if ms > 0 => Ok(Duration::from_millis(ms.into())),
+        _ => Err(format!("expected a number of milliseconds from 1 on, not {text:?}")),
+    }
 }
 
 /// What runs before the kernel.

@@ -67,6 +67,8 @@ fn board(args: &RunArgs, arch: Arch) -> MachineConfig {
         AccelArg::Jit => Accel::Jit,
         AccelArg::Interp => Accel::Interp,
     };
+    config.code_bytes = args.jit_cache;
+    config.drop_code = args.jit_drop;
     config.virtio_legacy = args.virtio_legacy;
     config.aclint = args.aclint;
     config.gic = args.gic_version.map(|version| match version {

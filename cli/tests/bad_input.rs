@@ -76,6 +76,16 @@ fn kernels_and_other_files() {
         ("run --kernel spin --arch m68k", &["'m68k'", "riscv64"]),
         ("run --arch riscv64 --kernel spin --accel magic", &["'magic'", "auto, jit, interp"]),
         (
+            "run --arch riscv64 --kernel spin --jit-cache 4K",
+            &["4096 bytes for translated code", "256 KiB to 1 GiB"],
+        ),
+        (
+            "run --arch riscv64 --kernel spin --jit-cache 2G",
+            &["2147483648 bytes for translated code", "256 KiB to 1 GiB"],
+        ),
+        ("run --kernel spin --jit-cache some", &["'some'", "512M"]),
+        ("run --kernel spin --jit-drop 0", &["milliseconds", "0"]),
+        (
             "run --arch riscv64 --kernel spin --console tcp:1",
             &["expected stdio, file:PATH, unix:PATH or none"],
         ),

@@ -29,6 +29,8 @@ pub struct Jit<I: Isa> {
     unlinked: Option<[u32; 2]>,
     /// Where the plain variant is wanted.
     plain_at: Option<u64>,
+    /// Translated code leaves at its first poll.
+    briefly: bool,
     isa: std::marker::PhantomData<fn(I)>,
 }
 
@@ -150,6 +152,7 @@ impl<I: Isa> Jit<I> {
             interpreter: Interpreter::new(),
             unlinked: None,
             plain_at: None,
+            briefly: false,
             isa: std::marker::PhantomData,
             shared,
         }
@@ -202,7 +205,8 @@ impl<I: Isa> Jit<I> {
 
     /// Runs translated code until it comes back.
     fn enter(&mut self, vcpu: &mut Vcpu<I>, code: usize) -> Left {
-        let left = helpers::enter(&self.shared.stubs, &self.helpers, &mut self.context, vcpu, code);
+        let left =
+            helpers::enter(&self.shared.stubs, &self.helpers, &mut self.context, vcpu, code, self.briefly);
         if let Some(panic) = self.context.panic.take() {
             resume_unwind(panic);
         }
@@ -344,23 +348,37 @@ impl<I: Isa> Jit<I> {
 
     fn run_guest(&mut self, vcpu: &mut Vcpu<I>) -> Exit {
         loop {
-            if vcpu.port().wants_attention()
-                && let Some(exit) = vcpu.attend()
-            {
-                return exit;
-            }
-            vcpu.limit_exclusive();
-            let ran = if vcpu.is_exclusive() && !vcpu.is_alone() {
-                self.interpreter.run_next(vcpu)
-            } else {
-                self.run_code(vcpu)
-            };
-            if let Err(stop) = ran
-                && let Some(exit) = vcpu.stopped_by(stop)
-            {
+            if let Some(exit) = self.run_stretch(vcpu) {
                 return exit;
             }
         }
+    }
+
+    /// Attends to what wants it, and runs until translated code comes back.
+    fn run_stretch(&mut self, vcpu: &mut Vcpu<I>) -> Option<Exit> {
+        if vcpu.port().wants_attention()
+            && let Some(exit) = vcpu.attend()
+        {
+            return Some(exit);
+        }
+        vcpu.limit_exclusive();
+        let ran = if vcpu.is_exclusive() && !vcpu.is_alone() {
+            self.interpreter.run_next(vcpu)
+        } else {
+            self.run_code(vcpu)
+        };
+        ran.err().and_then(|stop| vcpu.stopped_by(stop))
+    }
+
+    /// Runs a short stretch: until translated code first polls the attention flags, or comes back for another reason. None
+    /// if nothing is asked of the machine. An engine that runs so can be compared with another every few blocks.
+    pub fn run_briefly(&mut self, vcpu: &mut Vcpu<I>) -> Option<Exit> {
+        self.briefly = true;
+        vcpu.enter_guest();
+        let exit = self.run_stretch(vcpu);
+        vcpu.leave_guest();
+        self.briefly = false;
+        exit
     }
 }
 

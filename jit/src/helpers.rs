@@ -63,20 +63,23 @@ pub(crate) struct Context {
 }
 
 /// Runs the translated code at `code`, which the engine has found among the published blocks after it had counted its
-/// entry, or has just written into a chunk of its own; either way nobody reuses it meanwhile.
+/// entry, or has just written into a chunk of its own; either way nobody reuses it meanwhile. It leaves at its first poll if
+/// it is to run briefly.
 pub(crate) fn enter<I: Isa>(
     stubs: &Stubs,
     table: &Table,
     context: &mut Context,
     vcpu: &mut Vcpu<I>,
     code: usize,
+    briefly: bool,
 ) -> Left {
     let vcpu: *mut Vcpu<I> = vcpu;
     let context: *mut Context = context;
     // SAFETY: both pointers were references just now, and nothing else uses what they point to until the code comes
     // back; `table` outlives the call. The engine is the only caller, for one instruction set, with `code` as above.
     unsafe {
-        let attention = std::ptr::from_ref((*vcpu).port().attention_flags());
+        let flags = if briefly { &LEAVE } else { (*vcpu).port().attention_flags() };
+        let attention = std::ptr::from_ref(flags);
         let entry = Entry {
             vcpu: vcpu as u64,
             context: context as u64,

@@ -16,6 +16,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -44,8 +45,13 @@ const STUBS: usize = 4096;
 /// How a machine's JIT is set up.
 #[derive(Clone, Copy, Debug)]
 pub struct JitConfig {
-    /// Bytes of code memory: 256 KiB to 1 GiB; what lies outside is taken as the nearer of these.
+    /// Bytes of code memory, in [`JitConfig::CODE_BYTES`]; what lies outside is taken as the nearer end.
     pub code_bytes: usize,
+}
+
+impl JitConfig {
+    /// Sizes that code memory can have.
+    pub const CODE_BYTES: RangeInclusive<usize> = 256 << 10..=1 << 30;
 }
 
 impl Default for JitConfig {
@@ -175,7 +181,8 @@ impl JitShared {
         group: Arc<Group>,
         blocks: &Arc<BlockMap>,
     ) -> io::Result<Arc<Self>> {
-        let region = (config.code_bytes.clamp(256 << 10, 1 << 30) / REGIONS) & !(PAGE_SIZE as usize - 1);
+        let (least, most) = (*JitConfig::CODE_BYTES.start(), *JitConfig::CODE_BYTES.end());
+        let region = (config.code_bytes.clamp(least, most) / REGIONS) & !(PAGE_SIZE as usize - 1);
         let memory = CodeMemory::new(region * REGIONS)?;
         let (stubs, code) = Stubs::build(I::HOT_SLOTS, memory.address(0));
         assert!(code.len() <= STUBS, "the stubs do not fit their place");
@@ -330,7 +337,13 @@ impl JitShared {
         }
         let page = block.key.pa as usize & !(PAGE_SIZE as usize - 1);
         for page in [Some(page), next_page].into_iter().flatten() {
-            inner.by_page.entry(page).or_default().push(id);
+            let Inner { by_page, blocks, .. } = &mut *inner;
+            let ids = by_page.entry(page).or_default();
+            if ids.len() == ids.capacity() {
+                // Those that have been evicted would pile up.
+                ids.retain(|id| blocks.contains_key(id));
+            }
+            ids.push(id);
         }
         inner.by_key.insert((block.key, variant), (id, published.found));
         inner.blocks.insert(id, published);
@@ -392,6 +405,27 @@ impl JitShared {
             let cold = exit.cold.wrapping_sub(exit.site + 4) as i32;
             self.memory.patch(source.start + exit.site as usize, cold);
         }
+    }
+
+    /// Drops translations that nothing is wrong with: of about a quarter of the pages or, now and then, all. `random` chooses
+    /// them. It must make no difference to any guest.
+    pub fn drop_some(&self, random: u64) {
+        if random.is_multiple_of(8) {
+            self.clear();
+        } else {
+            let hash = |page: usize| {
+                let mut hasher = KeyHasher(random);
+                hasher.write_usize(page);
+                hasher.finish() >> 40
+            };
+            let inner = self.inner.lock();
+            let pages = inner.by_page.keys().copied().filter(|&page| hash(page).is_multiple_of(4));
+            let pages: Vec<usize> = pages.collect();
+            drop(inner);
+            self.drop_pages(&pages);
+        }
+        self.blocks.advance_epoch();
+        self.group.ports().iter().for_each(|port| port.interrupt());
     }
 
     /// What the engines of this machine have done so far.

@@ -1,8 +1,10 @@
 //! What a machine is made of: the settings that a command line, a test or a configuration file fills in.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub use devices::backend::chardev::InputFilter;
+use jit::JitConfig;
 
 use crate::error::Error;
 
@@ -130,6 +132,10 @@ pub struct MachineConfig {
     pub virtio_console: Option<Console>,
     /// What runs guest code.
     pub accel: Accel,
+    /// Bytes of memory for translated code: 256 KiB to 1 GiB.
+    pub code_bytes: u64,
+    /// How often translations are dropped that nothing is wrong with, chosen at random; to find mistakes in this emulator.
+    pub drop_code: Option<Duration>,
     /// A guest that reboots ends instead.
     pub no_reboot: bool,
     /// virtio devices have the legacy register layout (version 1).
@@ -166,6 +172,8 @@ impl MachineConfig {
             console: Console::None,
             virtio_console: None,
             accel: Accel::Auto,
+            code_bytes: JitConfig::default().code_bytes as u64,
+            drop_code: None,
             no_reboot: false,
             virtio_legacy: false,
             aclint: false,
@@ -176,6 +184,22 @@ impl MachineConfig {
             gdb: None,
         }
     }
+
+    /// How code is translated.
+    ///
+    /// # Errors
+    /// A setting is out of range.
+    pub(crate) fn jit(&self) -> Result<JitConfig, Error> {
+        match usize::try_from(self.code_bytes) {
+            Ok(code_bytes) if JitConfig::CODE_BYTES.contains(&code_bytes) => Ok(JitConfig { code_bytes }),
+            _ => {
+                let text =
+                    format!("{} bytes for translated code: expected 256 KiB to 1 GiB", self.code_bytes);
+                Err(Error::Config(text))
+            }
+        }
+    }
+
     /// Settings of Arm boards must not be set.
     ///
     /// # Errors

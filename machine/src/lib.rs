@@ -9,6 +9,7 @@ mod config;
 mod debug;
 mod error;
 mod hart;
+pub mod lockstep;
 mod power;
 mod stats;
 mod supervisor;

@@ -1,6 +1,7 @@
 //! The machine's power switch: where requests of devices, firmware and users meet.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use emu_core::device::{PowerRequest, PowerSink};
 use emu_core::sync::Group;
@@ -56,6 +57,15 @@ impl PowerSwitch {
             }
             self.changed.wait(&mut ending);
         }
+    }
+
+    /// The end of the run, unless it has not come after `time`.
+    pub fn wait_for(&self, time: Duration) -> Option<Ending> {
+        let mut ending = self.ending.lock();
+        if ending.is_none() {
+            self.changed.wait_for(&mut ending, time);
+        }
+        ending.clone()
     }
 
     /// Forgets the ending of the last run.

@@ -12,7 +12,7 @@ use emu_core::interp::Interpreter;
 use emu_core::mem::{Bus, GuestMemory, RamBuilder};
 use emu_core::sync::{EventHandle, EventLoop, Group};
 use emu_core::time::Clock;
-use jit::{Jit, JitConfig, JitShared};
+use jit::{Jit, JitShared};
 
 use crate::boards::aarch64_virt::Aarch64Virt;
 use crate::boards::riscv_virt::RiscvVirt;
@@ -59,6 +59,7 @@ struct Vm<B: Board> {
     board: B,
     boot: Boot,
     no_reboot: bool,
+    drop_code: Option<Duration>,
     /// Each CPU's.
     buses: Vec<Arc<Bus>>,
     memory: GuestMemory,
@@ -169,6 +170,7 @@ impl<B: Board> Vm<B> {
     fn new(mut config: MachineConfig) -> Result<Self, Error> {
         let layout = B::LAYOUT;
         check(&config, layout.max_cpus)?;
+        let jit = config.jit()?;
         let mut files = Files::read(&config, &layout)?;
         let clock = Clock::real_time();
         let events = EventLoop::start(clock.clone()).map_err(host("a thread"))?;
@@ -208,7 +210,7 @@ impl<B: Board> Vm<B> {
         let code = match interpret {
             true => None,
             false => {
-                let shared = JitShared::new::<B::Isa>(JitConfig::default(), Arc::clone(&group), &blocks);
+                let shared = JitShared::new::<B::Isa>(jit, Arc::clone(&group), &blocks);
                 Some(shared.map_err(host("memory for translated code"))?)
             }
         };
@@ -241,6 +243,7 @@ impl<B: Board> Vm<B> {
             board,
             boot,
             no_reboot,
+            drop_code: config.drop_code,
             buses,
             memory,
             blocks,
@@ -318,12 +321,30 @@ impl<B: Board> Vm<B> {
                     power.end(Ending::Failed(format!("cannot start the thread of a vCPU: {error}")));
                 }
             }
-            let ending = power.wait();
+            let ending = match (self.drop_code, code) {
+                (Some(period), Some(code)) => drop_code(period, code, power),
+                _ => power.wait(),
+            };
             if let Some(gate) = gate {
                 gate.ending();
             }
             ending
         })
+    }
+}
+
+/// Drops translated code at random until the run ends.
+fn drop_code(period: Duration, code: &JitShared, power: &PowerSwitch) -> Ending {
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    loop {
+        if let Some(ending) = power.wait_for(period) {
+            return ending;
+        }
+        // Xorshift (Marsaglia 2003).
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        code.drop_some(random);
     }
 }
 

@@ -111,7 +111,11 @@ impl BlockMap {
             inner.pages.entry(page).or_default().push(key);
         }
         if let Some(next) = block.next_page {
-            inner.pages.entry(next).or_default().push(key);
+            let keys = inner.pages.entry(next).or_default();
+            // A block whose last instruction goes on now in one page, now in another, comes here again and again.
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
         }
     }
 

@@ -29,7 +29,7 @@ macro_rules! by_width {
                 Op::Mov => a,
                 Op::Add => a.wrapping_add(b),
                 Op::Sub => a.wrapping_sub(b),
-                Op::Adc => a.wrapping_add(b).wrapping_add(c),
+                Op::Adc => a.wrapping_add(b).wrapping_add(c & 1),
                 Op::And => a & b,
                 Op::Or => a | b,
                 Op::Xor => a ^ b,

@@ -104,6 +104,15 @@ impl Interpreter {
         execute(&mut self.frame, vcpu, cached.block(), |vcpu, run| code.run(vcpu, run))
     }
 
+    /// Runs the block at the program counter, or only its first instruction if it has more than `most`.
+    pub fn run_at_most<I: Isa>(&mut self, vcpu: &mut Vcpu<I>, most: u64) -> Result<(), Stop> {
+        let (cached, code) = self.jumps.find(vcpu)?;
+        if cached.block().len() as u64 > most {
+            return self.step(vcpu);
+        }
+        execute(&mut self.frame, vcpu, cached.block(), |vcpu, run| code.run(vcpu, run))
+    }
+
     /// Runs the block at the program counter, or only its first instruction if a breakpoint lies in it behind that.
     fn run_to<I: Isa>(&mut self, vcpu: &mut Vcpu<I>, breakpoints: &[u64]) -> Result<(), Stop> {
         let pc = vcpu.state.pc;

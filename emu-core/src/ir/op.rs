@@ -273,7 +273,7 @@ ops! {
     Add "add" Int I (I, I) false NONE Pure;
     /// `a − b`.
     Sub "sub" Int I (I, I) false NONE Pure;
-    /// `a + b + c`, where `c` is 0 or 1.
+    /// `a + b + c`; only bit 0 of `c` counts.
     Adc "adc" Int I (I, I, I) false NONE Pure;
     /// `a and b`.
     And "and" Int I (I, I) false NONE Pure;
@@ -361,9 +361,9 @@ ops! {
     Set "set" Int I (I, I) false CC Pure;
     /// `b` if `a` is not zero, else `c`.
     Select "select" Int I (I, I, I) false NONE Pure;
-    /// NZCV (bits 31 to 28) of `a + b + c`, where `c` is 0 or 1.
+    /// NZCV (bits 31 to 28) of `a + b + c`; only bit 0 of `c` counts.
     NzcvAdd "nzcv.add" Int I (I, I, I) false NONE Pure;
-    /// NZCV of `a + not b + c`, where `c` is 0 or 1: `c` = 1 is plain subtraction, and C means no borrow.
+    /// NZCV of `a + not b + c`; only bit 0 of `c` counts: `c` = 1 is plain subtraction, and C means no borrow.
     NzcvSub "nzcv.sub" Int I (I, I, I) false NONE Pure;
     /// NZCV of the logical result `a`: N and Z as it is, C and V clear.
     NzcvLogic "nzcv.logic" Int I (I) false NONE Pure;

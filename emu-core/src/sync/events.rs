@@ -61,6 +61,28 @@ impl EventLoop {
         Ok(Self { handle: EventHandle { shared }, thread: Some(thread) })
     }
 
+    /// A queue without a thread, for a manual clock: everything happens in [`EventLoop::turn`].
+    pub fn manual(clock: Clock) -> Self {
+        let shared = Arc::new(Shared { queue: Mutex::default(), changed: Condvar::new(), clock });
+        Self { handle: EventHandle { shared }, thread: None }
+    }
+
+    /// Applies, on this thread, everything that is queued, and lets timers expire that are due. For a queue without a thread.
+    pub fn turn(&self) {
+        let shared = &self.handle.shared;
+        let mut queue = shared.queue.lock();
+        while let Some(event) = queue.next(&shared.clock) {
+            drop(queue);
+            event();
+            queue = shared.queue.lock();
+        }
+    }
+
+    /// The machine time (ns) of the first timer that is armed.
+    pub fn next_deadline(&self) -> Option<u64> {
+        self.handle.shared.queue.lock().armed.first().map(|(deadline, _)| *deadline)
+    }
+
     /// A handle for a device.
     pub fn handle(&self) -> EventHandle {
         self.handle.clone()
@@ -130,32 +152,37 @@ impl Drop for Timer {
     }
 }
 
+impl Queue {
+    /// What is to be done now, if anything is.
+    fn next(&mut self, clock: &Clock) -> Option<Event> {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Some(event);
+            }
+            let (deadline, id) = *self.armed.first().filter(|(deadline, _)| *deadline <= clock.now_ns())?;
+            self.armed.remove(&(deadline, id));
+            if let Some(expired) = self.callbacks.get(&id).cloned() {
+                return Some(Box::new(move || expired()));
+            }
+        }
+    }
+}
+
 impl Shared {
     fn run(&self) {
         let mut queue = self.queue.lock();
         while !queue.stopping {
-            if let Some(event) = queue.events.pop_front() {
+            if let Some(event) = queue.next(&self.clock) {
                 drop(queue);
                 event();
                 queue = self.queue.lock();
                 continue;
             }
-            match queue.armed.first().copied() {
-                Some((deadline, id)) if deadline <= self.clock.now_ns() => {
-                    queue.armed.remove(&(deadline, id));
-                    let expired = queue.callbacks.get(&id).cloned();
-                    drop(queue);
-                    if let Some(expired) = expired {
-                        expired();
-                    }
-                    queue = self.queue.lock();
+            let deadline = queue.armed.first().and_then(|(deadline, _)| self.clock.instant_at(*deadline));
+            match deadline {
+                Some(instant) => {
+                    self.changed.wait_until(&mut queue, instant);
                 }
-                Some((deadline, _)) => match self.clock.instant_at(deadline) {
-                    Some(instant) => {
-                        self.changed.wait_until(&mut queue, instant);
-                    }
-                    None => self.changed.wait(&mut queue),
-                },
                 None => self.changed.wait(&mut queue),
             }
         }

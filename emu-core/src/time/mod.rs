@@ -1,6 +1,7 @@
 //! The machine's clock: nanoseconds of virtual time since the machine started.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// The machine's one clock. Cloning gives another handle on the same clock.
@@ -8,19 +9,40 @@ use std::time::{Duration, Instant};
 /// All guest-visible counters derive from it, so that pausing, replaying or counting instructions instead of real
 /// time is a change to this type alone.
 #[derive(Clone, Debug)]
-pub struct Clock {
-    origin: Arc<Instant>,
+pub struct Clock(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    /// The host's clock, from this instant.
+    Host(Instant),
+    /// What somebody has set.
+    Manual(Arc<AtomicU64>),
 }
 
 impl Clock {
     /// A clock that starts at zero now and follows the host's monotonic clock.
     pub fn real_time() -> Self {
-        Self { origin: Arc::new(Instant::now()) }
+        Self(Source::Host(Instant::now()))
+    }
+
+    /// A clock that shows zero until [`Clock::set`].
+    pub fn manual() -> Self {
+        Self(Source::Manual(Arc::default()))
+    }
+
+    /// Makes a manual clock show `ns`, which is no less than what it shows; does nothing to others.
+    pub fn set(&self, ns: u64) {
+        if let Source::Manual(now) = &self.0 {
+            now.store(ns, Ordering::SeqCst);
+        }
     }
 
     /// Nanoseconds since the machine started.
     pub fn now_ns(&self) -> u64 {
-        u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        match &self.0 {
+            Source::Host(origin) => u64::try_from(origin.elapsed().as_nanos()).unwrap_or(u64::MAX),
+            Source::Manual(now) => now.load(Ordering::SeqCst),
+        }
     }
 
     /// The value of a counter that ticks `hz` times a second and was zero at the start.
@@ -28,9 +50,12 @@ impl Clock {
         ns_to_ticks(self.now_ns(), hz)
     }
 
-    /// The host instant at which this clock shows `ns`; none if that is beyond what the host can express.
+    /// The host instant at which this clock shows `ns`; none if that is beyond what the host can express, or a manual clock.
     pub fn instant_at(&self, ns: u64) -> Option<Instant> {
-        self.origin.checked_add(Duration::from_nanos(ns))
+        match &self.0 {
+            Source::Host(origin) => origin.checked_add(Duration::from_nanos(ns)),
+            Source::Manual(_) => None,
+        }
     }
 }
 

@@ -17,7 +17,7 @@ impl Compiler {
         self.regs.claim(&mut self.asm, RAX)?;
         let sub = inst.op == Op::NzcvSub;
         let right = self.operand(block, wide, inst.b)?;
-        if sub && block.constant(inst.c) == Some(1) {
+        if sub && block.constant(inst.c).is_some_and(|carry| carry & 1 == 1) {
             let left = self.read_as(block, wide, inst.a)?;
             self.asm.alu(Alu::Cmp, wide, left, right);
         } else {
@@ -37,14 +37,15 @@ impl Compiler {
     fn sum_with_carry(&mut self, block: &Block, inst: &Inst, wide: bool, dst: Reg, right: Operand) -> Done {
         let sub = inst.op == Op::NzcvSub;
         let carry = match block.constant(inst.c) {
-            Some(0) if !sub => None,
+            Some(carry) if !sub && carry & 1 == 0 => None,
             _ => Some(self.read_as(block, false, inst.c)?),
         };
         self.copy(block, wide, dst, inst.a);
         match carry {
             None => self.asm.alu(Alu::Add, wide, dst, right),
             Some(carry) if sub => {
-                self.asm.alu(Alu::Cmp, false, carry, Operand::Imm(1));
+                self.asm.bit_test(carry, 0);
+                self.asm.cmc();
                 self.asm.alu(Alu::Sbb, wide, dst, right);
             }
             Some(carry) => {

@@ -2,8 +2,9 @@
 
 use emu_core::exec::{Exception, Vcpu};
 use frontends::aarch64::disas::disassemble;
+use frontends::aarch64::helper::sysreg;
 use frontends::aarch64::syndrome::class;
-use frontends::aarch64::{Aarch64, NZCV, SP, V, X, translate_debug};
+use frontends::aarch64::{Aarch64, NZCV, SP, V, X, sysreg_name, sysreg_read_debug, translate_debug};
 
 use super::inspect::{Code, Event, Inspect, feature, fetch_half, target};
 
@@ -12,6 +13,28 @@ const NUMBER_PC: usize = 32;
 const NUMBER_CPSR: usize = 33;
 const NUMBER_V: usize = 34;
 const NUMBERS: usize = 66;
+
+/// The control registers that only instructions and exceptions change.
+const CONTROL: [u16; 14] = [
+    sysreg(3, 3, 4, 4, 0),  // FPCR
+    sysreg(3, 3, 4, 4, 1),  // FPSR
+    sysreg(3, 0, 4, 0, 0),  // SPSR_EL1
+    sysreg(3, 0, 4, 0, 1),  // ELR_EL1
+    sysreg(3, 0, 5, 2, 0),  // ESR_EL1
+    sysreg(3, 0, 6, 0, 0),  // FAR_EL1
+    sysreg(3, 0, 1, 0, 0),  // SCTLR_EL1
+    sysreg(3, 0, 1, 0, 2),  // CPACR_EL1
+    sysreg(3, 0, 2, 0, 0),  // TTBR0_EL1
+    sysreg(3, 0, 2, 0, 1),  // TTBR1_EL1
+    sysreg(3, 0, 2, 0, 2),  // TCR_EL1
+    sysreg(3, 0, 12, 0, 0), // VBAR_EL1
+    sysreg(3, 0, 13, 0, 1), // CONTEXTIDR_EL1
+    sysreg(3, 0, 7, 4, 0),  // PAR_EL1
+];
+
+/// Control registers that have been shown.
+#[derive(Default)]
+pub struct Seen([Option<u64>; CONTROL.len()]);
 
 /// The condition flags, as the slot and CPSR have them.
 const FLAGS: u64 = 0xf << 28;
@@ -134,9 +157,17 @@ impl Inspect for Aarch64 {
         disassemble(code.bits, pc & !3, self.config().model.features).to_string()
     }
 
-    type Seen = ();
+    type Seen = Seen;
 
-    fn control_changes(_: &Vcpu<Self>, (): &mut (), _: &mut dyn FnMut(&str, u64)) {}
+    fn control_changes(cpu: &Vcpu<Self>, seen: &mut Seen, show: &mut dyn FnMut(&str, u64)) {
+        for (seen, number) in seen.0.iter_mut().zip(CONTROL) {
+            let value = sysreg_read_debug(cpu, number);
+            if *seen != value {
+                *seen = value;
+                show(&sysreg_name(number).unwrap_or_default(), value.unwrap_or(0));
+            }
+        }
+    }
 
     fn describe(exception: &Exception) -> Event {
         let class = (exception.cause >> 26) as u32 & 0x3f;
