@@ -130,7 +130,9 @@ fn arch(args: &RunArgs) -> anyhow::Result<Arch> {
         Firmware::File(path) => Some(path),
         Firmware::Builtin | Firmware::None => None,
     };
-    let files: Vec<_> = args.kernel.iter().chain(firmware).collect();
+    // A named image brings its own.
+    let kernel = args.kernel.as_ref().filter(|_| args.image.is_none());
+    let files: Vec<_> = kernel.into_iter().chain(firmware).collect();
     for file in &files {
         match load::identify_file(file)?.isa {
             Some(Isa::Riscv64) => return Ok(Arch::Riscv64),

@@ -40,6 +40,7 @@ fn kernels_and_other_files() {
     files.add("arm64", &linux_image(b"ARM\x64"));
     files.add("linux", &linux_image(b"RSC\x05"));
     files.add("empty", b"");
+    files.add("raw", &[1; 64]);
     files.add("text", b"not a device tree, and not a key either");
     files.add("cut.gz", b"\x1f\x8b\x08\0\0\0\0\0\0\x03\x4b");
     let host = std::env::current_exe().expect("this program");
@@ -49,8 +50,9 @@ fn kernels_and_other_files() {
         ("run --kernel missing", &["missing: cannot be read: No such file"]),
         ("run --kernel .", &[".: cannot be read: Is a directory"]),
         ("run --kernel empty", &["empty: the file is empty"]),
-        ("run --kernel cut.gz", &["cut.gz: the gzip data is damaged"]),
-        ("run --kernel arm64", &["arm64 is for aarch64", "riscv64"]),
+        ("run --arch riscv64 --kernel cut.gz", &["cut.gz: the gzip data is damaged"]),
+        ("run --arch riscv64 --kernel arm64", &["arm64: ", "riscv64"]),
+        ("run --kernel raw", &["cannot tell what architecture raw is for", "--arch"]),
         ("run --kernel host", &["host is for ", "riscv64"]),
         ("run --kernel linux --firmware missing", &["missing: cannot be read: No such file"]),
         ("run --kernel linux --firmware host", &["host: this is an ", "expected one for riscv64"]),
@@ -58,27 +60,51 @@ fn kernels_and_other_files() {
         ("run --kernel linux --dtb missing", &["cannot read the device tree missing: No such file"]),
         ("run --kernel linux --dtb text", &["the device tree cannot be used", "magic number"]),
         ("run --kernel linux --memory 16M", &["needs 32 MiB of memory", "has 16 MiB", "use --memory"]),
-        ("run --kernel spin --memory 1M", &["1 MiB of memory: expected 16 MiB to 1 TiB"]),
-        ("run --kernel spin --memory 17M", &["17 MiB of memory", "in steps of 2 MiB"]),
-        ("run --kernel spin --memory 2T", &["expected 16 MiB to 1 TiB"]),
-        ("run --kernel spin --memory much", &["expected a size such as 512M or 2G, not \"much\""]),
-        ("run --kernel spin --cpus 0", &["0 CPUs: the virt board takes 1 to 8"]),
-        ("run --kernel spin --cpus 9", &["9 CPUs: the virt board takes 1 to 8"]),
-        ("run --kernel spin --cpu 486", &["unknown CPU model \"486\": expected one of rv64, rva22s64, max"]),
+        ("run --arch riscv64 --kernel spin --memory 1M", &["1 MiB of memory: expected 16 MiB to 1 TiB"]),
+        ("run --arch riscv64 --kernel spin --memory 17M", &["17 MiB of memory", "in steps of 2 MiB"]),
+        ("run --arch riscv64 --kernel spin --memory 2T", &["expected 16 MiB to 1 TiB"]),
+        (
+            "run --arch riscv64 --kernel spin --memory much",
+            &["expected a size such as 512M or 2G, not \"much\""],
+        ),
+        ("run --arch riscv64 --kernel spin --cpus 0", &["0 CPUs: the virt board takes 1 to 8"]),
+        ("run --arch riscv64 --kernel spin --cpus 9", &["9 CPUs: the virt board takes 1 to 8"]),
+        (
+            "run --arch riscv64 --kernel spin --cpu 486",
+            &["unknown CPU model \"486\": expected one of rv64, rva22s64, max"],
+        ),
         ("run --kernel spin --arch m68k", &["'m68k'", "riscv64"]),
-        ("run --kernel spin --accel magic", &["'magic'", "auto, jit, interp"]),
-        ("run --kernel spin --console tcp:1", &["expected stdio, file:PATH, unix:PATH or none"]),
-        ("run --kernel spin --console file:/nowhere/x", &["cannot write console file /nowhere/x: No such"]),
-        ("run --kernel spin --console unix:/nowhere/x", &["cannot write console socket /nowhere/x: No such"]),
-        ("run --kernel spin --console stdio --virtio-console stdio", &["cannot both be standard input"]),
-        ("run --kernel spin --trace everything", &["expected exec, exceptions or mmio"]),
-        ("run --kernel spin --trace exec,/nowhere/x", &["cannot write the trace /nowhere/x"]),
-        ("run --kernel spin --gdb somewhere", &["debugger at \"somewhere\": expected HOST:PORT"]),
-        ("run --kernel spin --net tap", &["expected none, or user["]),
-        ("run --kernel spin --net user,forward=22", &["port forward '22' is not of the form"]),
-        ("run --kernel spin --net user,forward=tcp:192.0.2.1:1-:1", &["cannot listen for port forward"]),
+        ("run --arch riscv64 --kernel spin --accel magic", &["'magic'", "auto, jit, interp"]),
+        (
+            "run --arch riscv64 --kernel spin --console tcp:1",
+            &["expected stdio, file:PATH, unix:PATH or none"],
+        ),
+        (
+            "run --arch riscv64 --kernel spin --console file:/nowhere/x",
+            &["cannot write console file /nowhere/x: No such"],
+        ),
+        (
+            "run --arch riscv64 --kernel spin --console unix:/nowhere/x",
+            &["cannot write console socket /nowhere/x: No such"],
+        ),
+        (
+            "run --arch riscv64 --kernel spin --console stdio --virtio-console stdio",
+            &["cannot both be standard input"],
+        ),
+        ("run --arch riscv64 --kernel spin --trace everything", &["expected exec, exceptions or mmio"]),
+        ("run --arch riscv64 --kernel spin --trace exec,/nowhere/x", &["cannot write the trace /nowhere/x"]),
+        (
+            "run --arch riscv64 --kernel spin --gdb somewhere",
+            &["debugger at \"somewhere\": expected HOST:PORT"],
+        ),
+        ("run --arch riscv64 --kernel spin --net tap", &["expected none, or user["]),
+        ("run --arch riscv64 --kernel spin --net user,forward=22", &["port forward '22' is not of the form"]),
+        (
+            "run --arch riscv64 --kernel spin --net user,forward=tcp:192.0.2.1:1-:1",
+            &["cannot listen for port forward"],
+        ),
         ("run debian --kernel spin", &["debian brings its own kernel", "leave out its name"]),
-        ("run --kernel spin --mirror http://127.0.0.1", &["go with a named image"]),
+        ("run --arch riscv64 --kernel spin --mirror http://127.0.0.1", &["go with a named image"]),
         ("run slackware", &["unknown image `slackware`: the images are debian"]),
         ("run debian --cache-dir c --mirror gopher://x", &["gopher://x` is not an http:// or https://"]),
         ("run debian --cache-dir c --keyring text", &["text is no OpenPGP keyring"]),
@@ -136,12 +162,12 @@ fn disk_images() {
         ("encrypted", &["encrypted: cannot open: the image is encrypted"]),
         ("raw,format=qcow2", &["raw: cannot open: the file has no QCOW2 header"]),
         ("good,format=vhd", &["unknown image format \"vhd\": expected raw or qcow2"]),
-        ("good,fast", &["unknown disk option \"fast\": expected format=…, readonly, snapshot or"]),
+        ("good,fast", &["unknown disk option \"fast\": expected format=…, size=…, readonly, snapshot or"]),
     ] {
-        refused(&files, &format!("run --firmware none --kernel spin --disk {disk}"), parts);
+        refused(&files, &format!("run --firmware none --arch riscv64 --kernel spin --disk {disk}"), parts);
     }
     let nine = " --disk raw,readonly".repeat(9);
-    refused(&files, &format!("run --kernel spin{nine}"), &["10 virtio devices", "8 slots"]);
+    refused(&files, &format!("run --arch riscv64 --kernel spin{nine}"), &["10 virtio devices", "8 slots"]);
 
     for (args, parts) in [
         ("disk create good 1G", &["good: cannot create: ", "exists"][..]),
@@ -179,8 +205,12 @@ fn an_image_that_is_in_use() {
     files.program("spin", &[SPIN]);
     let outcome = run(files.path(), &["disk", "create", "disk", "64M"]);
     assert!(outcome.status.success(), "{}", outcome.errors);
-    let holder = start(&files, "run --firmware none --kernel spin --disk disk");
-    for args in ["run --firmware none --kernel spin --disk disk", "disk check disk", "disk resize disk 1G"] {
+    let holder = start(&files, "run --firmware none --arch riscv64 --kernel spin --disk disk");
+    for args in [
+        "run --firmware none --arch riscv64 --kernel spin --disk disk",
+        "disk check disk",
+        "disk resize disk 1G",
+    ] {
         refused(&files, args, &["disk: cannot ", "the image is in use", "stop the other user first"]);
     }
     terminate(holder);
@@ -204,14 +234,14 @@ fn a_guest_that_jumps_to_nowhere() {
             files.program(name, words);
             terminate(start(
                 &files,
-                &format!("run --firmware none --kernel {name} --cpus 2 --accel {accel}"),
+                &format!("run --firmware none --arch riscv64 --kernel {name} --cpus 2 --accel {accel}"),
             ));
         }
     }
     // As a kernel of the built-in firmware.
     let files = Files::new();
     files.program("zero", &[0x0000_0067]);
-    terminate(start(&files, "run --kernel zero"));
+    terminate(start(&files, "run --arch riscv64 --kernel zero"));
 }
 
 #[test]
@@ -222,7 +252,8 @@ fn the_guests_exit_code() {
         [(0x5555, 0), (0x3333 | 7 << 16, 7), (0x3333 | 124 << 16, 124), (0x3333 | 999 << 16, 124)]
     {
         files.program("program", &finish(value));
-        let outcome = run(files.path(), &["run", "--firmware", "none", "--kernel", "program"]);
+        let outcome =
+            run(files.path(), &["run", "--arch", "riscv64", "--firmware", "none", "--kernel", "program"]);
         assert_eq!(outcome.status.code(), Some(code), "{value:#x}: {}", outcome.errors);
         assert_eq!((outcome.output, outcome.errors), (String::new(), String::new()));
     }

@@ -47,7 +47,17 @@ impl Session {
         let handle = || terminal.try_clone().expect("a handle");
         // In a session of its own, whose terminal this is.
         let child = Command::new("setsid")
-            .args(["--ctty", env!("CARGO_BIN_EXE_ferry"), "run", "--firmware", "none", "--kernel", "spin"])
+            .args([
+                "--ctty",
+                env!("CARGO_BIN_EXE_ferry"),
+                "run",
+                "--arch",
+                "riscv64",
+                "--firmware",
+                "none",
+                "--kernel",
+                "spin",
+            ])
             .current_dir(files.path())
             .stdin(handle())
             .stdout(handle())

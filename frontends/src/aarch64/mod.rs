@@ -261,7 +261,7 @@ impl Context {
             | if self.guarded { Self::GUARDED } else { 0 }
             | (self.sp_sel as u32) << 21
             | (self.zva as u32) << 22
-            | ((self.pointers & 7) as u32) << 23
+            | ((self.pointers & 31) as u32) << 23
     }
 
     /// Unpacks it.
@@ -289,7 +289,7 @@ impl Context {
             guarded: bits & Self::GUARDED != 0,
             sp_sel: bit(bits, 21),
             zva: bit(bits, 22),
-            pointers: (bits >> 23 & 7) as u8,
+            pointers: (bits >> 23 & 31) as u8,
         }
     }
 }

@@ -102,12 +102,12 @@ fn codes_of_what_is_no_address_are_wrong() {
 #[test]
 fn lifted_codes_are_those_of_the_helper() {
     const TBI: u64 = 3 << 37;
-    /// Other rules for code: the lifter emits nothing then, and for data all is as before.
-    const TBID: u64 = 3 << 51;
+    /// A size of the upper half that is out of range, and counts as 48 bits, but is not usual.
+    const T1SZ: [u64; 2] = [16 << 16, 15 << 16];
     let mut random = Random(3);
     let mut cpu = cpu_with(Algorithm::Fast, RAM, RAM_LEN, HANDLER);
     let mut failures = 0;
-    for tbi in 0..4 {
+    for tbi in 0..16 {
         for _ in 0..100 {
             let sign = if random.below(2) == 0 { 0 } else { 0xffff << 48 };
             let pointer = match random.below(3) {
@@ -117,12 +117,13 @@ fn lifted_codes_are_those_of_the_helper() {
             };
             let x = [pointer, random.bits(), random.bits()];
             let keys = [random.bits(), random.bits()];
-            let [pac, aut] = random.pick(&[["pacda", "autda"], ["pacdb", "autdb"]]);
+            let [pac, aut] = random.pick(&[["pacda", "autda"], ["pacdb", "autdb"], ["pacia", "autia"]]);
             let [pac, aut] = [pac, aut].map(|name| asm(name, &[("rd", 0), ("rn", 1)]));
             let spoiled = asm("eor_imm.x", &[("rd", 0), ("rn", 0), ("bits", 0b1_001010_000000)]);
             for code in [&[pac][..], &[aut], &[pac, aut], &[pac, spoiled, aut]] {
-                let [lifted, helped] = [0, TBID].map(|tbid| {
-                    sysreg_write_debug(&mut cpu, TCR_EL1, TCR & !TBI | tbi << 37 | tbid);
+                let [lifted, helped] = T1SZ.map(|t1sz| {
+                    let ignored = (tbi & 3) << 37 | (tbi >> 2) << 51;
+                    sysreg_write_debug(&mut cpu, TCR_EL1, TCR & !TBI & !(0x3f << 16) | t1sz | ignored);
                     run_with(&mut cpu, x, keys, code)
                 });
                 assert_eq!(lifted, helped, "TBI {tbi}: {pointer:#x}");

@@ -29,7 +29,7 @@ impl Lifter<'_> {
             return Ok(pointer);
         }
         self.pauth()?;
-        if let Some(layouts) = usual_layouts(self.guest.ctx.pointers) {
+        if let Some(layouts) = usual_layouts(self.guest.ctx.pointers, key.is_data()) {
             return Ok(match helper {
                 Helper::Pac => self.sign(layouts, key, pointer, modifier),
                 _ => self.authenticate(layouts, key, pointer, modifier),

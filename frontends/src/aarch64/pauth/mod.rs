@@ -28,7 +28,7 @@ impl Key {
         [Self::IA, Self::IB, Self::DA, Self::DB].get(bits as usize).copied().unwrap_or(Self::GA)
     }
 
-    fn is_data(self) -> bool {
+    pub(super) fn is_data(self) -> bool {
         matches!(self, Self::DA | Self::DB)
     }
 
@@ -94,18 +94,19 @@ impl Layout {
 }
 
 /// The layouts that [`super::Context::pointers`] means, of the lower and the upper half of the address space: addresses of 48
-/// bits, with the top byte ignored in the lower half, the upper half, both or neither, alike for data and code.
-pub fn usual_layouts(pointers: u8) -> Option<[Layout; 2]> {
+/// bits, with or without their top byte ignored in either half, which may be otherwise for those of code.
+pub fn usual_layouts(pointers: u8, data: bool) -> Option<[Layout; 2]> {
     let which = pointers.checked_sub(1)?;
-    Some([0, 1].map(|half| Layout { bottom: 48, tbi: which >> half & 1 != 0 }))
+    let ignored = if data { which } else { which & !(which >> 2) };
+    Some([0, 1].map(|half| Layout { bottom: 48, tbi: ignored >> half & 1 != 0 }))
 }
 
 /// The inverse for a value of `TCR_EL1` (D24.2 "TCR_EL1"): zero if its layout is another one.
 pub(super) fn usual_layouts_of(control: u64) -> u8 {
     const SIZES: u64 = 0x3f << 16 | 0x3f;
-    const CODE_APART: u64 = 3 << 51;
     const BITS_48: u64 = 16 << 16 | 16;
-    if control & (SIZES | CODE_APART) == BITS_48 { 1 + (control >> 37 & 3) as u8 } else { 0 }
+    let (ignored, not_of_code) = (control >> 37 & 3, control >> 51 & 3);
+    if control & SIZES == BITS_48 { 1 + (ignored | not_of_code << 2) as u8 } else { 0 }
 }
 
 fn bit_55(pointer: u64) -> bool {
