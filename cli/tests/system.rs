@@ -39,11 +39,11 @@ fn an_aarch64_system_is_installed_and_survives_kills() {
 fn live(arch: &'static str) {
     let system = System::new(arch);
     // The first attempt is cut off at its beginning, the second in the middle.
-    let mut first = system.command(&[]).stderr(Stdio::null()).spawn().expect("a process");
+    let mut first = system.install().stderr(Stdio::null()).spawn().expect("a process");
     system.wait_for_installation("Linux version", &mut first);
     first.kill().and_then(|()| first.wait()).expect("a kill");
     assert!(!system.disk().exists(), "a disk that is not installed is in its place");
-    let mut second = system.command(&[]).stderr(Stdio::piped()).spawn().expect("a process");
+    let mut second = system.install().stderr(Stdio::piped()).spawn().expect("a process");
     system.wait_for_installation("Unpacking libc6", &mut second);
     second.kill().expect("a kill");
     let output = second.wait_with_output().expect("an end");
@@ -114,17 +114,23 @@ impl System {
     }
 
     /// The one command that installs and boots.
-    fn command(&self, more: &[&str]) -> Command {
+    fn command(&self) -> Command {
         let mut command = ferry();
         // Where the other tests keep images, too.
         let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("images");
         let net = format!("user,forward=tcp:127.0.0.1:{}-:22", self.port);
-        command.args(["run", "debian", "--arch", self.arch, "--cpus", "2", "--cache-dir"]).arg(cache);
-        command.args(["--net", &net, "--disk", "root.qcow2", "--console", "unix:console"]).args(more);
-        if let (Ok(mirror), []) = (std::env::var("FERRY_TEST_MIRROR"), more) {
+        command.args(["run", "debian", "--cpus", "2", "--cache-dir"]).arg(cache);
+        command.args(["--net", &net, "--disk", "root.qcow2", "--console", "unix:console"]);
+        command.current_dir(self.directory.path());
+        command
+    }
+
+    fn install(&self) -> Command {
+        let mut command = self.command();
+        command.args(["--arch", self.arch]);
+        if let Ok(mirror) = std::env::var("FERRY_TEST_MIRROR") {
             command.args(["--mirror", &mirror]);
         }
-        command.current_dir(self.directory.path());
         command
     }
 
@@ -151,15 +157,15 @@ impl System {
 
     fn install_and_boot(&self) -> Booted {
         let started = Instant::now();
-        let mut process = self.command(&[]).spawn().expect("a process");
+        let mut process = self.install().spawn().expect("a process");
         self.wait_until("the disk", &mut process, || self.disk().exists());
         println!("{} installed in {:?}", self.arch, started.elapsed());
         Booted::new(process, self)
     }
 
-    /// Boots what is installed, which needs no archive.
+    /// Boots what is installed, which needs no archive, and nobody to say what it is for.
     fn boot(&self) -> Booted {
-        Booted::new(self.command(&["--mirror", NO_MIRROR]).spawn().expect("a process"), self)
+        Booted::new(self.command().args(["--mirror", NO_MIRROR]).spawn().expect("a process"), self)
     }
 }
 
