@@ -89,36 +89,16 @@ impl OnDisk<'_> {
         Ok(Found::Free(empty))
     }
 
-    /// The system on the disk, or on the image that it is an overlay of, if there is one of ours.
+    /// The system on the disk, which must be this one.
     fn installed(&self) -> anyhow::Result<Option<Installed>> {
-        let options = &self.disk.options;
-        let mut file_system = None;
-        let mut image = Some((options.path.clone(), options.format));
-        for _ in 0..disk_formats::MAX_CHAIN {
-            let Some((path, format)) = image else { break };
-            let place = Place::beside(&path.canonicalize().unwrap_or_else(|_| path.clone()));
-            if let Some(installed) = place.installed()? {
-                let found = match &file_system {
-                    Some(found) => found,
-                    None => file_system.insert(file_system_on(options)?),
-                };
-                if found.as_ref() != Some(&installed.file_system) {
-                    bail!(
-                        "{} belongs to another disk than {}: remove it, or give another file",
-                        place.dir().display(),
-                        options.path.display()
-                    );
-                }
-                if !installed.is(self.image, self.arch) {
-                    let (image, arch) = (installed.image, installed.arch);
-                    bail!("{} has {image} for {arch}: name that image", options.path.display());
-                }
-                return Ok(Some(installed));
-            }
-            let info = disk_formats::info(&path, format)?;
-            image = info.backing.and_then(|backing| backing.path).map(|path| (path, None));
+        let found = installed(&self.disk.options)?;
+        if let Some(Installed { image, arch, .. }) =
+            found.as_ref().filter(|found| !found.is(self.image, self.arch))
+        {
+            let (path, asked) = (self.disk.options.path.display(), (self.image, self.arch.debian_name()));
+            bail!("{path} has {image} for {arch}, not {} for {}", asked.0, asked.1);
         }
-        Ok(None)
+        Ok(found)
     }
 
     fn install(&self, board: MachineConfig) -> anyhow::Result<()> {
@@ -204,6 +184,42 @@ impl OnDisk<'_> {
             begun.log().display()
         );
     }
+}
+
+/// The system on a disk, or on the image that it is an overlay of, if there is one of ours.
+fn installed(options: &DiskOptions) -> anyhow::Result<Option<Installed>> {
+    let mut file_system = None;
+    let mut image = Some((options.path.clone(), options.format));
+    for _ in 0..disk_formats::MAX_CHAIN {
+        let Some((path, format)) = image else { break };
+        let place = Place::beside(&path.canonicalize().unwrap_or_else(|_| path.clone()));
+        if let Some(installed) = place.installed()? {
+            let found = match &file_system {
+                Some(found) => found,
+                None => file_system.insert(file_system_on(options)?),
+            };
+            if found.as_ref() != Some(&installed.file_system) {
+                bail!(
+                    "{} belongs to another disk than {}: remove it, or give another file",
+                    place.dir().display(),
+                    options.path.display()
+                );
+            }
+            return Ok(Some(installed));
+        }
+        let info = disk_formats::info(&path, format)?;
+        image = info.backing.and_then(|backing| backing.path).map(|path| (path, None));
+    }
+    Ok(None)
+}
+
+/// The architecture of the system on a disk, if one was installed there.
+pub fn architecture(disk: &DiskArg) -> anyhow::Result<Option<Arch>> {
+    if !disk.options.path.exists() {
+        return Ok(None);
+    }
+    let installed = installed(&disk.options)?;
+    Ok(installed.map(|installed| installed.arch.parse()).transpose()?)
 }
 
 fn write_medium(system: &System, begun: &Begun, key: &KeyPair, bars: &mut Bars) -> anyhow::Result<Follower> {

@@ -12,7 +12,7 @@ use machine::{
 };
 
 use crate::args::{AccelArg, ArchArg, ConsoleArg, GicArg, RunArgs};
-use crate::install::OnDisk;
+use crate::install::{self, OnDisk};
 use crate::progress::Bars;
 use crate::signals::Signals;
 use crate::terminal::{RawTerminal, escape_filter};
@@ -120,8 +120,8 @@ fn configure(args: &RunArgs, control: &Arc<OnceLock<machine::Control>>) -> anyho
     Ok(config)
 }
 
-/// The architecture that was asked for, or else what the kernel, or the firmware, is for. A named image is for RISC-V if
-/// nothing else is said.
+/// The architecture that was asked for, or else what the kernel, or the firmware, or the system on a named image's disk
+/// is for. A named image is for RISC-V if nothing else is said.
 fn arch(args: &RunArgs) -> anyhow::Result<Arch> {
     match args.arch {
         Some(ArchArg::Riscv64) => return Ok(Arch::Riscv64),
@@ -141,6 +141,13 @@ fn arch(args: &RunArgs) -> anyhow::Result<Arch> {
             Some(Isa::Aarch64) => return Ok(Arch::Aarch64),
             Some(isa) => bail!("{} is for {isa}: ferry runs riscv64 and aarch64 guests", file.display()),
             None => {}
+        }
+    }
+    if let (Some(_), Some(disk)) = (&args.image, args.disks.first()) {
+        match install::architecture(disk)? {
+            Some(images::Arch::Arm64) => return Ok(Arch::Aarch64),
+            Some(images::Arch::Riscv64) => return Ok(Arch::Riscv64),
+            Some(images::Arch::Amd64) | None => {}
         }
     }
     match files.first() {
