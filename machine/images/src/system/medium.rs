@@ -124,6 +124,12 @@ fn own_files(system: &System, settings: &Settings) -> Vec<OwnFile> {
             "[Match]\nType=ether\n\n[Network]\nDHCP=yes\n".into(),
         ),
         (0o644, "etc/apt/sources.list.d/debian.sources", apt_sources(system)),
+        // A host that is busy makes a slow machine: that is no reason to give up the console, or a service.
+        (
+            0o644,
+            "etc/systemd/system.conf.d/patience.conf",
+            "[Manager]\nDefaultTimeoutStartSec=15min\nDefaultDeviceTimeoutSec=15min\n".into(),
+        ),
         // Nobody reaches this machine by vsock, which the generator complains of on the console; an empty file
         // replaces it (systemd.generator(7)).
         (0o644, "etc/systemd/system-generators/systemd-ssh-generator", String::new()),
