@@ -18,7 +18,7 @@ fn boot(arch: Arch, text: &str) {
     let console = folder.path().join("console");
     let mut config = config_for(arch, 1);
     config.accel = Accel::Lockstep;
-    config.append = config.append.replace(" quiet", "");
+    config.append = config.append.replace("quiet", "earlycon");
     config.console = Console::File(console.clone());
     let running = Running::start(config).unwrap_or_else(|error| panic!("no machine: {error}"));
     let said = || String::from_utf8_lossy(&std::fs::read(&console).unwrap_or_default()).into_owned();
