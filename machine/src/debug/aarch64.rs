@@ -164,7 +164,7 @@ impl Inspect for Aarch64 {
             let value = sysreg_read_debug(cpu, number);
             if *seen != value {
                 *seen = value;
-                show(&sysreg_name(number).unwrap_or_default(), value.unwrap_or(0));
+                show(sysreg_name(number).unwrap_or_default(), value.unwrap_or(0));
             }
         }
     }

@@ -273,8 +273,8 @@ impl Code {
             let written = ["rd", "rt", "rt2", "rs"].into_iter().filter_map(|name| line.field(name));
             let pair = insn.format().name == "Casp";
             let mut written = written.map(|field| field.get(word));
-            let fine = written.all(|n| !reserved(n) && !(pair && reserved(n + 1)) && !(stack && n == 31));
-            if fine {
+            let kept = |n: i64| reserved(n) || pair && reserved(n + 1) || stack && n == 31;
+            if !written.any(kept) {
                 return word;
             }
         }
@@ -778,7 +778,7 @@ impl Guest for Arm64 {
             (register(SCTLR_EL1), SCTLR | random.bits() & SCTLR_FREE),
         ];
         let level = random.below(2) as u8;
-        let start = CODE + start as u64 | if level == 0 { USER } else { 0 };
+        let start = (CODE + start as u64) | if level == 0 { USER } else { 0 };
         let mut slots: Vec<(usize, u64)> = (0..31).map(|n| (n, random.value())).collect();
         slots[RESUME as usize].1 = start;
         let data = |random: &mut Random| DATA + 0x1000 + 16 * random.below(0x1000);
