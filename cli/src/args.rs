@@ -181,6 +181,8 @@ pub enum AccelArg {
     Jit,
     /// Guest code is interpreted
     Interp,
+    /// Both, on a machine each, and compared every few blocks: finds mistakes in ferry
+    Lockstep,
 }
 
 /// Where the console is.

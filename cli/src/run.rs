@@ -66,6 +66,7 @@ fn board(args: &RunArgs, arch: Arch) -> MachineConfig {
         AccelArg::Auto => Accel::Auto,
         AccelArg::Jit => Accel::Jit,
         AccelArg::Interp => Accel::Interp,
+        AccelArg::Lockstep => Accel::Lockstep,
     };
     config.code_bytes = args.jit_cache;
     config.drop_code = args.jit_drop;

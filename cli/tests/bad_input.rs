@@ -74,7 +74,11 @@ fn kernels_and_other_files() {
             &["unknown CPU model \"486\": expected one of rv64, rva22s64, max"],
         ),
         ("run --kernel spin --arch m68k", &["'m68k'", "riscv64"]),
-        ("run --arch riscv64 --kernel spin --accel magic", &["'magic'", "auto, jit, interp"]),
+        ("run --arch riscv64 --kernel spin --accel magic", &["'magic'", "auto, jit, interp, lockstep"]),
+        (
+            "run --arch riscv64 --kernel spin --accel lockstep --cpus 2",
+            &["a machine in lock step has one CPU, no disks"],
+        ),
         (
             "run --arch riscv64 --kernel spin --jit-cache 4K",
             &["4096 bytes for translated code", "256 KiB to 1 GiB"],

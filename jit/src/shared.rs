@@ -407,23 +407,21 @@ impl JitShared {
         }
     }
 
-    /// Drops translations that nothing is wrong with: of about a quarter of the pages or, now and then, all. `random` chooses
-    /// them. It must make no difference to any guest.
+    /// Drops translations that nothing is wrong with: a quarter of the blocks or, now and then, all. `random` chooses them. It
+    /// must make no difference to any guest.
     pub fn drop_some(&self, random: u64) {
-        if random.is_multiple_of(8) {
-            self.clear();
-        } else {
-            let hash = |page: usize| {
-                let mut hasher = KeyHasher(random);
-                hasher.write_usize(page);
-                hasher.finish() >> 40
-            };
-            let inner = self.inner.lock();
-            let pages = inner.by_page.keys().copied().filter(|&page| hash(page).is_multiple_of(4));
-            let pages: Vec<usize> = pages.collect();
-            drop(inner);
-            self.drop_pages(&pages);
+        let mut inner = self.inner.lock();
+        let all = random.is_multiple_of(8);
+        let chosen = |id: u32| {
+            let mut hasher = KeyHasher(random);
+            hasher.write_u32(id);
+            all || (hasher.finish() >> 40).is_multiple_of(4)
+        };
+        let ids: Vec<u32> = inner.blocks.keys().copied().filter(|&id| chosen(id)).collect();
+        for id in ids {
+            self.drop_block(&mut inner, id);
         }
+        drop(inner);
         self.blocks.advance_epoch();
         self.group.ports().iter().for_each(|port| port.interrupt());
     }

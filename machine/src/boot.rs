@@ -87,7 +87,8 @@ impl Boot {
             Some(blob) => chosen.patch(blob)?,
             None => {
                 let mut seeds = Seeds::default();
-                for bytes in [&mut seeds.rng[..], &mut seeds.kaslr] {
+                for bytes in [&mut seeds.rng[..], &mut seeds.kaslr].into_iter().filter(|_| !config.repeatable)
+                {
                     let filled = rustix::rand::getrandom(bytes, rustix::rand::GetRandomFlags::empty());
                     filled.map_err(|e| Error::Host { what: "random bytes", source: e.into() })?;
                 }

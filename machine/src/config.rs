@@ -57,6 +57,9 @@ pub enum Accel {
     Jit,
     /// The interpreter.
     Interp,
+    /// Translated code and the interpreter, on a machine each, which are compared every few blocks: to find mistakes in
+    /// this emulator. One CPU; no disks, no network, no input.
+    Lockstep,
 }
 
 /// The guest's network.
@@ -152,6 +155,8 @@ pub struct MachineConfig {
     pub trace: TraceConfig,
     /// Where to wait for a debugger.
     pub gdb: Option<String>,
+    /// Nothing of the host's reaches the guest, neither time nor random numbers: it does the same in each run.
+    pub(crate) repeatable: bool,
 }
 
 impl MachineConfig {
@@ -182,6 +187,38 @@ impl MachineConfig {
             secure: false,
             trace: TraceConfig::default(),
             gdb: None,
+            repeatable: false,
+        }
+    }
+
+    /// The settings of a second machine like this, without consoles.
+    pub(crate) fn twin(&self) -> Self {
+        Self {
+            arch: self.arch,
+            cpus: self.cpus,
+            memory: self.memory,
+            cpu: self.cpu.clone(),
+            firmware: self.firmware.clone(),
+            kernel: self.kernel.clone(),
+            initrd: self.initrd.clone(),
+            append: self.append.clone(),
+            dtb: self.dtb.clone(),
+            disks: self.disks.clone(),
+            net: self.net.clone(),
+            console: Console::None,
+            virtio_console: None,
+            accel: self.accel,
+            code_bytes: self.code_bytes,
+            drop_code: self.drop_code,
+            no_reboot: self.no_reboot,
+            virtio_legacy: self.virtio_legacy,
+            aclint: self.aclint,
+            gic: self.gic,
+            virtualization: self.virtualization,
+            secure: self.secure,
+            trace: self.trace.clone(),
+            gdb: self.gdb.clone(),
+            repeatable: self.repeatable,
         }
     }
 

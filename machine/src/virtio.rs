@@ -54,7 +54,9 @@ impl Slots {
             let backend = UserNet::start(user.clone())?;
             devices.push(Net::new(events, backend as Arc<dyn NetBackend>, MAC));
         }
-        devices.push(Rng::new(events, Box::new(HostEntropy)));
+        if !config.repeatable {
+            devices.push(Rng::new(events, Box::new(HostEntropy)));
+        }
         if let Some(backend) = console {
             devices.push(VirtioConsole::new(events, backend));
         }

@@ -1,5 +1,7 @@
 //! A machine: built once, run until its guest switches off.
 
+mod pair;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ use emu_core::sync::{EventHandle, EventLoop, Group};
 use emu_core::time::Clock;
 use jit::{Jit, JitShared};
 
+use self::pair::Pair;
 use crate::boards::aarch64_virt::Aarch64Virt;
 use crate::boards::riscv_virt::RiscvVirt;
 use crate::boards::{self, Board, Wiring};
@@ -75,7 +78,7 @@ struct Vm<B: Board> {
     debugger: Option<Server<B::Isa>>,
     tracer: Option<Arc<Tracer>>,
     /// Last, so that everything that posts events is gone before it.
-    _events: EventLoop,
+    events: EventLoop,
 }
 
 /// Looks at a running machine, and ends it, from another thread.
@@ -109,9 +112,11 @@ impl Machine {
     /// # Errors
     /// A setting is out of range, a file cannot be used, or the host does not give what is needed.
     pub fn new(config: MachineConfig) -> Result<Self, Error> {
-        Ok(Self(match config.arch {
-            Arch::Riscv64 => Box::new(Vm::<RiscvVirt>::new(config)?),
-            Arch::Aarch64 => Box::new(Vm::<Aarch64Virt>::new(config)?),
+        Ok(Self(match (config.arch, config.accel) {
+            (Arch::Riscv64, Accel::Lockstep) => Box::new(Pair::<RiscvVirt>::new(config)?),
+            (Arch::Aarch64, Accel::Lockstep) => Box::new(Pair::<Aarch64Virt>::new(config)?),
+            (Arch::Riscv64, _) => Box::new(Vm::<RiscvVirt>::new(config)?),
+            (Arch::Aarch64, _) => Box::new(Vm::<Aarch64Virt>::new(config)?),
         }))
     }
 
@@ -167,13 +172,18 @@ impl<B: Board> Run for Vm<B> {
 }
 
 impl<B: Board> Vm<B> {
-    fn new(mut config: MachineConfig) -> Result<Self, Error> {
+    fn new(config: MachineConfig) -> Result<Self, Error> {
+        let clock = Clock::real_time();
+        let events = EventLoop::start(clock.clone()).map_err(host("a thread"))?;
+        Self::build(config, clock, events)
+    }
+
+    /// Builds a machine with this clock, and a queue of events that follows it.
+    fn build(mut config: MachineConfig, clock: Clock, events: EventLoop) -> Result<Self, Error> {
         let layout = B::LAYOUT;
         check(&config, layout.max_cpus)?;
         let jit = config.jit()?;
         let mut files = Files::read(&config, &layout)?;
-        let clock = Clock::real_time();
-        let events = EventLoop::start(clock.clone()).map_err(host("a thread"))?;
         let handle = events.handle();
         let group = Arc::new(Group::new(config.cpus));
         let power = PowerSwitch::new(Arc::clone(&group));
@@ -196,7 +206,8 @@ impl<B: Board> Vm<B> {
             events: handle.clone(),
             power: Arc::clone(&power) as Arc<_>,
             console: Arc::clone(&console),
-            epoch_ns: host_epoch(&handle),
+            epoch_ns: if config.repeatable { 0 } else { host_epoch(&handle) },
+            repeatable: config.repeatable,
             virtio: Box::new(move |slot, irq| virtio_slots.make(slot, irq)),
             fw_cfg: files.fw_cfg(&config, &layout),
         };
@@ -256,7 +267,7 @@ impl<B: Board> Vm<B> {
             gate,
             debugger,
             tracer,
-            _events: events,
+            events,
         })
     }
 
@@ -266,17 +277,24 @@ impl<B: Board> Vm<B> {
             self.meters.run_begins();
             let ending = self.run_once();
             self.meters.run_ends();
-            self.power.rearm();
-            for console in &self.consoles {
-                console.drain(LAST_WORDS);
+            if let Some(ended) = self.over(ending)? {
+                return Ok(ended);
             }
-            match ending {
-                Ending::Power(PowerRequest::Off { code }) => return Ok(Ended::Off { code }),
-                Ending::Power(PowerRequest::Reset) if self.no_reboot => return Ok(Ended::Off { code: 0 }),
-                Ending::Power(PowerRequest::Reset) => {}
-                Ending::Quit => return Ok(Ended::Quit),
-                Ending::Failed(message) => return Err(Error::Failed(message)),
-            }
+        }
+    }
+
+    /// A run is over: how the machine has ended, if it does not start again.
+    fn over(&self, ending: Ending) -> Result<Option<Ended>, Error> {
+        self.power.rearm();
+        for console in &self.consoles {
+            console.drain(LAST_WORDS);
+        }
+        match ending {
+            Ending::Power(PowerRequest::Off { code }) => Ok(Some(Ended::Off { code })),
+            Ending::Power(PowerRequest::Reset) if self.no_reboot => Ok(Some(Ended::Off { code: 0 })),
+            Ending::Power(PowerRequest::Reset) => Ok(None),
+            Ending::Quit => Ok(Some(Ended::Quit)),
+            Ending::Failed(message) => Err(Error::Failed(message)),
         }
     }
 

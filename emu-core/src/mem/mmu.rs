@@ -75,14 +75,18 @@ impl Default for LargePages {
 impl LargePages {
     /// Words of the filter: enough for the mappings of some gigabytes by pages of 2 MiB.
     const WORDS: usize = 128;
+    /// A mapping of so many bits, or more, may have any address.
+    const ANY: u8 = 63;
     /// Mappings of one size that are looked for one by one; a longer range of addresses may overlap any.
     const MOST: u64 = 16;
 
     /// Notes that a page of a mapping of that size is cached.
     pub(super) fn add(&mut self, va: u64, bits: u8) {
-        if bits > 12 {
-            self.sizes |= 1 << bits.min(63);
-            for bit in Self::places(va >> bits.min(63), bits) {
+        if bits >= Self::ANY {
+            self.sizes |= 1 << Self::ANY;
+        } else if bits > 12 {
+            self.sizes |= 1 << bits;
+            for bit in Self::places(va >> bits, bits) {
                 self.filter[bit / 64] |= 1 << (bit % 64);
             }
         }
@@ -91,6 +95,9 @@ impl LargePages {
     /// Whether any of them may overlap this range of addresses.
     pub(super) fn overlap(&self, first: u64, last: u64) -> bool {
         let mut sizes = self.sizes;
+        if sizes >> Self::ANY != 0 {
+            return true;
+        }
         while sizes != 0 {
             let bits = sizes.trailing_zeros() as u8;
             sizes &= sizes - 1;

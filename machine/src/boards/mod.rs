@@ -104,6 +104,8 @@ pub struct Wiring {
     pub console: Arc<dyn CharBackend>,
     /// Wall-clock time at machine time zero, in nanoseconds since 1970.
     pub epoch_ns: u64,
+    /// No random numbers of the host's reach the guest.
+    pub repeatable: bool,
     /// The virtio devices.
     pub virtio: VirtioSlots,
     /// What a firmware is told.

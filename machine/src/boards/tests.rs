@@ -38,6 +38,7 @@ fn board<B: Board>(config: &MachineConfig) -> (B, Tree) {
         power: Arc::new(NoPower),
         console: Arc::new(NullChardev),
         epoch_ns: 0,
+        repeatable: true,
         virtio: Box::new(move |_, irq| VirtioMmio::new(MmioVersion::Modern, None, slots.clone(), irq)),
         fw_cfg: Items::new(config.cpus as u16),
     };

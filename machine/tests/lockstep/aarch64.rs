@@ -273,8 +273,8 @@ impl Code {
             let written = ["rd", "rt", "rt2", "rs"].into_iter().filter_map(|name| line.field(name));
             let pair = insn.format().name == "Casp";
             let mut written = written.map(|field| field.get(word));
-            let fine = written.all(|n| !(reserved(n) || pair && reserved(n + 1) || stack && n == 31));
-            if fine {
+            let kept = |n: i64| reserved(n) || pair && reserved(n + 1) || stack && n == 31;
+            if !written.any(kept) {
                 return word;
             }
         }

@@ -15,14 +15,14 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use emu_core::device::{AccessError, Mmio, Width};
-use emu_core::exec::{BlockMap, Exception, Exit, HostRequest, Translations, Vcpu, VcpuParts};
+use emu_core::exec::{BlockMap, Exception, Exit, HostRequest, Vcpu, VcpuParts};
 use emu_core::mem::{BusBuilder, Flush, PAGE_SIZE, RamBuilder};
 use emu_core::sync::{Group, Port};
 use emu_core::testing::{Random, seeds};
 use emu_core::time::Clock;
 use jit::{Jit, JitConfig, JitShared};
 use machine::lockstep::{Inspect, Lockstep, OnTrap, Stretch};
-use program::{BELL, CODE, CODE_END, END, RAM, RAM_LEN};
+use program::{BELL, END, RAM, RAM_LEN};
 
 /// Instructions after which a program is given up.
 const MOST_INSTRUCTIONS: u64 = 150_000;
@@ -186,15 +186,7 @@ fn run<G: Guest>(seed: u64, brief: bool) -> Result<Done, String> {
             done.interrupts += 1;
         }
         if drops && random.below(3) == 0 {
-            if random.below(4) == 0 {
-                code.clear();
-            } else {
-                let page =
-                    |random: &mut Random| (CODE - RAM + random.below(CODE_END - CODE)) & !(PAGE_SIZE - 1);
-                let pages: Vec<usize> = (0..8).map(|_| page(&mut random) as usize).collect();
-                code.drop_pages(&pages);
-            }
-            a.blocks().advance_epoch();
+            code.drop_some(random.bits());
         }
         if random.below(8) == 0 {
             let side = if random.below(2) == 0 { &mut a } else { &mut b };

@@ -242,7 +242,8 @@ impl Code {
                 rd == RESUME || COUNTERS.contains(&rd) || LINKS.contains(&rd) || POINTERS.contains(&rd)
             };
             let pair = line.name == "amocas.q";
-            if !(reserved(rd) || pair && reserved(rd + 1)) {
+            let kept = reserved(rd) || pair && reserved(rd + 1);
+            if !kept {
                 return word;
             }
         }
@@ -691,7 +692,7 @@ fn tables(image: &mut [u8], random: &mut Random) -> (Vec<u64>, Vec<(u64, u64, u3
     // The larger pages are the same in every space, global or not.
     for n in 0..LARGE_PAGES {
         let at = table(SHARED_LARGE) + 8 * n;
-        let entry = random_entry(random, 21) | (0x20 * random.below(2));
+        let entry = random_entry(random, 21) | random.below(2) << 5;
         put(image, at, entry);
         entries.push((at, LARGE + (n << 21), 21));
     }
@@ -763,7 +764,7 @@ impl Guest for Riscv64 {
             // Protection that is finer than a page, somewhere in the data; the rest is open.
             let size = 8u64 << random.below(10);
             let base = (DATA + random.below(0x1000 * DATA_PAGES)) & !(size - 1);
-            csrs.push((csr::PMPADDR0, base >> 2 | ((size >> 3) - 1)));
+            csrs.push((csr::PMPADDR0, (base >> 2) | ((size >> 3) - 1)));
             csrs.push((csr::PMPADDR0 + 1, u64::MAX));
             let rights = random.pick(&[0, 1, 3, 4, 5]);
             csrs.push((csr::PMPCFG0, 0x1f << 8 | 0x18 | rights));

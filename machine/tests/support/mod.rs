@@ -57,6 +57,15 @@ impl Running {
         self.control.stats()
     }
 
+    /// Waits for the end for at most `limit`.
+    pub fn wait_for(&self, limit: Duration) -> Option<Outcome> {
+        match self.ended.recv_timeout(limit) {
+            Ok(result) => Some(Outcome::Ended(result)),
+            Err(RecvTimeoutError::Disconnected) => Some(Outcome::Stuck),
+            Err(RecvTimeoutError::Timeout) => None,
+        }
+    }
+
     /// Waits for the end; at the deadline pulls the plug.
     pub fn wait(&self, limit: Duration) -> Outcome {
         match self.ended.recv_timeout(limit) {

@@ -193,7 +193,7 @@ impl Board for Aarch64Virt {
             timers: Some(Timer::ALL.map(|timer| gic.ppi(index, timer.interrupt()))),
             pmu: Some(gic.ppi(index, ppi::PMU)),
             alarm: Some(Box::new(CpuAlarm(wiring.wake_timer(index)))),
-            random: Some(Box::new(random)),
+            random: if wiring.repeatable { None } else { Some(Box::new(random)) },
         };
         Aarch64::connected(config, wiring)
     }
@@ -209,7 +209,8 @@ impl Board for Aarch64Virt {
         let Wiring { group, memory, .. } = &self.parts.wiring;
         let (smccc, group, memory) = (Smccc::new(group.len()), Arc::clone(group), memory.clone());
         let el = if self.parts.virtualization { 2 } else { 1 };
-        Some(PsciFirmware { smccc, group, memory, el })
+        let repeatable = self.parts.wiring.repeatable;
+        Some(PsciFirmware { smccc, repeatable, group, memory, el })
     }
 
     fn power_button(&self) -> Option<Arc<Button>> {

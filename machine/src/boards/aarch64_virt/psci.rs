@@ -14,6 +14,8 @@ use crate::supervisor::{BuiltinFirmware, Next};
 pub struct PsciFirmware {
     /// The firmware's state.
     pub smccc: Smccc,
+    /// There are no random numbers to be had.
+    pub repeatable: bool,
     /// All CPUs.
     pub group: Arc<Group>,
     /// Guest memory.
@@ -95,7 +97,8 @@ impl Platform for Calling<'_> {
 
     fn random(&mut self, bytes: &mut [u8]) -> bool {
         let len = bytes.len();
-        rustix::rand::getrandom(bytes, rustix::rand::GetRandomFlags::empty())
-            .is_ok_and(|filled| filled == len)
+        !self.firmware.repeatable
+            && rustix::rand::getrandom(bytes, rustix::rand::GetRandomFlags::empty())
+                .is_ok_and(|filled| filled == len)
     }
 }
