@@ -103,7 +103,11 @@ fn arm_passes(name: &str) {
     let rom = named(test_roms::AARCH64, name);
     for &level in rom.levels {
         for &cpus in rom.harts {
-            for (accel, gic) in [(Accel::Interp, GicVersion::V3), (Accel::Auto, GicVersion::V2), (Accel::Auto, GicVersion::V3)] {
+            for (accel, gic) in [
+                (Accel::Interp, GicVersion::V3),
+                (Accel::Auto, GicVersion::V2),
+                (Accel::Auto, GicVersion::V3),
+            ] {
                 check(rom, Run { level: Some(level), gic: Some(gic), ..Run::new(rom, cpus, accel) });
             }
         }
@@ -153,5 +157,5 @@ mod riscv64 {
 }
 
 mod aarch64 {
-    roms!(AARCH64, arm_passes: exceptions, paging);
+    roms!(AARCH64, arm_passes: exceptions, paging, stage2, interrupts, psci, smp);
 }

@@ -47,7 +47,7 @@ fn encoding(cpu: &Cpu, random: &mut Random) -> u64 {
 }
 
 fn step(cpu: &mut Cpu, random: &mut Random) {
-    let mut take = |cpu: &mut Cpu, done: Result<u64, Stop>| {
+    let take = |cpu: &mut Cpu, done: Result<u64, Stop>| {
         if let Err(Stop::Exception(exception)) = done {
             Aarch64::raise(cpu, exception);
         }

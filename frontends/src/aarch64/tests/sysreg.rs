@@ -186,7 +186,7 @@ fn el0_needs_permission() {
         (Reg::IC_IVAU, sctlr::UCI, true),
         (Reg::DC_ZVA, sctlr::DZE, true),
     ] {
-        let mut access = |cpu: &mut Cpu| if write { sys(cpu, register, RAM) } else { mrs(cpu, register) };
+        let access = |cpu: &mut Cpu| if write { sys(cpu, register, RAM) } else { mrs(cpu, register) };
         set(&mut cpu, Reg::SCTLR_EL1, 0);
         assert_eq!(access(&mut cpu), trapped(register, 1, write), "{register:?}");
         set(&mut cpu, Reg::SCTLR_EL1, bit);
@@ -286,8 +286,7 @@ fn stack_pointers() {
 #[test]
 fn msr_immediate() {
     let mut cpu = cpu_at(1);
-    let mut write =
-        |cpu: &mut Cpu, field: u64, value: u64| call(cpu, Helper::MsrImmediate, [field, value, 0]);
+    let write = |cpu: &mut Cpu, field: u64, value: u64| call(cpu, Helper::MsrImmediate, [field, value, 0]);
     assert_eq!(write(&mut cpu, 0o37, 0xf), Ok(0));
     assert_eq!(cpu.isa.pstate().daif, 0);
     assert_eq!(write(&mut cpu, 0o36, 0b0110), Ok(0));
