@@ -19,7 +19,7 @@ fn poke(cpu: &mut Cpu, pa: u64, value: u64) {
 fn map(cpu: &mut Cpu, page: u64) {
     for level in 0..4 {
         let at = ROOT + level * 0x1000 + (VA >> (39 - 9 * level) & 511) * 8;
-        let entry = if level < 3 { ROOT + (level + 1) * 0x1000 | 3 } else { page | 1 << 11 | 1 << 10 | 3 };
+        let entry = if level < 3 { (ROOT + (level + 1) * 0x1000) | 3 } else { page | 1 << 11 | 1 << 10 | 3 };
         poke(cpu, at, entry);
     }
 }
