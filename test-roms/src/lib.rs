@@ -86,6 +86,10 @@ pub const RISCV64: &[Rom] = &[
 pub const AARCH64: &[Rom] = &[
     rom!("aarch64" "exceptions", levels: [1, 2, 3], harts: [1, 4], append: "", seconds: 60),
     rom!("aarch64" "paging", levels: [1, 2, 3], harts: [1, 4], append: "", seconds: 60),
+    rom!("aarch64" "stage2", levels: [2, 3], harts: [1, 4], append: "", seconds: 60),
+    rom!("aarch64" "interrupts", levels: [1, 2], harts: [1, 4], append: "", seconds: 60),
+    rom!("aarch64" "psci", levels: [1, 2], harts: [1, 4], append: "", seconds: 60),
+    rom!("aarch64" "smp", levels: [1, 2], harts: [1, 2, 4], append: "", seconds: 120),
 ];
 
 /// Every ROM.

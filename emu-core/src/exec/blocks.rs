@@ -235,8 +235,8 @@ impl<I: Isa> Vcpu<I> {
         let pc = self.state.pc;
         let cached = self.lift(key, 1)?;
         let len = cached.block.marks.first().map_or(2, |mark| u64::from(mark.len));
-        for half in (2..len).step_by(2) {
-            self.fetch_place(pc.wrapping_add(half))?;
+        for unit in (u64::from(I::FETCH_UNIT)..len).step_by(I::FETCH_UNIT.into()) {
+            self.fetch_place(pc.wrapping_add(unit))?;
         }
         Ok(cached)
     }

@@ -89,6 +89,9 @@ pub trait Isa: Sized + Send + 'static {
     /// Integer slots that code uses most, the hottest first: compilers keep as many of them as they can in host registers.
     const HOT_SLOTS: &'static [u16] = &[];
 
+    /// Bytes that are fetched at once, in which all instructions come.
+    const FETCH_UNIT: u8 = 2;
+
     /// Lifts the instructions from `start` bytes into the page, at most `limit` of them (at least one), into a block with
     /// the given key. Fails only if the first instruction cannot be fetched. An undefined instruction is a block that ends
     /// in its exception. A block does not go beyond the end of its page, but for a single instruction that straddles it.

@@ -13,6 +13,7 @@ impl Isa for Aarch64 {
 
     /// Counted in compiled code (glibc, the kernel, programs), where these are seven of ten register operands.
     const HOT_SLOTS: &'static [u16] = &[0, 1, SP, 2, 19, 3, 20, 21, 4];
+    const FETCH_UNIT: u8 = 4;
 
     fn lift(
         &self,

@@ -5,7 +5,7 @@ struct cpu cpus[MAX_CPUS];
 const u64 cpu_size = sizeof(struct cpu);
 u64 gic_version;
 u8 psci_conduit;
-__attribute__((weak)) const bool rom_starts_all = true;
+__attribute__((weak)) bool rom_starts_all = true;
 
 #define OFFSET_IS(type, field, value)                                                                            \
     _Static_assert(__builtin_offsetof(struct type, field) == (value), "layout.h and the structure differ: " #field)

@@ -46,7 +46,7 @@ register struct cpu *cpu __asm__("x18");
 #define CPU_WORD "cpu"
 
 /* False in a ROM in which CPU 0 begins alone. */
-extern const bool rom_starts_all;
+extern bool rom_starts_all;
 void _start(void);
 
 /* ---- the machine ---- */

@@ -10,7 +10,7 @@ use super::bits::{hcr, mdscr, scr, sctlr, spsr};
 use super::features::Feature;
 use super::state::{Aarch64, Cpu, Pstate};
 use super::syndrome::{
-    ALIGNMENT_FAULT, EXTERNAL_ABORT, Interrupt, SYNDROME, UNDEFINED, WNR, class, syndrome,
+    ALIGNMENT_FAULT, EXTERNAL_ABORT, Interrupt, S1PTW, SYNDROME, UNDEFINED, WNR, class, syndrome,
 };
 use super::sysreg::Reg;
 use super::{NZCV, SP, SP_EL, X};
@@ -84,7 +84,8 @@ pub(super) fn raise(cpu: &mut Cpu, exception: Exception) {
     match class {
         // What was meant for EL1 says nothing at EL2.
         class::UNKNOWN => syndrome = UNDEFINED.into(),
-        class::DATA_ABORT if exception.extra != 0 && to == 2 => {
+        // Nothing is told of an access that has not got as far as its own address.
+        class::DATA_ABORT if exception.extra != 0 && to == 2 && syndrome & u64::from(S1PTW) == 0 => {
             syndrome |= u64::from(instruction::at_pc(cpu).map_or(0, instruction::access_syndrome));
         }
         class::STEP if stepped => syndrome |= 1 << 24,

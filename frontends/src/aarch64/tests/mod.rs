@@ -1,9 +1,18 @@
 //! Tests of the system level, on processors without code where they can be: what instructions do is called directly.
 
+mod debug;
+mod exception;
 mod fuzz;
+mod interrupt;
+mod maintenance;
 mod mmu;
+mod pmu;
 mod sysreg;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use emu_core::device::{IrqLine, IrqSink};
 use emu_core::exec::{Exception, Isa, Stop};
 use emu_core::testing::{Random, seeds};
 
@@ -14,6 +23,7 @@ use super::pauth::Algorithm;
 use super::state::{Aarch64, Config, Cpu, Wiring};
 use super::syndrome::{UNDEFINED, class, syndrome, target};
 use super::sysreg::{Reg, sysreg_read_debug, sysreg_write_debug};
+use super::timer::Alarm;
 use super::{Model, exception as exceptions};
 use crate::testing::vcpu;
 
@@ -109,6 +119,40 @@ fn trapped(register: Reg, el: u8, write: bool) -> Result<u64, Stop> {
         | field(3, 4) << 1
         | u32::from(!write);
     Err(Stop::Exception(Exception::new(target(syndrome(class::SYSTEM, iss), el), 0)))
+}
+
+/// A wire that remembers its level.
+#[derive(Clone, Default)]
+struct Wire(Arc<AtomicU64>);
+
+impl IrqSink for Wire {
+    fn set_line(&self, line: u32, level: bool) {
+        if level {
+            self.0.fetch_or(1 << line, Ordering::SeqCst);
+        } else {
+            self.0.fetch_and(!(1 << line), Ordering::SeqCst);
+        }
+    }
+}
+
+impl Wire {
+    fn line(&self, line: u32) -> IrqLine {
+        IrqLine::new(Arc::new(self.clone()), line)
+    }
+
+    fn levels(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// The deadline that the alarm is set to; zero if none.
+#[derive(Clone, Default)]
+struct Armed(Arc<AtomicU64>);
+
+impl Alarm for Armed {
+    fn arm(&self, deadline: Option<u64>) {
+        self.0.store(deadline.unwrap_or(0), Ordering::SeqCst);
+    }
 }
 
 /// A controller whose registers all exist and read as who asks.
