@@ -137,7 +137,9 @@ fn four_harts_with_opensbi_boot_again_after_a_panic() {
 
 /// An Arm machine with this interrupt controller.
 fn arm(cpus: usize, gic: GicVersion) -> MachineConfig {
-    MachineConfig { gic: Some(gic), ..config_for(Arch::Aarch64, cpus) }
+    let mut config = config_for(Arch::Aarch64, cpus);
+    config.gic = Some(gic);
+    config
 }
 
 /// Boots an Arm machine, checks that the kernel has found what there is, and leaves the rest to the test.
