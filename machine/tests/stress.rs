@@ -90,6 +90,6 @@ fn four_cpus() {
 fn four_cpus_that_forget_their_code() {
     stress(Arch::Riscv64, |config| {
         config.code_bytes = 2 << 20;
-        config.drop_code = Some(Duration::from_millis(5));
+        config.drop_code = Some(Duration::from_millis(50));
     });
 }
