@@ -307,7 +307,7 @@ static void between_cpus(void)
         set(ENABLE, number);                                                                                      \
         u64 start = read_sys(counter);                                                                           \
         write_sys(tval, 200000);                                                                                 \
-        check("TVAL", read_sys(tval) <= 200000);                                                                 \
+        check("TVAL", (int)read_sys(tval) <= 200000);                                                            \
         check("CVAL", read_sys(cval) - start >= 200000);                                                         \
         write_sys(ctl, 3);                                                                                       \
         while (!(read_sys(ctl) & 4)) {                                                                           \
