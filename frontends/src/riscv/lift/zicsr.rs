@@ -9,6 +9,9 @@ use super::super::decode::insn32::args::{Csr, CsrImm};
 use super::super::helper::Helper;
 use super::{Flow, Lifted, Lifter};
 
+/// The accrued exceptions.
+const FFLAGS: u16 = 0x001;
+
 /// CSRs that only hold a value: writing one changes neither the context nor anything that later instructions
 /// depend on other than by reading it. `sscratch`, `sepc`, `scause`, `stval`, and their machine-level
 /// counterparts.
@@ -30,7 +33,9 @@ impl Lifter<'_> {
 
     fn csr_write(&mut self, helper: Helper, csr: u16, rd: u8, operand: Val) -> Lifted {
         self.csr(helper, csr, rd, &[operand])?;
-        if is_storage(csr) { Ok(Flow::Next) } else { Ok(Flow::End(self.lookup())) }
+        // Flags are written often, around quiet comparisons; that makes FS dirty, which it is already then.
+        let flags = csr == FFLAGS && self.guest.ctx.fp_dirty;
+        if is_storage(csr) || flags { Ok(Flow::Next) } else { Ok(Flow::End(self.lookup())) }
     }
 
     fn csr(&mut self, helper: Helper, csr: u16, rd: u8, operand: &[Val]) -> Result<(), super::Refusal> {
