@@ -4,16 +4,18 @@
 
 mod support;
 
+#[path = "../../machine/tests/support/killed.rs"]
+mod killed;
 #[path = "../../machine/tests/support/serial.rs"]
 mod serial;
 
-use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use killed::{SyncedFiles, check_image, kills, work_time};
 use serial::Serial;
 use support::{ferry, wait};
 use tempfile::TempDir;
@@ -56,17 +58,17 @@ fn live(arch: &'static str) {
     assert_eq!(ssh_banner(system.port), "SSH-2.0");
     machine.console.send_line("reboot");
     machine.log_in();
-    let kills = std::env::var("FERRY_TEST_KILLS").map_or(2, |n| n.parse().expect("a number of kills"));
-    let mut files = BTreeMap::new();
+    let kills = kills();
+    let mut files = SyncedFiles::default();
     for round in 0..kills {
-        machine.check_files(&files);
-        machine.write_files(round, &mut files);
-        std::thread::sleep(Duration::from_millis(700 + 450 * (round % 5)));
+        files.check(&mut machine.console, COMMAND_LIMIT);
+        files.write(&mut machine.console, round, COMMAND_LIMIT);
+        std::thread::sleep(work_time(round));
         machine.kill();
         check_image(&system.disk(), round + 1);
         machine = system.boot();
     }
-    machine.check_files(&files);
+    files.check(&mut machine.console, COMMAND_LIMIT);
     machine.console.check("systemctl is-system-running --wait", COMMAND_LIMIT);
     machine.console.send_line("poweroff");
     machine.expect_success();
@@ -80,15 +82,6 @@ fn ssh_banner(port: u16) -> String {
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line).expect("a line");
     line.chars().take(7).collect()
-}
-
-/// Another program's opinion of the image.
-fn check_image(disk: &Path, round: u64) {
-    let output =
-        Command::new("qemu-img").arg("check").arg(disk).output().expect("qemu-img, of package qemu-utils");
-    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    println!("after {round} rounds: {}", text.lines().next().unwrap_or_default());
-    assert!(output.status.success(), "after {round} rounds qemu-img says:\n{text}");
 }
 
 /// A directory with a disk.
@@ -187,30 +180,6 @@ impl Booted {
         self.console.expect("debian login: ", BOOT_LIMIT);
         self.console.send_line("root");
         self.console.expect("root@debian:~#", BOOT_LIMIT);
-    }
-
-    /// All files are there, with their content.
-    fn check_files(&mut self, files: &BTreeMap<String, String>) {
-        let found = self.console.check("for f in f*; do [ ! -f $f ] || sha256sum $f; done", COMMAND_LIMIT);
-        let found = found.lines().filter_map(|line| line.split_once("  "));
-        let found: BTreeMap<_, _> = found.map(|(sum, name)| (name.to_owned(), sum.to_owned())).collect();
-        assert_eq!(&found, files, "the console said:\n{}", self.console.log());
-    }
-
-    /// Writes new files, and every other one of the last round again; leaves the machine busy.
-    fn write_files(&mut self, round: u64, files: &mut BTreeMap<String, String>) {
-        for number in 0..4 {
-            let name = format!("f{}", round * 2 + number);
-            let write =
-                format!("dd if=/dev/urandom of={name} bs=37k count=20 status=none && sha256sum {name}");
-            let output = self.console.check(&write, COMMAND_LIMIT);
-            let sum = output.lines().last().and_then(|line| line.split_whitespace().next());
-            files.insert(name, sum.expect("a checksum").to_owned());
-        }
-        self.console.check("sync", COMMAND_LIMIT);
-        // Something is always on its way when the kill comes.
-        let busy = "while :; do dd if=/dev/urandom of=junk bs=64k count=64; sync; rm junk; done";
-        self.console.check(&format!("{{ ({busy}) > /dev/null 2>&1 & }}"), COMMAND_LIMIT);
     }
 
     fn kill(mut self) {

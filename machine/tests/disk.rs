@@ -5,7 +5,6 @@
 
 mod support;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
@@ -13,6 +12,7 @@ use std::time::{Duration, Instant};
 use disk_formats::{ConvertOptions, DiskOptions, Format, convert};
 use machine::{Console, Ended, Machine};
 use support::guest::{BOOT_LIMIT, COMMAND_LIMIT, config};
+use support::killed::{SyncedFiles, check_image, kills, work_time};
 use support::serial::Serial;
 
 /// In the environment of the machine's process: the directory with the disk.
@@ -25,36 +25,24 @@ fn synced_files_survive_kills() {
     if let Some(directory) = std::env::var_os(DIRECTORY) {
         return be_the_machine(directory.as_ref());
     }
-    let kills = std::env::var("FERRY_TEST_KILLS").map_or(2, |n| n.parse().expect("a number of kills"));
+    let kills = kills();
     let directory = tempfile::tempdir().expect("a temporary directory");
     let disk = directory.path().join("disk");
     make_disk(directory.path(), &disk);
 
-    let mut files = BTreeMap::new();
+    let mut files = SyncedFiles::default();
     for round in 0..kills {
         let mut machine = Process::start(directory.path(), round);
-        machine.check_files(&files);
-        // New files, and every other one of the last round written again.
-        for number in 0..4 {
-            let name = format!("f{}", round * 2 + number);
-            let write =
-                format!("dd if=/dev/urandom of=/mnt/{name} bs=37k count=20 2>&1 && sha256sum /mnt/{name}");
-            let output = machine.console.check(&write, COMMAND_LIMIT);
-            let sum = output.lines().last().and_then(|line| line.split_whitespace().next());
-            files.insert(name, sum.expect("a checksum").to_owned());
-        }
-        machine.console.check("sync", COMMAND_LIMIT);
-        // Something is always on its way when the kill comes.
-        let busy = "while :; do dd if=/dev/urandom of=/mnt/junk bs=64k count=64; sync; rm /mnt/junk; done";
-        machine.console.check(&format!("{{ ({busy}) > /dev/null 2>&1 & }}"), COMMAND_LIMIT);
-        std::thread::sleep(Duration::from_millis(700 + 450 * (round % 5)));
+        files.check(&mut machine.console, COMMAND_LIMIT);
+        files.write(&mut machine.console, round, COMMAND_LIMIT);
+        std::thread::sleep(work_time(round));
         machine.kill();
         check_image(&disk, round);
     }
 
     let mut machine = Process::start(directory.path(), kills);
-    machine.check_files(&files);
-    machine.console.check("umount /mnt", COMMAND_LIMIT);
+    files.check(&mut machine.console, COMMAND_LIMIT);
+    machine.console.check("cd && umount /mnt", COMMAND_LIMIT);
     machine.console.send_line("poweroff");
     machine.expect_success();
     check_image(&disk, kills);
@@ -70,15 +58,6 @@ fn make_disk(directory: &Path, disk: &Path) {
     succeed(Command::new(sbin("mke2fs")).args(["-q", "-t", "ext4"]).arg(&raw).arg("256M"));
     let source = DiskOptions { format: Some(Format::Raw), ..DiskOptions::new_read_only(&raw) };
     convert(&source, disk, &ConvertOptions::new(Format::Qcow2), &mut |_, _| {}).expect("a QCOW2 image");
-}
-
-/// Another program's opinion of the image.
-fn check_image(disk: &Path, round: u64) {
-    let output =
-        Command::new("qemu-img").arg("check").arg(disk).output().expect("qemu-img, of package qemu-utils");
-    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    println!("after {round} rounds: {}", text.lines().next().unwrap_or_default());
-    assert!(output.status.success(), "after {round} rounds qemu-img says:\n{text}");
 }
 
 /// The file system's tools are not in everybody's path.
@@ -121,17 +100,8 @@ impl Process {
         let console = Serial::connect(&directory.join("console"));
         let mut machine = Self { child, console };
         machine.console.expect("root@ferry:~#", BOOT_LIMIT);
-        machine.console.check("mount -t ext4 /dev/vda /mnt", COMMAND_LIMIT);
+        machine.console.check("mount -t ext4 /dev/vda /mnt && cd /mnt", COMMAND_LIMIT);
         machine
-    }
-
-    /// All files are there, with their content.
-    fn check_files(&mut self, files: &BTreeMap<String, String>) {
-        let found =
-            self.console.check("for f in /mnt/f*; do [ ! -f $f ] || sha256sum $f; done", COMMAND_LIMIT);
-        let found = found.lines().filter_map(|line| line.split_once("  /mnt/"));
-        let found: BTreeMap<_, _> = found.map(|(sum, name)| (name.to_owned(), sum.to_owned())).collect();
-        assert_eq!(&found, files, "the console said:\n{}", self.console.log());
     }
 
     fn kill(mut self) {

@@ -5,7 +5,7 @@
 //! order of inputs, which a recording can keep and a replay can repeat.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
 use parking_lot::{Condvar, Mutex};
@@ -96,6 +96,19 @@ impl Drop for EventLoop {
         if let Some(thread) = self.thread.take() {
             // A panic on the queue's thread has been reported there already.
             let _ = thread.join();
+        }
+    }
+}
+
+/// A callback that does `act` to its owner, as long as that is there.
+pub fn weakly<T: Send + Sync + 'static>(
+    owner: &Weak<T>,
+    act: impl Fn(&T) + Send + Sync + 'static,
+) -> impl Fn() + Send + Sync + 'static {
+    let owner = Weak::clone(owner);
+    move || {
+        if let Some(owner) = owner.upgrade() {
+            act(&owner);
         }
     }
 }

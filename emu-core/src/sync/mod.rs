@@ -4,5 +4,5 @@ mod events;
 mod protocol;
 mod shim;
 
-pub use events::{EventHandle, EventLoop, Timer};
+pub use events::{EventHandle, EventLoop, Timer, weakly};
 pub use protocol::{Group, Port, Request};

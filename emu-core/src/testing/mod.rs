@@ -56,6 +56,18 @@ const fn slot(name: &'static str, class: Class, index: u16) -> SlotInfo {
     SlotInfo { name, class, index }
 }
 
+/// The only mode of an instruction set whose virtual addresses are physical ones.
+pub fn flat_mode() -> Mode {
+    let space = SpaceId { mode: 0, per_asid: false, asid: 0 };
+    Mode { ctx: 0, fetch: space, data: [space; View::ALL.len()] }
+}
+
+/// How it translates an address: to itself, with all permissions.
+pub fn flat(va: u64) -> Translation {
+    let perms = Perms { read: true, write: true, fetch: true };
+    Translation { pa: va, perms, page_bits: 12, global: true, cacheable: true, context: 0 }
+}
+
 impl Isa for Toy {
     const SLOTS: &'static [SlotInfo] = &[
         slot("a0", Class::Int, 0),
@@ -91,8 +103,7 @@ impl Isa for Toy {
     }
 
     fn mode(&self) -> Mode {
-        let space = SpaceId { mode: 0, per_asid: false, asid: 0 };
-        Mode { ctx: 0, fetch: space, data: [space; View::ALL.len()] }
+        flat_mode()
     }
 
     fn translate(
@@ -105,8 +116,7 @@ impl Isa for Toy {
         if !(MEMORY_BASE..MEMORY_BASE + MEMORY_LEN).contains(&va) {
             return Err(Exception::new(Self::FAULT, va));
         }
-        let perms = Perms { read: true, write: true, fetch: true };
-        Ok(Translation { pa: va, perms, page_bits: 12, global: true, cacheable: true, context: 0 })
+        Ok(flat(va))
     }
 
     fn access_fault(&self, va: u64, _: Access) -> Exception {

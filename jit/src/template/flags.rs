@@ -126,10 +126,7 @@ impl Compiler {
     pub(super) fn adc(&mut self, block: &Block, inst: &Inst, wide: bool) -> Done {
         let right = self.operand(block, wide, inst.b)?;
         let carry = self.read_as(block, false, inst.c)?;
-        let mut avoid = vec![carry];
-        if let Operand::Reg(reg) = right {
-            avoid.push(reg);
-        }
+        let avoid = [carry, Self::register(right).unwrap_or(carry)];
         let dst = self.target_over(inst.dst, inst.a, &avoid)?;
         self.copy(block, wide, dst, inst.a);
         self.asm.bit_test(carry, 0);

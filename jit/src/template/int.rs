@@ -147,7 +147,7 @@ impl Compiler {
     }
 
     /// The register of an operand.
-    fn register(operand: Operand) -> Option<Reg> {
+    pub(super) fn register(operand: Operand) -> Option<Reg> {
         match operand {
             Operand::Reg(reg) => Some(reg),
             Operand::Mem(_) | Operand::Imm(_) => None,

@@ -1,13 +1,12 @@
 //! A tiny instruction set, for tests of whole programs.
 #![allow(dead_code, reason = "each program uses some of it")]
 
-use emu_core::exec::{
-    Access, Exception, FetchCode, HostRequest, Isa, Mode, Perms, SpaceId, Stop, Translation, Vcpu,
-};
+use emu_core::exec::{Access, Exception, FetchCode, HostRequest, Isa, Mode, Stop, Translation, Vcpu};
 use emu_core::ir::{
     Block, BlockBuilder, BlockKey, Cc, Class, Hint, MemAttr, Op, SlotInfo, Terminal, Ty, Val, View,
 };
 use emu_core::mem::Ram;
+use emu_core::testing::{flat, flat_mode};
 
 /// An instruction set of one-word instructions: operation, a, b, immediate, a byte each. Addresses are physical.
 pub struct Tiny;
@@ -138,8 +137,7 @@ impl Isa for Tiny {
     }
 
     fn mode(&self) -> Mode {
-        let space = SpaceId { mode: 0, per_asid: false, asid: 0 };
-        Mode { ctx: 0, fetch: space, data: [space; View::ALL.len()] }
+        flat_mode()
     }
 
     fn translate(
@@ -152,8 +150,7 @@ impl Isa for Tiny {
         if va >= MEMORY {
             return Err(Exception::new(5, va));
         }
-        let perms = Perms { read: true, write: true, fetch: true };
-        Ok(Translation { pa: va, perms, page_bits: 12, global: true, cacheable: true, context: 0 })
+        Ok(flat(va))
     }
 
     fn access_fault(&self, va: u64, _: Access) -> Exception {

@@ -14,7 +14,8 @@ use frontends::aarch64::{Aarch64, Config, MODELS, SP_EL, V, enter, sysreg_write_
 
 use crate::Guest;
 use crate::program::{
-    self, BELL, CODE, CODE_END, DATA, DATA_PAGES, DEPTH, END, Function, Hole, RAM, RAM_LEN, TABLES, Writer,
+    self, BELL, CODE, CODE_END, DATA, DATA_PAGES, DEPTH, END, Function, Hole, LARGE, LARGE_PAGES, RAM,
+    RAM_LEN, SPACE_TABLES, SPACES, TABLES, USER, WINDOW, WINDOW_PAGES, Writer,
 };
 
 /// Holds where a trap goes on.
@@ -27,19 +28,6 @@ const LINKS: [i64; 2] = [30, 24];
 const POINTERS: [i64; 4] = [1, 8, 19, 31];
 /// For use within a piece.
 const T: [i64; 2] = [16, 17];
-
-/// The bit that makes an address one of EL0.
-const USER: u64 = 1 << 32;
-/// Where small pages are.
-const WINDOW: u64 = 0x10_0000_0000;
-const WINDOW_PAGES: u64 = 64;
-/// Where larger ones are.
-const LARGE: u64 = WINDOW + (1 << 30);
-const LARGE_PAGES: u64 = 8;
-/// Address spaces.
-const SPACES: u64 = 3;
-/// Pages of tables for each.
-const SPACE_TABLES: u64 = 8;
 
 type Register = [i64; 5];
 

@@ -26,6 +26,21 @@ pub const BELL: u64 = 0x1000_0000;
 /// Writing here ends the program.
 pub const END: u64 = 0xff8;
 
+/// The bit that makes a virtual address one of the unprivileged.
+pub const USER: u64 = 1 << 32;
+/// Where small pages are mapped.
+pub const WINDOW: u64 = 0x10_0000_0000;
+/// How many of these there are.
+pub const WINDOW_PAGES: u64 = 64;
+/// Where larger ones are mapped.
+pub const LARGE: u64 = WINDOW + (1 << 30);
+/// How many of these there are.
+pub const LARGE_PAGES: u64 = 8;
+/// Address spaces.
+pub const SPACES: u64 = 3;
+/// Pages of tables for each.
+pub const SPACE_TABLES: u64 = 8;
+
 /// Loops may be nested so deep.
 pub const DEPTH: usize = 2;
 /// Functions of a program.

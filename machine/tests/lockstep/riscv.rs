@@ -12,7 +12,8 @@ use frontends::riscv::{Config, MODELS, PINS, Riscv, csr_write_debug};
 
 use crate::Guest;
 use crate::program::{
-    self, BELL, CODE, CODE_END, DATA, DATA_PAGES, DEPTH, END, Function, Hole, RAM, RAM_LEN, TABLES, Writer,
+    self, BELL, CODE, CODE_END, DATA, DATA_PAGES, DEPTH, END, Function, Hole, LARGE, LARGE_PAGES, RAM,
+    RAM_LEN, SPACE_TABLES, SPACES, TABLES, USER, WINDOW, WINDOW_PAGES, Writer,
 };
 
 /// Holds where a trap goes on.
@@ -26,20 +27,8 @@ const POINTERS: [i64; 4] = [2, 8, 15, 20];
 /// For use within a piece.
 const T: [i64; 2] = [30, 31];
 
-/// The bit that makes an address one of U-mode.
-const USER: u64 = 1 << 32;
-/// Where small pages are.
-const WINDOW: u64 = 0x10_0000_0000;
-const WINDOW_PAGES: u64 = 64;
-/// Where larger ones are.
-const LARGE: u64 = WINDOW + (1 << 30);
-const LARGE_PAGES: u64 = 8;
-/// Address spaces.
-const SPACES: u64 = 3;
-
 /// Page tables, by page from [`TABLES`] on: each space has roots and its own small pages.
 const SHARED_LARGE: u64 = 0;
-const SPACE_TABLES: u64 = 8;
 
 mod csr {
     pub const SATP: u16 = 0x180;

@@ -5,6 +5,7 @@
 
 pub mod asm;
 pub mod guest;
+pub mod killed;
 pub mod serial;
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use emu_core::device::{AccessError, IrqLine, Mmio, NodeDesc, PropValue, Width};
-use emu_core::sync::{EventHandle, Timer};
+use emu_core::sync::{EventHandle, Timer, weakly};
 use emu_core::time::ticks_to_ns;
 use parking_lot::Mutex;
 
@@ -153,12 +153,7 @@ impl Mtimer {
         assert!(lines.len() <= spec::MAX_HARTS, "{} harts", lines.len());
         Arc::new_cyclic(|this: &Weak<Self>| {
             let harts = lines.into_iter().enumerate().map(|(index, line)| {
-                let this = this.clone();
-                let expired = move || {
-                    if let Some(this) = this.upgrade() {
-                        this.update_irq(index);
-                    }
-                };
+                let expired = weakly(this, move |this| this.update_irq(index));
                 Hart { line, timer: events.timer(expired), mtimecmp: Mutex::new(u64::MAX) }
             });
             Self {

@@ -11,7 +11,7 @@ mod tests;
 use std::sync::{Arc, Weak};
 
 use emu_core::device::{AccessError, IrqLine, Mmio, NodeDesc, Width};
-use emu_core::sync::{EventHandle, Timer};
+use emu_core::sync::{EventHandle, Timer, weakly};
 use parking_lot::Mutex;
 
 /// A goldfish RTC.
@@ -61,12 +61,7 @@ impl GoldfishRtc {
     /// A clock that shows `epoch_ns`, in nanoseconds since 1970 UTC, when the machine's clock shows zero.
     pub fn new(irq: IrqLine, events: &EventHandle, epoch_ns: u64) -> Arc<Self> {
         Arc::new_cyclic(|this: &Weak<Self>| {
-            let this = this.clone();
-            let expired = move || {
-                if let Some(this) = this.upgrade() {
-                    this.update_irq(&mut this.state.lock());
-                }
-            };
+            let expired = weakly(this, |this| this.update_irq(&mut this.state.lock()));
             Self {
                 epoch: epoch_ns,
                 irq,

@@ -11,7 +11,7 @@ mod tests;
 
 use std::sync::{Arc, Weak};
 
-use emu_core::sync::EventHandle;
+use emu_core::sync::{EventHandle, weakly};
 use parking_lot::Mutex;
 
 use super::spec::device_id;
@@ -55,12 +55,7 @@ impl Console {
     }
 
     fn transmit_later(&self) {
-        let this = self.this.clone();
-        self.transmitting.run(move || {
-            if let Some(this) = this.upgrade() {
-                this.transmit();
-            }
-        });
+        self.transmitting.run(weakly(&self.this, Self::transmit));
     }
 
     fn transmit(&self) {

@@ -9,7 +9,7 @@ mod tests;
 
 use std::sync::{Arc, Weak};
 
-use emu_core::sync::EventHandle;
+use emu_core::sync::{EventHandle, weakly};
 use parking_lot::Mutex;
 
 use super::spec::device_id;
@@ -42,12 +42,7 @@ impl Rng {
     }
 
     fn kick(&self) {
-        let this = self.this.clone();
-        self.work.run(move || {
-            if let Some(this) = this.upgrade() {
-                this.serve();
-            }
-        });
+        self.work.run(weakly(&self.this, Self::serve));
     }
 
     fn serve(&self) {

@@ -16,7 +16,7 @@ use std::sync::{Arc, Weak};
 
 use emu_core::device::{AccessError, Mmio, NodeDesc, PropValue, Width};
 use emu_core::mem::GuestMemory;
-use emu_core::sync::EventHandle;
+use emu_core::sync::{EventHandle, weakly};
 use parking_lot::Mutex;
 use vm_memory::{Bytes, GuestAddress};
 
@@ -164,14 +164,11 @@ impl Its {
 
     fn post(&self, state: &mut State) {
         if !std::mem::replace(&mut state.posted, true) {
-            let this = Weak::clone(&self.this);
-            self.events.post(move || {
-                if let Some(this) = this.upgrade() {
-                    let mut state = this.state.lock();
-                    state.posted = false;
-                    this.take_commands(&mut state);
-                }
-            });
+            self.events.post(weakly(&self.this, |this| {
+                let mut state = this.state.lock();
+                state.posted = false;
+                this.take_commands(&mut state);
+            }));
         }
     }
 
