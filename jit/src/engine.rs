@@ -1,4 +1,5 @@
 //! The engine: the dispatcher around translated code.
+#![allow(unsafe_code, reason = "enters translated code")]
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::time::Instant;
 use emu_core::exec::{Access, Engine, Exit, Isa, Limits, Stop, Vcpu};
 use emu_core::interp::Interpreter;
 use emu_core::ir::{Block, BlockKey, View};
-use emu_core::mem::PAGE_SIZE;
+use emu_core::mem::{PAGE_SIZE, next_page};
 
 use crate::frame::PLAIN_EXIT;
 use crate::helpers::{self, Context, Table};
@@ -83,8 +84,7 @@ impl Finder {
 
     fn find_cached<I: Isa>(&mut self, vcpu: &Vcpu<I>, key: BlockKey) -> Option<usize> {
         let epoch = self.epoch as u32; // an entry does not last for four billion epochs
-        let hash = (key.pa ^ u64::from(key.ctx) << 40).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
-        let slot = &mut self.cache[hash as usize % Self::ENTRIES];
+        let slot = &mut self.cache[key.hash() % Self::ENTRIES];
         if slot.pa == key.pa && slot.ctx == key.ctx && slot.epoch == epoch && slot.code != 0 {
             return Some(slot.code);
         }
@@ -115,10 +115,6 @@ impl Finder {
             vcpu.sync_code();
         }
     }
-}
-
-fn next_page(pc: u64) -> u64 {
-    (pc | (PAGE_SIZE - 1)).wrapping_add(1)
 }
 
 /// What became of the wish to have a block translated.
@@ -171,13 +167,15 @@ impl<I: Isa> Jit<I> {
         let code = self.place_alone(vcpu, block, Variant::Merged);
         self.context.finder.alone = true;
         vcpu.state.page_base = vcpu.state.pc & !(PAGE_SIZE - 1);
-        let mut left = self.enter(vcpu, code);
+        // SAFETY: it was just written into a chunk of this engine's own, which it goes on filling behind it.
+        let mut left = unsafe { self.enter(vcpu, code) };
         if left == Left::Link && self.context.link[1] & PLAIN_EXIT != 0 {
             let offset = vcpu.state.pc.wrapping_sub(vcpu.state.page_base) as i32;
             let number = block.marks.iter().position(|mark| mark.offset == offset);
             let rest = block.suffix(number.expect("a plain exit goes to an instruction of its block"));
             let code = self.place_alone(vcpu, &rest, Variant::Plain);
-            left = self.enter(vcpu, code);
+            // SAFETY: as above.
+            left = unsafe { self.enter(vcpu, code) };
         }
         debug_assert!(left != Left::Link || self.context.link[1] & PLAIN_EXIT == 0);
         self.context.finder.alone = false;
@@ -204,9 +202,14 @@ impl<I: Isa> Jit<I> {
     }
 
     /// Runs translated code until it comes back.
-    fn enter(&mut self, vcpu: &mut Vcpu<I>, code: usize) -> Left {
-        let left =
-            helpers::enter(&self.shared.stubs, &self.helpers, &mut self.context, vcpu, code, self.briefly);
+    ///
+    /// # Safety
+    /// As [`helpers::enter`].
+    unsafe fn enter(&mut self, vcpu: &mut Vcpu<I>, code: usize) -> Left {
+        // SAFETY: the caller's promise; the table was made for this instruction set.
+        let left = unsafe {
+            helpers::enter(&self.shared.stubs, &self.helpers, &mut self.context, vcpu, code, self.briefly)
+        };
         if let Some(panic) = self.context.panic.take() {
             resume_unwind(panic);
         }
@@ -257,7 +260,9 @@ impl<I: Isa> Jit<I> {
                 if let Some(exit) = self.unlinked.take() {
                     self.shared.link(exit);
                 }
-                Some(self.enter(vcpu, code))
+                // SAFETY: it was found among the published blocks after this vCPU's entry had been counted, so that its
+                // region is not reused before the second `pass`.
+                Some(unsafe { self.enter(vcpu, code) })
             }
             None => None,
         };
@@ -374,11 +379,21 @@ impl<I: Isa> Jit<I> {
     /// if nothing is asked of the machine. An engine that runs so can be compared with another every few blocks.
     pub fn run_briefly(&mut self, vcpu: &mut Vcpu<I>) -> Option<Exit> {
         self.briefly = true;
-        vcpu.enter_guest();
-        let exit = self.run_stretch(vcpu);
-        vcpu.leave_guest();
+        let exit = self.in_guest(vcpu, Self::run_stretch);
         self.briefly = false;
         exit
+    }
+
+    /// Does `run` as guest code, and counts what it has done.
+    fn in_guest<T>(&mut self, vcpu: &mut Vcpu<I>, run: impl FnOnce(&mut Self, &mut Vcpu<I>) -> T) -> T {
+        vcpu.enter_guest();
+        let outcome = run(self, vcpu);
+        vcpu.leave_guest();
+        let counters = &self.shared.counters;
+        counters.misses.fetch_add(std::mem::take(&mut self.context.misses), Relaxed);
+        counters.calls.fetch_add(std::mem::take(&mut self.context.calls), Relaxed);
+        counters.finds.fetch_add(std::mem::take(&mut self.context.finds), Relaxed);
+        outcome
     }
 }
 
@@ -387,13 +402,6 @@ impl<I: Isa> Engine<I> for Jit<I> {
         if limits.single_step() {
             return self.interpreter.run(vcpu, limits);
         }
-        vcpu.enter_guest();
-        let exit = self.run_guest(vcpu);
-        vcpu.leave_guest();
-        let counters = &self.shared.counters;
-        counters.misses.fetch_add(std::mem::take(&mut self.context.misses), Relaxed);
-        counters.calls.fetch_add(std::mem::take(&mut self.context.calls), Relaxed);
-        counters.finds.fetch_add(std::mem::take(&mut self.context.finds), Relaxed);
-        exit
+        self.in_guest(vcpu, Self::run_guest)
     }
 }

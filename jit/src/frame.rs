@@ -162,7 +162,8 @@ pub(crate) const fn spill(n: u16) -> Mem {
     frame(offset_of!(Frame, spills) + 16 * n as usize)
 }
 
-/// Host registers that hold guest registers, the hottest first. Helpers preserve the first five.
+/// Host registers that hold guest registers: the first of [`Isa::HOT_SLOTS`](emu_core::exec::Isa::HOT_SLOTS), as many as there
+/// are here. Helpers preserve the first five.
 pub(crate) const PINNED: [Reg; 8] = [Reg(3), Reg(12), Reg(13), Reg(14), Reg(15), Reg(8), Reg(9), Reg(10)];
 /// How many of [`PINNED`] the host's calling convention preserves.
 pub(crate) const PRESERVED: usize = 5;

@@ -62,10 +62,12 @@ pub(crate) struct Context {
     pub finds: u64,
 }
 
-/// Runs the translated code at `code`, which the engine has found among the published blocks after it had counted its
-/// entry, or has just written into a chunk of its own; either way nobody reuses it meanwhile. It leaves at its first poll if
-/// it is to run briefly.
-pub(crate) fn enter<I: Isa>(
+/// Runs the translated code at `code`. It leaves at its first poll if it is to run briefly.
+///
+/// # Safety
+/// `code` must be the entry of translated code for `I` in the memory that `stubs` lie in, and nobody may reuse its place
+/// until it comes back. `table` must be that of `I`.
+pub(crate) unsafe fn enter<I: Isa>(
     stubs: &Stubs,
     table: &Table,
     context: &mut Context,
@@ -76,7 +78,7 @@ pub(crate) fn enter<I: Isa>(
     let vcpu: *mut Vcpu<I> = vcpu;
     let context: *mut Context = context;
     // SAFETY: both pointers were references just now, and nothing else uses what they point to until the code comes
-    // back; `table` outlives the call. The engine is the only caller, for one instruction set, with `code` as above.
+    // back; `table` outlives the call; `code` is as the caller promises.
     unsafe {
         let flags = if briefly { &LEAVE } else { (*vcpu).port().attention_flags() };
         let attention = std::ptr::from_ref(flags);

@@ -42,98 +42,76 @@ pub(crate) struct Stubs {
     constants: usize,
 }
 
-/// A constant that translated code finds near the stubs.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Constant {
-    /// The upper half of a boxed binary32 number.
-    Box,
-    /// The canonical NaN of binary32.
-    Nan32,
-    /// The sign of a binary32 number.
-    Sign32,
-    /// All but that, and the upper bits.
-    Rest32,
-    /// The sign of a binary64 number.
-    Sign64,
-    /// All but that.
-    Rest64,
-    /// All but the signs of binary32 numbers.
-    Magnitude32,
-    /// All but the signs of binary64 numbers.
-    Magnitude64,
-    /// The smallest normal binary32 numbers.
-    Normal32,
-    /// The smallest normal binary64 numbers.
-    Normal64,
-    /// The signs of 64-bit lanes.
-    Signs64,
-    /// The low byte of each 16 bits.
-    LowBytes,
-    /// The low half of each 32 bits.
-    LowHalves,
-    /// The low half of each byte.
-    LowNibbles,
-    /// How many bits are set in each number below 16.
-    NibbleCounts,
-    /// What makes bytes from 16 on negative, when added with saturation.
-    NotBelow16,
-    /// 16 in each byte.
-    Bytes16,
-    /// 32 in each byte.
-    Bytes32,
-    /// 48 in each byte.
-    Bytes48,
-    /// The bytes of each 16 bits in opposite order.
-    Reverse16,
-    /// Of each 32 bits.
-    Reverse32,
-    /// Of each 64 bits.
-    Reverse64,
-    /// The low bytes of each 16 bits one after the other, zeros above.
-    NarrowBytes,
-    /// The low halves of each 32 bits, likewise.
-    NarrowHalves,
-    /// 2^32 as a binary64 number.
-    Two32,
-    /// 2^63 as a binary64 number.
-    Two63,
-    /// 2^32 as a binary32 number.
-    Two32Single,
-    /// 2^63 as a binary32 number.
-    Two63Single,
+macro_rules! constants {
+    ($($(#[doc = $doc:literal])* $name:ident $value:expr;)*) => {
+        /// A constant that translated code has at a fixed place, as wide as a vector.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Constant {
+            $($(#[doc = $doc])* $name,)*
+        }
+
+        const CONSTANTS: &[u128] = &[$($value,)*];
+    };
 }
 
-#[rustfmt::skip]
-const CONSTANTS: [u128; Constant::Two63Single as usize + 1] = [
-    0xffff_ffff << 32,
-    0x7fc0_0000,
-    1 << 31,
-    (1 << 31) - 1,
-    1 << 63,
-    (1 << 63) - 1,
-    0x7fff_ffff_7fff_ffff_7fff_ffff_7fff_ffff,
-    0x7fff_ffff_ffff_ffff_7fff_ffff_ffff_ffff,
-    0x0080_0000_0080_0000_0080_0000_0080_0000,
-    0x0010_0000_0000_0000_0010_0000_0000_0000,
-    0x8000_0000_0000_0000_8000_0000_0000_0000,
-    0x00ff_00ff_00ff_00ff_00ff_00ff_00ff_00ff,
-    0x0000_ffff_0000_ffff_0000_ffff_0000_ffff,
-    0x0f0f_0f0f_0f0f_0f0f_0f0f_0f0f_0f0f_0f0f,
-    0x0403_0302_0302_0201_0302_0201_0201_0100,
-    0x7070_7070_7070_7070_7070_7070_7070_7070,
-    0x1010_1010_1010_1010_1010_1010_1010_1010,
-    0x2020_2020_2020_2020_2020_2020_2020_2020,
-    0x3030_3030_3030_3030_3030_3030_3030_3030,
-    0x0e0f_0c0d_0a0b_0809_0607_0405_0203_0001,
-    0x0c0d_0e0f_0809_0a0b_0405_0607_0001_0203,
-    0x0809_0a0b_0c0d_0e0f_0001_0203_0405_0607,
-    0x8080_8080_8080_8080_0e0c_0a08_0604_0200,
-    0x8080_8080_8080_8080_0d0c_0908_0504_0100,
-    0x41f0_0000_0000_0000,
-    0x43e0_0000_0000_0000,
-    0x4f80_0000,
-    0x5f00_0000,
-];
+constants! {
+    /// The upper half of a boxed binary32 number.
+    Box 0xffff_ffff << 32;
+    /// The canonical NaN of binary32.
+    Nan32 0x7fc0_0000;
+    /// The sign of a binary32 number.
+    Sign32 1 << 31;
+    /// All but that, and the upper bits.
+    Rest32 (1 << 31) - 1;
+    /// The sign of a binary64 number.
+    Sign64 1 << 63;
+    /// All but that.
+    Rest64 (1 << 63) - 1;
+    /// All but the signs of binary32 numbers.
+    Magnitude32 0x7fff_ffff_7fff_ffff_7fff_ffff_7fff_ffff;
+    /// All but the signs of binary64 numbers.
+    Magnitude64 0x7fff_ffff_ffff_ffff_7fff_ffff_ffff_ffff;
+    /// The smallest normal binary32 numbers.
+    Normal32 0x0080_0000_0080_0000_0080_0000_0080_0000;
+    /// The smallest normal binary64 numbers.
+    Normal64 0x0010_0000_0000_0000_0010_0000_0000_0000;
+    /// The signs of 64-bit lanes.
+    Signs64 0x8000_0000_0000_0000_8000_0000_0000_0000;
+    /// The low byte of each 16 bits.
+    LowBytes 0x00ff_00ff_00ff_00ff_00ff_00ff_00ff_00ff;
+    /// The low half of each 32 bits.
+    LowHalves 0x0000_ffff_0000_ffff_0000_ffff_0000_ffff;
+    /// The low half of each byte.
+    LowNibbles 0x0f0f_0f0f_0f0f_0f0f_0f0f_0f0f_0f0f_0f0f;
+    /// How many bits are set in each number below 16.
+    NibbleCounts 0x0403_0302_0302_0201_0302_0201_0201_0100;
+    /// What makes bytes from 16 on negative, when added with saturation.
+    NotBelow16 0x7070_7070_7070_7070_7070_7070_7070_7070;
+    /// 16 in each byte.
+    Bytes16 0x1010_1010_1010_1010_1010_1010_1010_1010;
+    /// 32 in each byte.
+    Bytes32 0x2020_2020_2020_2020_2020_2020_2020_2020;
+    /// 48 in each byte.
+    Bytes48 0x3030_3030_3030_3030_3030_3030_3030_3030;
+    /// The bytes of each 16 bits in opposite order.
+    Reverse16 0x0e0f_0c0d_0a0b_0809_0607_0405_0203_0001;
+    /// Of each 32 bits.
+    Reverse32 0x0c0d_0e0f_0809_0a0b_0405_0607_0001_0203;
+    /// Of each 64 bits.
+    Reverse64 0x0809_0a0b_0c0d_0e0f_0001_0203_0405_0607;
+    /// The low bytes of each 16 bits one after the other, zeros above.
+    NarrowBytes 0x8080_8080_8080_8080_0e0c_0a08_0604_0200;
+    /// The low halves of each 32 bits, likewise.
+    NarrowHalves 0x8080_8080_8080_8080_0d0c_0908_0504_0100;
+    /// 2^32 as a binary64 number.
+    Two32 0x41f0_0000_0000_0000;
+    /// 2^63 as a binary64 number.
+    Two63 0x43e0_0000_0000_0000;
+    /// 2^32 as a binary32 number.
+    Two32Single 0x4f80_0000;
+    /// 2^63 as a binary32 number.
+    Two63Single 0x5f00_0000;
+}
 
 /// Why translated code came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

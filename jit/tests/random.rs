@@ -7,33 +7,26 @@ use emu_core::exec::{Stop, Vcpu};
 use emu_core::interp::Interpreter;
 use emu_core::ir::{Block, BlockBuilder, BlockKey, Cc, Class, Effect, Hint, Op, Terminal, Ty, Val, verify};
 use emu_core::mem::Flush;
-use emu_core::testing::{MEMORY_BASE, MEMORY_LEN, Toy, toy_machine};
+use emu_core::testing::{MEMORY_BASE, MEMORY_LEN, Random, Toy, toy_machine};
 use jit::{Jit, JitConfig, JitShared};
 
-/// A small generator with good enough randomness (xorshift64*).
-struct Random(u64);
+/// What blocks are made of.
+trait Choices {
+    /// Once in `n` times.
+    fn one_in(&mut self, n: u64) -> bool;
 
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
+    /// Numbers that matter, and others.
+    fn number(&mut self) -> u64;
 
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() >> 32) as usize % n
-    }
+    /// An address: mostly in memory, often near the end of a page, aligned or not.
+    fn address(&mut self) -> u64;
+}
 
-    fn one_in(&mut self, n: usize) -> bool {
+impl Choices for Random {
+    fn one_in(&mut self, n: u64) -> bool {
         self.below(n) == 0
     }
 
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len())]
-    }
-
-    /// Numbers that matter, and others.
     fn number(&mut self) -> u64 {
         const CORNERS: &[u64] = &[
             0,
@@ -71,18 +64,17 @@ impl Random {
         match self.below(4) {
             0 => self.pick(CORNERS),
             1 => self.address(),
-            2 => (self.next() as i64 >> self.below(64)) as u64,
-            _ => self.next(),
+            2 => (self.bits() as i64 >> self.below(64)) as u64,
+            _ => self.bits(),
         }
     }
 
-    /// An address: mostly in memory, often near the end of a page, aligned or not.
     fn address(&mut self) -> u64 {
-        let page = MEMORY_BASE + 0x1000 * self.below((MEMORY_LEN >> 12) as usize + 1) as u64;
+        let page = MEMORY_BASE + 0x1000 * self.below((MEMORY_LEN >> 12) + 1);
         let at = match self.below(3) {
-            0 => page.wrapping_sub(self.below(20) as u64),
-            1 => page + 8 * self.below(512) as u64,
-            _ => page + self.below(4096) as u64,
+            0 => page.wrapping_sub(self.below(20)),
+            1 => page + 8 * self.below(512),
+            _ => page + self.below(4096),
         };
         if self.one_in(12) { at & !15 } else { at }
     }
@@ -147,7 +139,7 @@ impl Generator<'_> {
         let ty = self.random.pick(&types);
         let mut attr = 0;
         for &(shift, _, names) in info.attr {
-            attr |= (self.random.below(names.len()) as u16) << shift;
+            attr |= (self.random.below(names.len() as u64) as u16) << shift;
         }
         // Rounding to nearest or to zero, without flushing, is what is translated inline; by RISC-V's rules, or by Arm's.
         let rules: u16 = info
@@ -177,8 +169,8 @@ impl Generator<'_> {
         let bits = 8 * ty.bytes() as i32;
         let imm = match op {
             Op::Extract | Op::Extracts | Op::Insert => {
-                let lsb = self.random.below(bits as usize) as i32;
-                lsb | (1 + self.random.below((bits - lsb) as usize) as i32) << 8
+                let lsb = self.random.below(bits as u64) as i32;
+                lsb | (1 + self.random.below((bits - lsb) as u64) as i32) << 8
             }
             Op::Call => {
                 if self.random.one_in(8) {
@@ -200,7 +192,7 @@ impl Generator<'_> {
             _ => 0,
         };
         if op == Op::Vlen {
-            let value = self.random.next() & 0x0030_0030_0030_0030;
+            let value = self.random.bits() & 0x0030_0030_0030_0030;
             src[0] = self.builder.imm(value);
         }
         let dst = match info.dst.class(ty) {
@@ -280,16 +272,16 @@ fn differences(a: &Vcpu<Toy>, b: &Vcpu<Toy>, memory: bool) -> Vec<String> {
 
 /// Floating-point numbers of 64 or boxed 32 bits, many of which have results worth looking at.
 fn float(random: &mut Random) -> u64 {
-    let bits = random.next();
+    let bits = random.bits();
     // Few bits in the significand make exact results and ties.
     let fraction = if random.one_in(2) { bits & 0x000f_f000_0000_0000 } else { bits & 0x000f_ffff_ffff_ffff };
     let fraction = fraction >> random.pick(&[0, 0, 20, 29]);
     let exponent = match random.below(8) {
         0 => random.pick(&[0, 1, 0x7fe, 0x7ff, 0x3ff - 1022, 0x3ff + 1023]),
-        1 => random.below(0x800) as u64,
-        2 => 0x3ff - 127 + random.below(4) as u64,
-        3 => 0x3ff + 28 + random.below(40) as u64,
-        _ => 0x3ff - 4 + random.below(8) as u64,
+        1 => random.below(0x800),
+        2 => 0x3ff - 127 + random.below(4),
+        3 => 0x3ff + 28 + random.below(40),
+        _ => 0x3ff - 4 + random.below(8),
     };
     let wide = bits & 1 << 63 | exponent << 52 | fraction;
     if random.one_in(2) {
@@ -303,7 +295,7 @@ fn float(random: &mut Random) -> u64 {
 }
 
 /// Lanes of vectors: floating-point numbers of 64 or of 32 bits, or integers of which many are near a limit.
-fn lanes(random: &mut Random, kind: usize) -> u64 {
+fn lanes(random: &mut Random, kind: u64) -> u64 {
     match kind {
         0 => loop {
             let value = float(random);
@@ -326,8 +318,8 @@ fn lanes(random: &mut Random, kind: usize) -> u64 {
                 let limit = 1u64 << (bits - 1);
                 let value = match random.below(4) {
                     0 => random.pick(&[0, 1, limit, limit - 1, u64::MAX]),
-                    1 => random.next() & 0x7f,
-                    _ => random.next(),
+                    1 => random.bits() & 0x7f,
+                    _ => random.bits(),
                 };
                 all | (value & u64::MAX >> (64 - bits)) << (lane * bits)
             })

@@ -6,7 +6,7 @@ use super::probe::DeviceAccess;
 use super::vcpu::Vcpu;
 use crate::device::{AccessError, Width};
 use crate::ir::{AmoOp, MemAttr, Ty, View};
-use crate::mem::{Fill, PAGE_SIZE, Scalar};
+use crate::mem::{Fill, PAGE_SIZE, Scalar, next_page};
 
 /// Where an access ends up.
 enum Place {
@@ -299,7 +299,7 @@ impl<I: Isa> Vcpu<I> {
         if let Some(found) = self.mmu.lookup_code(va) {
             return Ok(found);
         }
-        match self.find_place(View::Current, va, 2, Access::Fetch)? {
+        match self.find_place(View::Current, va, 1, Access::Fetch)? {
             (Place::Ram(offset), context) => Ok((offset, context)),
             (Place::Device(_), _) => Err(self.isa.access_fault(va, Access::Fetch)),
         }
@@ -308,10 +308,6 @@ impl<I: Isa> Vcpu<I> {
 
 fn crosses_page(va: u64, bytes: usize) -> bool {
     va % PAGE_SIZE + bytes as u64 > PAGE_SIZE
-}
-
-fn next_page(va: u64) -> u64 {
-    (va | (PAGE_SIZE - 1)).wrapping_add(1)
 }
 
 fn extend(ty: Ty, attr: MemAttr, value: u64) -> u64 {

@@ -11,7 +11,7 @@ use super::isa::{FetchCode, Isa};
 use super::vcpu::Vcpu;
 use crate::interp::Code;
 use crate::ir::{Block, BlockKey};
-use crate::mem::{PAGE_SIZE, Ram};
+use crate::mem::{PAGE_SIZE, Ram, next_page};
 use crate::sync::Request;
 
 /// A block as the engine keeps it.
@@ -81,7 +81,7 @@ impl BlockMap {
     }
 
     /// Counts the times that blocks have been dropped. What was made from code read in an earlier epoch may be out of date;
-    /// it is incremented before anything is dropped.
+    /// it is incremented before anything that is out of date is dropped.
     pub fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::SeqCst)
     }
@@ -198,7 +198,7 @@ impl<I: Isa> Vcpu<I> {
         if cached.next_page.is_none() {
             return Ok(true);
         }
-        let next = self.fetch_place((self.state.pc | (PAGE_SIZE - 1)).wrapping_add(1))?;
+        let next = self.fetch_place(next_page(self.state.pc))?;
         Ok(cached.next_page == Some(next))
     }
 
@@ -246,10 +246,10 @@ impl<I: Isa> Vcpu<I> {
         let page = page_of(offset);
         self.protect_code(page);
         let start = (offset - page) as u32;
-        let mut next_page = None;
+        let mut reached = None;
         loop {
             let ram = self.bus.ram();
-            let mut code = CodeReader { ram, page, next: next_page, wants_next: false };
+            let mut code = CodeReader { ram, page, next: reached, wants_next: false };
             let lifted = self.isa.lift(&mut self.builder, key, start, &mut code, limit);
             let wants_next = code.wants_next;
             match lifted {
@@ -258,14 +258,13 @@ impl<I: Isa> Vcpu<I> {
                     if let Err(error) = crate::ir::verify(&block, I::SLOTS) {
                         panic!("the lifter made an invalid block: {error}\n{}", block.display(I::SLOTS));
                     }
-                    let next_page = next_page.filter(|_| block.crosses_page);
+                    let next_page = reached.filter(|_| block.crosses_page);
                     return Ok(Cached { block, next_page, code: OnceLock::new() });
                 }
-                Err(_) if wants_next && next_page.is_none() => {
-                    let va = (self.state.pc | (PAGE_SIZE - 1)).wrapping_add(1);
-                    let next = self.fetch_place(va)?;
+                Err(_) if wants_next && reached.is_none() => {
+                    let next = self.fetch_place(next_page(self.state.pc))?;
                     self.protect_code(page_of(next));
-                    next_page = Some(page_of(next));
+                    reached = Some(page_of(next));
                 }
                 Err(exception) => return Err(exception),
             }

@@ -66,7 +66,7 @@ impl SpaceId {
 /// Everything that blocks and cached translations depend on at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mode {
-    /// The context bits of [`BlockKey::ctx`].
+    /// The mode's context bits of [`BlockKey::ctx`], which has those of the page as well.
     pub ctx: u32,
     /// Where instruction fetches translate.
     pub fetch: SpaceId,

@@ -36,8 +36,7 @@ impl JumpCache {
 
     #[inline]
     fn index(key: BlockKey) -> usize {
-        let hash = key.pa >> 1 ^ u64::from(key.ctx) << 9 ^ key.pa >> 15;
-        hash as usize % Self::SLOTS
+        key.hash() % Self::SLOTS
     }
 
     /// The block at the program counter, lifted if need be.

@@ -15,6 +15,7 @@ use self::jumps::JumpCache;
 use crate::exec::{CpuState, Engine, Exception, Exit, Isa, Limits, SLOTS, Stop, Vcpu};
 use crate::fp::Flags;
 use crate::ir::{AmoOp, Block, Cc, Hint, Inst, MemAttr, Op, Terminal, Ty, Val, ValKind};
+use crate::mem::PAGE_SIZE;
 
 /// Rows of words for temporaries.
 const FRAME: usize = 32;
@@ -106,19 +107,26 @@ impl Interpreter {
 
     /// Runs the block at the program counter, or only its first instruction if it has more than `most`.
     pub fn run_at_most<I: Isa>(&mut self, vcpu: &mut Vcpu<I>, most: u64) -> Result<(), Stop> {
-        let (cached, code) = self.jumps.find(vcpu)?;
-        if cached.block().len() as u64 > most {
-            return self.step(vcpu);
-        }
-        execute(&mut self.frame, vcpu, cached.block(), |vcpu, run| code.run(vcpu, run))
+        self.run_unless(vcpu, |block| block.len() as u64 > most)
     }
 
     /// Runs the block at the program counter, or only its first instruction if a breakpoint lies in it behind that.
     fn run_to<I: Isa>(&mut self, vcpu: &mut Vcpu<I>, breakpoints: &[u64]) -> Result<(), Stop> {
         let pc = vcpu.state.pc;
+        self.run_unless(vcpu, |block| {
+            let behind = 1..block.code_len();
+            breakpoints.iter().any(|at| behind.contains(&at.wrapping_sub(pc)))
+        })
+    }
+
+    /// Runs the block at the program counter, or only its first instruction if `stop` says so.
+    fn run_unless<I: Isa>(
+        &mut self,
+        vcpu: &mut Vcpu<I>,
+        stop: impl FnOnce(&Block) -> bool,
+    ) -> Result<(), Stop> {
         let (cached, code) = self.jumps.find(vcpu)?;
-        let behind = 1..cached.block().code_len();
-        if breakpoints.iter().any(|at| behind.contains(&at.wrapping_sub(pc))) {
+        if stop(cached.block()) {
             return self.step(vcpu);
         }
         execute(&mut self.frame, vcpu, cached.block(), |vcpu, run| code.run(vcpu, run))
@@ -151,7 +159,7 @@ fn execute<I: Isa>(
     block: &Block,
     run_all: impl FnOnce(&mut Vcpu<I>, &mut Run<'_>) -> usize,
 ) -> Result<(), Stop> {
-    vcpu.state.page_base = vcpu.state.pc & !0xfff;
+    vcpu.state.page_base = vcpu.state.pc & !(PAGE_SIZE - 1);
     let mut run = Run { block, frame, left: None };
     let index = run_all(vcpu, &mut run);
     match run.left {

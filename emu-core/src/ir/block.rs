@@ -31,8 +31,17 @@ pub struct BlockKey {
     /// Where the first instruction lies in memory: an offset into the RAM mapping, which stands for its guest-physical
     /// address one to one.
     pub pa: u64,
-    /// The front end's context bits: privilege, floating-point state, static rounding mode, …
+    /// The front end's context bits, those of the mode (privilege, floating-point state, static rounding mode, …) together
+    /// with those of the page.
     pub ctx: u32,
+}
+
+impl BlockKey {
+    /// A number of 24 bits for tables, in which neighbours, and the contexts of one place, lie apart.
+    #[inline]
+    pub fn hash(self) -> usize {
+        ((self.pa ^ u64::from(self.ctx) << 40).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as usize
+    }
 }
 
 /// Where a guest instruction begins in a block.

@@ -85,13 +85,6 @@ impl CodePages {
         }
     }
 
-    /// Forgets that the page at `offset` holds code, after its last translation is gone.
-    pub fn mark_plain(&self, offset: usize) {
-        if let Some(page) = self.page(offset) {
-            page.store(PLAIN, Ordering::SeqCst);
-        }
-    }
-
     fn page(&self, offset: usize) -> Option<&AtomicU8> {
         self.pages.get(offset >> PAGE_BITS)
     }

@@ -126,8 +126,14 @@ impl Jumps {
         bank.used |= 1 << group_of(pc);
         let page = (pc >> PAGE_BITS) as usize;
         bank.pages[page / 64 % FILTER] |= 1 << (page % 64);
+        self.depends_on(pc, global, page_bits);
+    }
+
+    /// Notes that entries of the current bank depend on how this page is mapped.
+    pub(super) fn depends_on(&mut self, page: u64, global: bool, page_bits: u8) {
+        let bank = &mut self.banks[self.current];
         bank.local |= !global;
-        bank.large.add(pc, page_bits);
+        bank.large.add(page, page_bits);
     }
 
     /// Drops the entries that may depend on what is flushed.
@@ -285,5 +291,24 @@ mod tests {
         refill(&mut jumps);
         jumps.clear();
         assert_eq!(left(&jumps), [false; 4]);
+    }
+
+    #[test]
+    fn flushes_reach_what_the_last_instruction_lies_in() {
+        let mut jumps = Jumps::default();
+        jumps.switch(USER, 0);
+        let straddling = 0x1f_fffe;
+        let refill = |jumps: &mut Jumps| {
+            jumps.insert(straddling, 7, true, 12);
+            jumps.depends_on(0x20_0000, false, 21);
+        };
+        for flush in [
+            Flush { asid: None, range: Some((0x3f_f000, 0x3f_f000)) },
+            Flush { asid: Some(USER.asid), range: None },
+        ] {
+            refill(&mut jumps);
+            jumps.flush(flush);
+            assert_eq!(cached(&jumps, straddling), None, "{flush:?}");
+        }
     }
 }

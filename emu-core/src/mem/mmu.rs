@@ -5,8 +5,8 @@
 //! pages that are not memory are not cached. Nothing here is shared between vCPUs: a remote flush is a request that the
 //! owner serves (see [`crate::sync`]).
 
-use super::PAGE_SIZE;
 use super::jumps::Jumps;
+use super::{PAGE_SIZE, next_page};
 use crate::exec::{Access, Mode, SpaceId};
 use crate::ir::View;
 
@@ -23,7 +23,7 @@ const INVALID: u64 = u64::MAX;
 const PAGE_MASK: u64 = !(PAGE_SIZE - 1);
 
 /// One cached translation of a 4 KiB page.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct TlbEntry {
     /// The page's virtual address if it may be read (in a fetch bank: fetched), else [`u64::MAX`].
@@ -51,6 +51,20 @@ pub struct Tables {
 impl TlbEntry {
     const EMPTY: Self = Self { read: INVALID, write: INVALID, addend: 0, flags: 0 };
     const GLOBAL: u64 = 1;
+
+    fn is_global(&self) -> bool {
+        self.flags & Self::GLOBAL != 0
+    }
+
+    fn page_bits(&self) -> u8 {
+        (self.flags >> 8) as u8
+    }
+
+    /// Whether the mapping that it comes from has any of these addresses.
+    fn meets(&self, first: u64, last: u64) -> bool {
+        let within = !u64::MAX.checked_shl(self.page_bits().into()).unwrap_or(0);
+        self.page() & !within <= last && first <= self.page() | within
+    }
 
     fn page(&self) -> u64 {
         if self.read == INVALID { self.write } else { self.read }
@@ -226,13 +240,7 @@ impl Mmu {
         }
         self.clock += 1;
         self.fetch = self.bank_for(mode.fetch, true);
-        for (view, space) in mode.data.iter().enumerate() {
-            let same = mode.data[..view].iter().position(|other| other == space);
-            self.data[view] = match same {
-                Some(other) => self.data[other],
-                None => self.bank_for(*space, false),
-            };
-        }
+        self.data = mode.data.map(|space| self.bank_for(space, false));
         if self.jumps.switch(mode.fetch, mode.ctx) {
             self.known.clear();
         }
@@ -252,10 +260,16 @@ impl Mmu {
     /// Lets jumps to `pc` in the current mode go to the translated code at host address `code`, until the translation of its
     /// page or the next one changes or [`Mmu::clear_jumps`]. Does nothing unless the fetch translation of `pc` is cached.
     pub fn cache_jump(&mut self, pc: u64, code: u64) {
-        let entry = self.banks[self.fetch].entries[index(pc)];
-        if entry.read == pc & PAGE_MASK {
-            let global = entry.flags & TlbEntry::GLOBAL != 0;
-            self.jumps.insert(pc, code, global, (entry.flags >> 8) as u8);
+        let fetched = |va: u64| {
+            let entry = &self.banks[self.fetch].entries[index(va)];
+            (entry.read == va & PAGE_MASK).then_some((entry.is_global(), entry.page_bits()))
+        };
+        let (own, next) = (fetched(pc), fetched(next_page(pc)));
+        let Some((global, page_bits)) = own else { return };
+        self.jumps.insert(pc, code, global, page_bits);
+        // The last instruction may reach into the next page; whoever has found it has looked that page up, too.
+        if let Some((global, page_bits)) = next {
+            self.jumps.depends_on(next_page(pc), global, page_bits);
         }
     }
 
@@ -315,7 +329,7 @@ impl Mmu {
     /// for fetches.
     #[inline]
     pub fn lookup_code(&self, va: u64) -> Option<(usize, u32)> {
-        let offset = self.lookup(View::Current, va, 2, Access::Fetch)?;
+        let offset = self.lookup(View::Current, va, 1, Access::Fetch)?;
         Some((offset, (self.banks[self.fetch].entries[index(va)].flags >> 32) as u32))
     }
 
@@ -391,7 +405,7 @@ impl Bank {
     /// Drops what is not global.
     fn drop_local(&mut self) {
         if self.space.per_asid {
-            for entry in self.used_entries().filter(|e| e.flags & TlbEntry::GLOBAL == 0) {
+            for entry in self.used_entries().filter(|e| !e.is_global()) {
                 *entry = TlbEntry::EMPTY;
             }
         } else if self.local.len() >= Self::MAX_LOCAL {
@@ -425,6 +439,19 @@ impl Bank {
         self.large.add(page, fill.page_bits);
     }
 
+    /// Drops what comes from mappings of any size that have these addresses.
+    fn drop_meeting(&mut self, first: u64, last: u64) {
+        let mut left = LargePages::default();
+        for entry in self.used_entries().filter(|entry| **entry != TlbEntry::EMPTY) {
+            if entry.meets(first, last) {
+                *entry = TlbEntry::EMPTY;
+            } else {
+                left.add(entry.page(), entry.page_bits());
+            }
+        }
+        self.large = left;
+    }
+
     fn flush(&mut self, flush: Flush) {
         let local_only = match flush.asid {
             Some(asid) if asid != self.space.asid => return,
@@ -434,7 +461,7 @@ impl Bank {
             return if local_only { self.drop_local() } else { self.clear() };
         };
         if self.large.overlap(first, last) {
-            return self.clear();
+            return self.drop_meeting(first, last);
         }
         let (first, last) = (first & PAGE_MASK, last & PAGE_MASK);
         if (last.wrapping_sub(first) / PAGE_SIZE) < TLB_ENTRIES as u64 {
@@ -525,6 +552,10 @@ mod tests {
         mmu.fill(View::Current, false, fill(0x20_1000, 0x5000, false, 21));
         mmu.flush(Flush { asid: None, range: Some((0x3f_f000, 0x3f_f000)) });
         assert_eq!(read(&mmu, 0x20_1000), None, "the flushed address lies in the same large page");
+        assert_eq!(left(&mmu), [true, true, false], "others stay");
+        mmu.fill(View::Current, false, fill(0x3000, 0x7000, false, 64));
+        mmu.flush(Flush { asid: None, range: Some((0x50_0000, 0x50_0fff)) });
+        assert_eq!(left(&mmu), [true, true, false], "any address may mean a page of all sizes");
         refill(&mut mmu);
         mmu.flush(Flush::ALL);
         assert_eq!(left(&mmu), [false, false, false]);

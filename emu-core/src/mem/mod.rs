@@ -16,3 +16,8 @@ pub use ram::{DmaTracker, GuestMemory, Ram, RamBuilder, RamError, RamRegion, Sca
 pub const PAGE_BITS: u32 = 12;
 /// Bytes in a [`PAGE_BITS`] page.
 pub const PAGE_SIZE: u64 = 1 << PAGE_BITS;
+
+/// The beginning of the page behind that of `va`.
+pub const fn next_page(va: u64) -> u64 {
+    (va | (PAGE_SIZE - 1)).wrapping_add(1)
+}

@@ -253,7 +253,7 @@ impl Ram {
         Some(region.base + (offset - region.offset) as u64)
     }
 
-    /// Bytes of memory in all regions together.
+    /// Bytes of the mapping that all regions lie in, with what lies between them.
     #[allow(clippy::len_without_is_empty, reason = "a machine without memory cannot be built")]
     pub fn len(&self) -> usize {
         self.len

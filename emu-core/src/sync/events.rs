@@ -1,7 +1,7 @@
 //! One queue through which every asynchronous input enters the machine.
 //!
 //! I/O completions, network frames, console bytes and timer expiries arrive on host threads of their own. They do
-//! not touch devices there: they are posted here and applied, one at a time, by the queue's thread. So there is one
+//! not touch devices there: they are posted here and applied, one at a time, by the queue's thread, or by whoever turns a queue that has none. So there is one
 //! order of inputs, which a recording can keep and a replay can repeat.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};

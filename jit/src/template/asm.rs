@@ -653,15 +653,6 @@ impl Asm {
         }
     }
 
-    /// An instruction of two vector registers of the 0F map with a memory operand at a fixed address near the code.
-    pub(crate) fn xmm_constant(&mut self, opcode: u8, dst: Xmm, target: usize) {
-        if dst.0 >= 8 {
-            self.ops.push(0x44);
-        }
-        self.ops.extend([0x0f, opcode, 0x05 | (dst.0 & 7) << 3]);
-        self.rel32(target);
-    }
-
     /// Replaces the unit by the register's value; the register gets the old one, the rest of it stays. Atomic.
     pub(crate) fn xchg(&mut self, bytes: usize, at: Mem, reg: Reg) {
         let m = at;

@@ -215,9 +215,9 @@ impl Compiler {
                 }
                 self.raise(mark, cause);
             }
-            Cold::Float { entry, back, site, sources, dst } => {
+            Cold::Helper { entry, back, site, sources, dst } => {
                 self.asm.bind(entry);
-                self.cold_float(site, sources, dst);
+                self.cold_helper(site, sources, dst);
                 self.asm.jmp(back);
             }
             Cold::Unboxed { entry, back, dst } => {

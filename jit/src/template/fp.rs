@@ -24,8 +24,8 @@ use crate::frame::{self, MarkAt, Site, arg};
 use crate::stubs::Constant;
 
 /// Rounding modes, as in [`FpAttr`]; the first four are the host's.
-const NEAREST: u8 = 0;
-const TOWARD_ZERO: u8 = 1;
+pub(super) const NEAREST: u8 = 0;
+pub(super) const TOWARD_ZERO: u8 = 1;
 const MOST_HOST_MODES: u8 = 3;
 
 /// Opcodes of packed logic on single-precision vectors, which is the same on all (0F map).
@@ -116,7 +116,7 @@ impl Compiler {
         let dst = self.target_xmm()?;
         self.asm.mov_xmm(dst, a);
         if single {
-            self.with_constant(ORPS, dst, Constant::Box);
+            self.with(np(ORPS), dst, Constant::Box);
         }
         self.finish_xmm(inst.dst, dst)?;
         self.regs.set_boxed(inst.dst, single);
@@ -147,14 +147,9 @@ impl Compiler {
         self.load_constant(dst, Constant::Nan32);
     }
 
-    fn with_constant(&mut self, opcode: u8, dst: Xmm, constant: Constant) {
-        let at = self.stubs.constant(constant);
-        self.asm.xmm_constant(opcode, dst, at);
-    }
-
     pub(super) fn load_constant(&mut self, dst: Xmm, constant: Constant) {
         const MOVAPS: u8 = 0x28;
-        self.with_constant(MOVAPS, dst, constant);
+        self.with(np(MOVAPS), dst, constant);
     }
 
     /// Makes `dst` the result, unless it is a NaN: then the helper does all again. So it does where a result that may have been
@@ -177,7 +172,7 @@ impl Compiler {
                 (Constant::Magnitude64, Constant::Normal64)
             };
             self.asm.mov_xmm(XMM0, dst);
-            self.with_constant(ANDPS, XMM0, magnitude);
+            self.with(np(ANDPS), XMM0, magnitude);
             self.with(compare, XMM0, normal);
             // The host says equal of what has no order, too.
             self.asm.jcc(Cond::EQ, entry);
@@ -383,7 +378,7 @@ impl Compiler {
         self.asm.bind(back);
         let site = Site::new(inst.op, inst.ty, inst.attr);
         let sources = [Some(a), None, None];
-        self.cold.push(Cold::Float { entry, back, site, sources, dst: AnyReg::Int(dst) });
+        self.cold.push(Cold::Helper { entry, back, site, sources, dst: AnyReg::Int(dst) });
         self.finish(inst.dst, dst)
     }
 
@@ -459,20 +454,20 @@ impl Compiler {
         self.asm.mov_xmm(dst, a);
         match kind {
             Sgnj::Copy if inst.a == inst.b => {}
-            Sgnj::Not if inst.a == inst.b => self.with_constant(XORPS, dst, sign),
-            Sgnj::Xor if inst.a == inst.b => self.with_constant(ANDPS, dst, rest),
+            Sgnj::Not if inst.a == inst.b => self.with(np(XORPS), dst, sign),
+            Sgnj::Xor if inst.a == inst.b => self.with(np(ANDPS), dst, rest),
             Sgnj::Xor => {
                 self.asm.mov_xmm(XMM0, b);
-                self.with_constant(ANDPS, XMM0, sign);
+                self.with(np(ANDPS), XMM0, sign);
                 x64!(self.asm, xorps Rx(dst.0), xmm0);
             }
             Sgnj::Copy | Sgnj::Not => {
                 self.asm.mov_xmm(XMM0, b);
-                self.with_constant(ANDPS, XMM0, sign);
+                self.with(np(ANDPS), XMM0, sign);
                 if kind == Sgnj::Not {
-                    self.with_constant(XORPS, XMM0, sign);
+                    self.with(np(XORPS), XMM0, sign);
                 }
-                self.with_constant(ANDPS, dst, rest);
+                self.with(np(ANDPS), dst, rest);
                 x64!(self.asm, orps Rx(dst.0), xmm0);
             }
         }
@@ -480,7 +475,7 @@ impl Compiler {
     }
 
     /// The slow path of an operation, on numbers or on vectors of them: the helper does it.
-    pub(super) fn cold_float(&mut self, site: Site, sources: [Option<Xmm>; 3], dst: AnyReg) {
+    pub(super) fn cold_helper(&mut self, site: Site, sources: [Option<Xmm>; 3], dst: AnyReg) {
         for (n, source) in sources.into_iter().enumerate() {
             if let Some(source) = source {
                 self.asm.store_xmm(arg(n), source, true);

@@ -4,7 +4,7 @@ use std::mem::offset_of;
 
 use dynasmrt::DynamicLabel;
 use emu_core::ir::{AmoOp, Block, Class, Inst, MemAttr, Op};
-use emu_core::mem::{TLB_ENTRIES, TlbEntry};
+use emu_core::mem::{PAGE_BITS, PAGE_SIZE, TLB_ENTRIES, TlbEntry};
 
 use super::asm::{Alu, At, Cond, Mem, Operand, RAX, Reg, Shift, Xmm};
 use super::merge::Role;
@@ -14,7 +14,7 @@ use crate::frame::{self, Site};
 
 const _: () = assert!(size_of::<TlbEntry>() == 32 && TLB_ENTRIES.is_power_of_two());
 /// What a virtual address is shifted by to get the byte offset of its entry.
-const ENTRY_SHIFT: u8 = 12 - 5;
+const ENTRY_SHIFT: u8 = PAGE_BITS as u8 - 5;
 const ENTRY_MASK: i32 = (TLB_ENTRIES as i32 - 1) << 5;
 const ADDEND: i32 = offset_of!(TlbEntry, addend) as i32;
 
@@ -122,7 +122,7 @@ impl Compiler {
         self.asm.alu(Alu::And, false, entry, Operand::Imm(ENTRY_MASK));
         self.asm.alu(Alu::Add, true, entry, Operand::Mem(frame::tlb(view)));
         self.asm.lea(true, page, va, last);
-        self.asm.alu(Alu::And, true, page, Operand::Imm(-4096));
+        self.asm.alu(Alu::And, true, page, Operand::Imm(-(PAGE_SIZE as i32)));
         self.asm.alu(Alu::Cmp, true, page, Operand::Mem(Mem { base: entry, disp: tag(write) }));
         self.asm.jcc(Cond::NE, miss);
         self.asm.load(entry, Mem { base: entry, disp: ADDEND });
@@ -425,7 +425,7 @@ impl Compiler {
         self.asm.lea(true, addend, base, merge.first);
         self.asm.lea(true, page, base, merge.last);
         self.asm.alu(Alu::Xor, true, page, Operand::Reg(addend));
-        self.asm.alu(Alu::Test, true, page, Operand::Imm(-4096));
+        self.asm.alu(Alu::Test, true, page, Operand::Imm(-(PAGE_SIZE as i32)));
         self.asm.jcc(Cond::NE, plain);
         self.asm.lea(true, addend, base, imm);
         self.asm.store(frame::arg(0), addend);

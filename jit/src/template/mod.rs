@@ -157,7 +157,7 @@ enum Cold {
     /// The slow path of an access that checks for its group.
     Lead { entry: DynamicLabel, dirty: Range<usize>, lead: Lead },
     /// The slow path of an operation on vector registers.
-    Float { entry: DynamicLabel, back: DynamicLabel, site: Site, sources: [Option<Xmm>; 3], dst: AnyReg },
+    Helper { entry: DynamicLabel, back: DynamicLabel, site: Site, sources: [Option<Xmm>; 3], dst: AnyReg },
     /// A binary32 number that was not boxed.
     Unboxed { entry: DynamicLabel, back: DynamicLabel, dst: Xmm },
     /// Leaves for the dispatcher, to go on at an offset.

@@ -16,7 +16,7 @@ use super::{Cold, CompileError, Compiler, Done};
 use crate::frame::Site;
 use crate::stubs::Constant;
 
-/// Whether a template has done the operation; if not, nothing has been emitted.
+/// Whether a template has done the operation; if not, its result has not been touched.
 pub(super) type Handled = Result<bool, CompileError>;
 
 /// The part of a vector that takes part, as attributes have it.
@@ -143,7 +143,7 @@ impl Compiler {
         dst: Xmm,
     ) {
         let site = Site::new(inst.op, inst.ty, inst.attr);
-        self.cold.push(Cold::Float { entry, back, site, sources, dst: AnyReg::Vec(dst) });
+        self.cold.push(Cold::Helper { entry, back, site, sources, dst: AnyReg::Vec(dst) });
     }
 
     /// Goes there if `reg` is not zero.

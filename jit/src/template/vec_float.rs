@@ -4,16 +4,13 @@
 use emu_core::ir::{FpAttr, Inst, Op, Ty};
 
 use super::asm::{Cond, XMM0, XMM1, Xmm};
+use super::fp::{NEAREST, TOWARD_ZERO};
 use super::vec::{Handled, Part};
 use super::vec_asm::{
     MOVDDUP, PAND, PCMPEQ, POR, PSHUFD, PTEST, Packed, SHIFT_LEFT, f2, f3, np, p3a, p38, p66,
 };
 use super::{CompileError, Compiler};
 use crate::stubs::Constant;
-
-/// Rounding modes as [`FpAttr`] has them.
-const NEAREST: u8 = 0;
-const TOWARD_ZERO: u8 = 1;
 
 /// An instruction on packed numbers, or on the lowest: the opcode is the same.
 fn arithmetic(opcode: u8, single: bool, one: bool) -> Packed {
