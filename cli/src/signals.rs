@@ -1,5 +1,5 @@
 //! Signals that end or stop the process: the machine is ended as by Ctrl-A x, so that its disks are closed in order, and
-//! the terminal is restored first.
+//! the terminal is restored first. Those that whoever started the process has it ignore, as nohup(1) does, stay ignored.
 
 use std::io;
 use std::sync::Arc;
@@ -11,6 +11,9 @@ use signal_hook::low_level::emulate_default_handler;
 
 use crate::terminal;
 
+/// What ends the process, and what stops it and lets it go on.
+const WATCHED: [i32; 6] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGCONT];
+
 /// What has been received.
 pub struct Signals {
     /// The signal that the machine was ended for; zero if there was none.
@@ -20,8 +23,10 @@ pub struct Signals {
 impl Signals {
     /// From here on signals end the machine that `control` is of. A second one ends the process at once.
     pub fn watch(control: Control) -> io::Result<Self> {
-        let mut signals =
-            signal_hook::iterator::Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGCONT])?;
+        // Without it nothing is known to be ignored.
+        let ignored = ignored(&std::fs::read_to_string("/proc/self/status").unwrap_or_default());
+        let watched = WATCHED.into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0);
+        let mut signals = signal_hook::iterator::Signals::new(watched)?;
         let ending = Arc::new(AtomicI32::new(0));
         let on_thread = Arc::clone(&ending);
         let watch = move || {
@@ -56,4 +61,25 @@ impl Signals {
 fn obey(signal: i32) {
     // It fails for numbers that are no signals.
     let _ = emulate_default_handler(signal);
+}
+
+/// The signals that a process ignores, number 1 in bit 0, by its status (proc(5), "/proc/pid/status"). None if it does not
+/// say.
+fn ignored(status: &str) -> u64 {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_says_what_is_ignored() {
+        let status =
+            "Name:\tx\nSigBlk:\t0000000000000002\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000000004\n";
+        assert_eq!(ignored(status), 0x1001);
+        assert_eq!(ignored("Name:\tx\n"), 0);
+        assert_eq!(ignored("SigIgn:\tx\n"), 0);
+    }
 }

@@ -27,6 +27,11 @@ struct Session {
 
 impl Session {
     fn start() -> Self {
+        Self::start_by(&[])
+    }
+
+    /// The command is run by another one, which makes way for it.
+    fn start_by(launcher: &[&str]) -> Self {
         let files = Files::new();
         files.program("spin", &[SPIN]);
         let pty = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pseudo-terminal");
@@ -47,17 +52,10 @@ impl Session {
         let handle = || terminal.try_clone().expect("a handle");
         // In a session of its own, whose terminal this is.
         let child = Command::new("setsid")
-            .args([
-                "--ctty",
-                env!("CARGO_BIN_EXE_ferry"),
-                "run",
-                "--arch",
-                "riscv64",
-                "--firmware",
-                "none",
-                "--kernel",
-                "spin",
-            ])
+            .arg("--ctty")
+            .args(launcher)
+            .arg(env!("CARGO_BIN_EXE_ferry"))
+            .args(["run", "--arch", "riscv64", "--firmware", "none", "--kernel", "spin"])
             .current_dir(files.path())
             .stdin(handle())
             .stdout(handle())
@@ -95,6 +93,13 @@ impl Session {
         String::from_utf8_lossy(&self.screen.lock().expect("the screen")).contains(text)
     }
 
+    /// A set of signals, number 1 in bit 0, from the process's status (proc(5), "/proc/pid/status").
+    fn signals(&self, name: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a process");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        u64::from_str_radix(line.expect("a set").trim(), 16).expect("a number")
+    }
+
     /// Whether the process is stopped, as by a shell's job control (proc(5), "/proc/pid/stat").
     fn is_stopped(&self) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("a process");
@@ -124,6 +129,20 @@ fn signals_restore_the_terminal() {
         assert_eq!(wait(&mut session.child).signal(), Some(signal.as_raw()));
         assert!(session.is_restored(), "{signal:?}");
     }
+}
+
+/// As nohup(1) and shells do it.
+#[test]
+fn signals_that_were_ignored_stay_ignored() {
+    let mut session = Session::start_by(&["sh", "-c", r#"trap '' HUP; exec "$0" "$@""#]);
+    // A bit for each signal; those of hang-up and of termination.
+    let (ignored, caught) = (session.signals("SigIgn"), session.signals("SigCgt"));
+    assert_eq!((ignored & 1, caught & 1), (1, 0));
+    assert_eq!((ignored >> 14 & 1, caught >> 14 & 1), (0, 1));
+    session.signal(Signal::HUP);
+    session.type_keys(b"\x01x");
+    assert_eq!(wait(&mut session.child).code(), Some(0));
+    assert!(session.is_restored());
 }
 
 #[test]
