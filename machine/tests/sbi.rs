@@ -69,16 +69,25 @@ fn expect_success(running: &Running) {
 #[test]
 fn the_debug_console_reads_what_is_typed() {
     const BUFFER: i32 = 0x400;
+    let back = |code: &Vec<u32>, to: usize| (to as i32 - code.len() as i32) * 4;
+    let read_one =
+        [&[addi(A0, ZERO, 1), addi(A1, S0, BUFFER), addi(A2, ZERO, 0)][..], &call(DBCN, 1)].concat();
+    let write = |byte: u8| [&[addi(A0, ZERO, byte.into())][..], &call(DBCN, 2)].concat();
     let mut code = vec![here(S0)];
+    // It asks now and then, until somebody answers.
+    let ask = code.len();
+    code.extend(write(b'?'));
+    code.extend([lui(T0, 0x400), addi(T0, T0, -1), bne(T0, ZERO, -4)]);
+    code.extend(&read_one);
+    code.push(beq(A1, ZERO, back(&code, ask)));
+    code.extend(write(b'>'));
     let read = code.len();
-    code.extend([addi(A0, ZERO, 1), addi(A1, S0, BUFFER), addi(A2, ZERO, 0)]);
-    code.extend(call(DBCN, 1));
-    let back = |code: &Vec<u32>| (read as i32 - code.len() as i32) * 4;
-    code.push(beq(A1, ZERO, back(&code)));
+    code.extend(&read_one);
+    code.push(beq(A1, ZERO, back(&code, read)));
     code.push(load(0, A0, S0, BUFFER));
     code.extend([addi(T0, A0, 0), addi(T1, ZERO, i32::from(b'.'))]);
     code.extend(call(DBCN, 2));
-    code.push(bne(T0, T1, back(&code)));
+    code.push(bne(T0, T1, back(&code, read)));
     code.extend([addi(A1, ZERO, 0)]);
     code.extend(switch_off());
 
@@ -87,6 +96,10 @@ fn the_debug_console_reads_what_is_typed() {
     config.console = Console::Unix(socket.clone());
     let running = Running::start(config).expect("a machine");
     let mut serial = Serial::connect(&socket);
+    // What is typed before the machine's power-on is lost, and so is what it says before somebody listens.
+    serial.expect("?", LIMIT);
+    serial.send_line("");
+    serial.expect(">", LIMIT);
     // More than the serial port's own buffer holds.
     let text = "what is typed comes back, every character of it once and in order";
     serial.send_line(text);
