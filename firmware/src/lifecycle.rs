@@ -6,12 +6,13 @@
 //! ```text
 //! STOPPED ──── start, by another CPU ────► START_PENDING ──── poll_start ────► STARTED
 //! STARTED ──── stop, by itself ──────────► STOP_PENDING ───── poll_start ────► STOPPED
-//! STARTED ──── suspend, by itself ───────► SUSPEND_PENDING ── suspended ─────► SUSPENDED
+//! STARTED ──── suspend, by itself ───────► SUSPENDED
 //! SUSPENDED ── resume, on an interrupt ──► STARTED
 //! ```
 //!
-//! What the guest asks of itself takes effect when its vCPU thread has left guest code, so the pending states
-//! end at that thread's next call.
+//! A CPU that is to stop can be started again only when its vCPU thread has left guest code, so that the pending states
+//! end at that thread's next call. Of a CPU that sleeps nothing is asked but its state: SUSPEND_PENDING and
+//! RESUME_PENDING, which the SBI permits, are not there.
 
 use parking_lot::Mutex;
 
@@ -30,10 +31,6 @@ pub enum RunState {
     StopPending = 3,
     /// Asleep until an interrupt.
     Suspended = 4,
-    /// Has asked to sleep, and is about to.
-    SuspendPending = 5,
-    /// Has been woken, and is about to execute. No CPU is seen in this state: it lasts as long as a lock.
-    ResumePending = 6,
 }
 
 /// Where a CPU will begin to execute, and what it is passed.
@@ -92,7 +89,7 @@ impl Lifecycle {
 
     /// The calling CPU sleeps; with a target it gives its state up.
     pub(crate) fn suspend(&self, target: Option<Target>) {
-        *self.0.lock() = State { state: RunState::SuspendPending, target };
+        *self.0.lock() = State { state: RunState::Suspended, target };
     }
 
     /// What a stopped CPU does: begin there, or wait. The CPU's own thread calls this.
@@ -109,18 +106,10 @@ impl Lifecycle {
         None
     }
 
-    /// Notes that the CPU sleeps now; only other CPUs see the difference.
-    pub(crate) fn suspended(&self) {
-        let mut cpu = self.0.lock();
-        if cpu.state == RunState::SuspendPending {
-            cpu.state = RunState::Suspended;
-        }
-    }
-
     /// The CPU wakes; its own thread calls this.
     pub(crate) fn resume(&self) -> Wake {
         let mut cpu = self.0.lock();
-        if !matches!(cpu.state, RunState::SuspendPending | RunState::Suspended) {
+        if cpu.state != RunState::Suspended {
             return Wake::Return;
         }
         cpu.state = RunState::Started;

@@ -28,14 +28,6 @@ impl Sbi {
         Some(EntryState::start(hart, address, opaque, self.config.hardware_ad_updates))
     }
 
-    /// Notes that the hart of [`Outcome::Suspend`] sleeps now. Calling it is optional: only
-    /// `sbi_hart_get_status` on other harts sees the difference.
-    pub fn suspended(&self, hart: usize) {
-        if let Some(state) = self.harts.get(hart) {
-            state.hsm.suspended();
-        }
-    }
-
     /// How the hart of [`Outcome::Suspend`] goes on, once an interrupt is pending. The hart's own thread
     /// calls this.
     pub fn resume(&self, hart: usize) -> Resume {

@@ -333,19 +333,16 @@ fn hart_states() {
         }
         match state {
             StopPending => assert_eq!(rig.raw(1, HSM, 1, &[]), Outcome::Stop),
-            SuspendPending | Suspended => {
+            Suspended => {
                 assert_eq!(rig.raw(1, HSM, 3, &[1 << 31, BASE + 0x200, 88]), Outcome::Suspend);
             }
             _ => {}
-        }
-        if state == Suspended {
-            rig.sbi.suspended(1);
         }
         assert_eq!(rig.call(HSM, 2, &[1]), Ok(state as u64));
         assert_eq!(rig.sbi.hart_state(1), Some(state));
         rig
     };
-    for state in [Started, Stopped, StartPending, StopPending, Suspended, SuspendPending] {
+    for state in [Started, Stopped, StartPending, StopPending, Suspended] {
         let mut rig = reach(state);
         let expected = match state {
             Stopped => Ok(0),
@@ -367,17 +364,12 @@ fn hart_states() {
         assert_eq!(rig.sbi.poll_start(1), None, "a start is taken once");
 
         let rig = reach(state);
-        let asleep = matches!(state, Suspended | SuspendPending);
+        let asleep = state == Suspended;
         match rig.sbi.resume(1) {
             Resume::Enter(entry) => assert_eq!((asleep, entry.pc, entry.a1), (true, BASE + 0x200, 88)),
             Resume::Return => assert!(!asleep, "resume in {state:?}"),
         }
         assert_eq!(rig.sbi.hart_state(1), Some(if asleep { Started } else { state }), "resume in {state:?}");
-
-        let rig = reach(state);
-        rig.sbi.suspended(1);
-        let after = if state == SuspendPending { Suspended } else { state };
-        assert_eq!(rig.sbi.hart_state(1), Some(after), "suspended in {state:?}");
 
         let rig = reach(state);
         assert_eq!(rig.sbi.boot(1, BASE, 0), state == Stopped);
