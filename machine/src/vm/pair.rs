@@ -98,7 +98,7 @@ impl<B: Board> Pair<B> {
             Lockstep::new(Jit::new(Arc::clone(code)), [&mut *leader, &mut *follower], [None, None]);
         let mut meter = Meter::new(&a.meters, leader);
         let mut time = Time { clock, waited: clock.now_ns(), begun: leader.state.retired };
-        let mut memory_at = leader.state.retired + MEMORY_INTERVAL;
+        let mut memory_at = leader.state.retired.saturating_add(MEMORY_INTERVAL);
         let outcome = loop {
             leader.port().clear_stop();
             meter.report(leader);
@@ -106,7 +106,7 @@ impl<B: Board> Pair<B> {
                 break Ok(());
             }
             if leader.state.retired >= memory_at {
-                memory_at += MEMORY_INTERVAL;
+                memory_at = memory_at.saturating_add(MEMORY_INTERVAL);
                 if let Some(difference) = memory_difference(&lockstep, [leader, follower]) {
                     break Err(difference);
                 }
@@ -175,14 +175,15 @@ struct Time<'a> {
 impl Time<'_> {
     /// Lets the time pass that the instructions have taken.
     fn pass<I: emu_core::exec::Isa>(&mut self, leader: &Vcpu<I>) {
-        self.clock.set(self.waited + (leader.state.retired - self.begun));
+        let run = leader.state.retired.saturating_sub(self.begun);
+        self.clock.set(self.waited.saturating_add(run));
     }
 
     /// Lets time pass up to `deadline`; false if there is none.
     fn pass_to(&mut self, deadline: Option<u64>) -> bool {
         if let Some(deadline) = deadline {
             let now = self.clock.now_ns();
-            self.waited += deadline.saturating_sub(now);
+            self.waited = self.waited.saturating_add(deadline.saturating_sub(now));
             self.clock.set(now.max(deadline));
         }
         deadline.is_some()
