@@ -191,37 +191,6 @@ impl MachineConfig {
         }
     }
 
-    /// The settings of a second machine like this, without consoles.
-    pub(crate) fn twin(&self) -> Self {
-        Self {
-            arch: self.arch,
-            cpus: self.cpus,
-            memory: self.memory,
-            cpu: self.cpu.clone(),
-            firmware: self.firmware.clone(),
-            kernel: self.kernel.clone(),
-            initrd: self.initrd.clone(),
-            append: self.append.clone(),
-            dtb: self.dtb.clone(),
-            disks: self.disks.clone(),
-            net: self.net.clone(),
-            console: Console::None,
-            virtio_console: None,
-            accel: self.accel,
-            code_bytes: self.code_bytes,
-            drop_code: self.drop_code,
-            no_reboot: self.no_reboot,
-            virtio_legacy: self.virtio_legacy,
-            aclint: self.aclint,
-            gic: self.gic,
-            virtualization: self.virtualization,
-            secure: self.secure,
-            trace: self.trace.clone(),
-            gdb: self.gdb.clone(),
-            repeatable: self.repeatable,
-        }
-    }
-
     /// How code is translated.
     ///
     /// # Errors

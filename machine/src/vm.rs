@@ -172,18 +172,18 @@ impl<B: Board> Run for Vm<B> {
 }
 
 impl<B: Board> Vm<B> {
-    fn new(config: MachineConfig) -> Result<Self, Error> {
+    fn new(mut config: MachineConfig) -> Result<Self, Error> {
         let clock = Clock::real_time();
         let events = EventLoop::start(clock.clone()).map_err(host("a thread"))?;
-        Self::build(config, clock, events)
+        Self::build(&mut config, clock, events)
     }
 
-    /// Builds a machine with this clock, and a queue of events that follows it.
-    fn build(mut config: MachineConfig, clock: Clock, events: EventLoop) -> Result<Self, Error> {
+    /// Builds a machine with this clock, and a queue of events that follows it. It takes the consoles out of the settings.
+    fn build(config: &mut MachineConfig, clock: Clock, events: EventLoop) -> Result<Self, Error> {
         let layout = B::LAYOUT;
-        check(&config, layout.max_cpus)?;
+        check(config, layout.max_cpus)?;
         let jit = config.jit()?;
-        let mut files = Files::read(&config, &layout)?;
+        let mut files = Files::read(config, &layout)?;
         let handle = events.handle();
         let group = Arc::new(Group::new(config.cpus));
         let power = PowerSwitch::new(Arc::clone(&group));
@@ -199,7 +199,7 @@ impl<B: Board> Vm<B> {
             config.virtio_console.take().map(|console| open_console(console, &handle)).transpose()?;
         let consoles = [&console].into_iter().chain(&virtio_console).map(Arc::clone).collect();
         let virtio_slots =
-            crate::virtio::Slots::open(&config, layout.virtio_slots, virtio_console, &handle, &memory)?;
+            crate::virtio::Slots::open(config, layout.virtio_slots, virtio_console, &handle, &memory)?;
         let wiring = Wiring {
             group: Arc::clone(&group),
             memory: memory.clone(),
@@ -209,11 +209,11 @@ impl<B: Board> Vm<B> {
             epoch_ns: if config.repeatable { 0 } else { host_epoch(&handle) },
             repeatable: config.repeatable,
             virtio: Box::new(move |slot, irq| virtio_slots.make(slot, irq)),
-            fw_cfg: files.fw_cfg(&config, &layout),
+            fw_cfg: files.fw_cfg(config, &layout),
         };
-        let board = B::new(&config, wiring)?;
+        let board = B::new(config, wiring)?;
         let buses = boards::buses(&ram, board.devices(), config.cpus)?;
-        let boot = Boot::prepare(&config, files, &board)?;
+        let boot = Boot::prepare(config, files, &board)?;
 
         let blocks = Arc::new(BlockMap::default());
         // Traces show each access and exception, which translated code does not report.

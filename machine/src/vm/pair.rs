@@ -76,12 +76,11 @@ impl<B: Board> Pair<B> {
         let host = EventLoop::start(Clock::real_time()).map_err(super::host("a thread"))?;
         let console = Arc::new(OutputOnly(open_console(console, &host.handle())?));
         config.repeatable = true;
-        let mut follower = config.twin();
-        follower.accel = Accel::Interp;
-        follower.console = Console::Backend(Arc::new(NullChardev));
         config.console = Console::Backend(console);
-        let leader = Vm::build(config, clock.clone(), events)?;
-        let follower = Vm::build(follower, clock.clone(), EventLoop::manual(clock.clone()))?;
+        let leader = Vm::build(&mut config, clock.clone(), events)?;
+        config.accel = Accel::Interp;
+        config.console = Console::Backend(Arc::new(NullChardev));
+        let follower = Vm::build(&mut config, clock.clone(), EventLoop::manual(clock.clone()))?;
         Ok(Self { machines: [leader, follower], clock, _host: host })
     }
 
