@@ -13,7 +13,8 @@ pub(crate) struct Part {
 impl Part {
     /// The part that an access is to.
     pub(crate) fn of(offset: u64, width: Width) -> Result<Self, AccessError> {
-        if width < Width::Word || !offset.is_multiple_of(width.bytes()) {
+        width.expect_aligned(offset)?;
+        if width < Width::Word {
             return Err(AccessError::Width);
         }
         Ok(Self { register: offset & !7, shift: (offset & 7) as u32 * 8, mask: width.mask() })

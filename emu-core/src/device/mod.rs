@@ -47,6 +47,30 @@ impl Width {
     pub const fn mask(self) -> u64 {
         u64::MAX >> (64 - 8 * self as u32)
     }
+
+    /// An access of this width at `offset` must be aligned.
+    ///
+    /// # Errors
+    /// It is not.
+    pub const fn expect_aligned(self, offset: u64) -> Result<(), AccessError> {
+        if offset.is_multiple_of(self.bytes()) { Ok(()) } else { Err(AccessError::Width) }
+    }
+
+    /// An access of this width at `offset` must be one of a whole 32-bit register.
+    ///
+    /// # Errors
+    /// It is not.
+    pub const fn expect_word(self, offset: u64) -> Result<(), AccessError> {
+        if matches!(self, Self::Word) { self.expect_aligned(offset) } else { Err(AccessError::Width) }
+    }
+
+    /// An access of this width at `offset` must be one of the low part, or the whole, of a 32-bit register.
+    ///
+    /// # Errors
+    /// It is not.
+    pub const fn expect_low_part(self, offset: u64) -> Result<(), AccessError> {
+        if matches!(self, Self::Double) { Err(AccessError::Width) } else { Self::Word.expect_aligned(offset) }
+    }
 }
 
 /// Why a device refused an access. The bus turns it into the architecture's access fault (or bus error).

@@ -98,14 +98,10 @@ impl IrqSink for Pl061 {
     }
 }
 
-/// Drivers use words and bytes for the same registers.
-fn check(offset: u64, width: Width) -> Result<(), AccessError> {
-    if width <= Width::Word && offset.is_multiple_of(4) { Ok(()) } else { Err(AccessError::Width) }
-}
-
 impl Mmio for Pl061 {
     fn read(&self, offset: u64, width: Width) -> Result<u64, AccessError> {
-        check(offset, width)?;
+        // Drivers use words and bytes for the same registers.
+        width.expect_low_part(offset)?;
         let state = self.state.lock();
         let value = match offset {
             spec::DATA..spec::DIR => state.lines() & (offset >> 2) as u8,
@@ -123,7 +119,7 @@ impl Mmio for Pl061 {
     }
 
     fn write(&self, offset: u64, width: Width, value: u64) -> Result<(), AccessError> {
-        check(offset, width)?;
+        width.expect_low_part(offset)?;
         let value = value as u8;
         let mut state = self.state.lock();
         let old = state.lines();

@@ -37,9 +37,7 @@ impl V2mFrame {
 
 impl Mmio for V2mFrame {
     fn read(&self, offset: u64, width: Width) -> Result<u64, AccessError> {
-        if width != Width::Word || !offset.is_multiple_of(4) {
-            return Err(AccessError::Width);
-        }
+        width.expect_word(offset)?;
         let value = match offset {
             MSI_TYPER => (self.lines.start + 32) << 16 | self.lines.len() as u32,
             MSI_IIDR => IIDR,
@@ -49,7 +47,8 @@ impl Mmio for V2mFrame {
     }
 
     fn write(&self, offset: u64, width: Width, value: u64) -> Result<(), AccessError> {
-        if width > Width::Word || width == Width::Byte || !offset.is_multiple_of(width.bytes()) {
+        width.expect_aligned(offset)?;
+        if !matches!(width, Width::Half | Width::Word) {
             return Err(AccessError::Width);
         }
         let line = (value as u32 & 0x3ff).checked_sub(32).filter(|line| self.lines.contains(line));

@@ -251,9 +251,7 @@ impl Mmio for Plic {
 }
 
 fn register(offset: u64, width: Width) -> Result<Option<Register>, AccessError> {
-    if width != Width::Word || !offset.is_multiple_of(4) {
-        return Err(AccessError::Width);
-    }
+    width.expect_word(offset)?;
     Ok(Register::at(offset))
 }
 

@@ -105,7 +105,7 @@ impl GoldfishRtc {
 
 impl Mmio for GoldfishRtc {
     fn read(&self, offset: u64, width: Width) -> Result<u64, AccessError> {
-        check(offset, width)?;
+        width.expect_word(offset)?;
         let mut state = self.state.lock();
         let value = match offset {
             spec::TIME_LOW => {
@@ -124,7 +124,7 @@ impl Mmio for GoldfishRtc {
     }
 
     fn write(&self, offset: u64, width: Width, value: u64) -> Result<(), AccessError> {
-        check(offset, width)?;
+        width.expect_word(offset)?;
         let value = value as u32;
         let mut state = self.state.lock();
         let (high, low) = split(self.now(&state));
@@ -150,10 +150,6 @@ impl Mmio for GoldfishRtc {
         *state = State::new(self.epoch);
         self.update_irq(&mut state);
     }
-}
-
-fn check(offset: u64, width: Width) -> Result<(), AccessError> {
-    if width == Width::Word && offset.is_multiple_of(4) { Ok(()) } else { Err(AccessError::Width) }
 }
 
 fn split(value: u64) -> (u32, u32) {

@@ -95,13 +95,9 @@ impl Pl031 {
     }
 }
 
-fn check(offset: u64, width: Width) -> Result<(), AccessError> {
-    if width == Width::Word && offset.is_multiple_of(4) { Ok(()) } else { Err(AccessError::Width) }
-}
-
 impl Mmio for Pl031 {
     fn read(&self, offset: u64, width: Width) -> Result<u64, AccessError> {
-        check(offset, width)?;
+        width.expect_word(offset)?;
         let state = self.state.lock();
         let value = match offset {
             spec::DR => self.seconds(&state),
@@ -117,7 +113,7 @@ impl Mmio for Pl031 {
     }
 
     fn write(&self, offset: u64, width: Width, value: u64) -> Result<(), AccessError> {
-        check(offset, width)?;
+        width.expect_word(offset)?;
         let value = value as u32;
         let mut state = self.state.lock();
         match offset {

@@ -180,14 +180,10 @@ impl CharDevice for Pl011 {
     }
 }
 
-/// Drivers use words, halves and bytes for the same registers.
-fn check(offset: u64, width: Width) -> Result<(), AccessError> {
-    if width <= Width::Word && offset.is_multiple_of(4) { Ok(()) } else { Err(AccessError::Width) }
-}
-
 impl Mmio for Pl011 {
     fn read(&self, offset: u64, width: Width) -> Result<u64, AccessError> {
-        check(offset, width)?;
+        // Drivers use words, halves and bytes for the same registers.
+        width.expect_low_part(offset)?;
         let mut state = self.state.lock();
         let state = &mut *state;
         let value = match offset {
@@ -211,7 +207,7 @@ impl Mmio for Pl011 {
     }
 
     fn write(&self, offset: u64, width: Width, value: u64) -> Result<(), AccessError> {
-        check(offset, width)?;
+        width.expect_low_part(offset)?;
         let value = value as u16;
         let mut state = self.state.lock();
         let state = &mut *state;

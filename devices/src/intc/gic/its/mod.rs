@@ -312,16 +312,12 @@ impl Its {
 
 impl Mmio for Its {
     fn read(&self, offset: u64, width: Width) -> Result<u64, AccessError> {
-        if !offset.is_multiple_of(width.bytes()) {
-            return Err(AccessError::Width);
-        }
+        width.expect_aligned(offset)?;
         let state = self.state.lock();
         if let Some(value) = Self::read_wide(&state, offset & !7) {
             return Ok(Part::of(offset, width)?.get(value));
         }
-        if width != Width::Word {
-            return Err(AccessError::Width);
-        }
+        width.expect_word(offset)?;
         let value = match offset {
             spec::CTLR => {
                 let quiescent = if self.has_commands(&state) { 0 } else { spec::QUIESCENT };
@@ -334,9 +330,7 @@ impl Mmio for Its {
     }
 
     fn write(&self, offset: u64, width: Width, value: u64) -> Result<(), AccessError> {
-        if !offset.is_multiple_of(width.bytes()) {
-            return Err(AccessError::Width);
-        }
+        width.expect_aligned(offset)?;
         let mut state = self.state.lock();
         let state = &mut *state;
         if let Some(old) = Self::read_wide(state, offset & !7) {

@@ -76,11 +76,6 @@ impl GicV2 {
     }
 }
 
-/// All registers are words, but for those of bytes, which the distributor has.
-fn check_word(offset: u64, width: Width) -> Result<(), AccessError> {
-    if width == Width::Word && offset.is_multiple_of(4) { Ok(()) } else { Err(AccessError::Width) }
-}
-
 struct Distributor {
     gic: Arc<Gic>,
     cpu: usize,
@@ -121,9 +116,7 @@ impl Distributor {
 
 impl Mmio for Distributor {
     fn read(&self, offset: u64, width: Width) -> Result<u64, AccessError> {
-        if !offset.is_multiple_of(width.bytes()) {
-            return Err(AccessError::Width);
-        }
+        width.expect_aligned(offset)?;
         let state = self.gic.state.lock();
         let frame = self.frame(&state);
         if let Some(register) = Register::at(offset) {
@@ -136,7 +129,7 @@ impl Mmio for Distributor {
             let first = (offset as usize - gicd::CPENDSGIR as usize) % SGIS;
             return Ok(distributor::sgi_sources(&state, &frame, first, width.bytes() as usize));
         }
-        check_word(offset, width)?;
+        width.expect_word(offset)?;
         let value = match offset {
             gicd::CTLR if frame.restricted => u32::from(state.enabled.has(Group::One)),
             gicd::CTLR => {
@@ -151,9 +144,7 @@ impl Mmio for Distributor {
     }
 
     fn write(&self, offset: u64, width: Width, value: u64) -> Result<(), AccessError> {
-        if !offset.is_multiple_of(width.bytes()) {
-            return Err(AccessError::Width);
-        }
+        width.expect_aligned(offset)?;
         let mut state = self.gic.state.lock();
         let state = &mut *state;
         let frame = self.frame(state);
@@ -171,7 +162,7 @@ impl Mmio for Distributor {
             };
             distributor::change_sgi_sources(state, &frame, first, bytes, change);
         } else {
-            check_word(offset, width)?;
+            width.expect_word(offset)?;
             match offset {
                 gicd::CTLR if frame.restricted => state.enabled.set(Group::One, value & 1 != 0),
                 gicd::CTLR => {
@@ -446,7 +437,7 @@ impl CpuInterface {
 
 impl Mmio for CpuInterface {
     fn read(&self, offset: u64, width: Width) -> Result<u64, AccessError> {
-        check_word(offset, width)?;
+        width.expect_word(offset)?;
         let mut state = self.gic.state.lock();
         let state = &mut *state;
         let restricted = self.restricted(state);
@@ -470,7 +461,7 @@ impl Mmio for CpuInterface {
     }
 
     fn write(&self, offset: u64, width: Width, value: u64) -> Result<(), AccessError> {
-        check_word(offset, width)?;
+        width.expect_word(offset)?;
         let mut state = self.gic.state.lock();
         let state = &mut *state;
         let restricted = self.restricted(state);
@@ -522,7 +513,7 @@ impl VirtualControl {
 
 impl Mmio for VirtualControl {
     fn read(&self, offset: u64, width: Width) -> Result<u64, AccessError> {
-        check_word(offset, width)?;
+        width.expect_word(offset)?;
         let state = self.gic.state.lock();
         let virt = &state.cpus[self.cpu].virt;
         Ok(match offset {
@@ -538,7 +529,7 @@ impl Mmio for VirtualControl {
     }
 
     fn write(&self, offset: u64, width: Width, value: u64) -> Result<(), AccessError> {
-        check_word(offset, width)?;
+        width.expect_word(offset)?;
         let mut state = self.gic.state.lock();
         let virt = &mut state.cpus[self.cpu].virt;
         match offset {

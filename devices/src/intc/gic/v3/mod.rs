@@ -164,9 +164,7 @@ fn route_affinity(register: u64) -> u32 {
 
 impl Mmio for Distributor {
     fn read(&self, offset: u64, width: Width) -> Result<u64, AccessError> {
-        if !offset.is_multiple_of(width.bytes()) {
-            return Err(AccessError::Width);
-        }
+        width.expect_aligned(offset)?;
         let state = self.gic.state.lock();
         let frame = self.frame(&state);
         if let Some(register) = Register::at(offset) {
@@ -178,9 +176,7 @@ impl Mmio for Distributor {
                 self.routed(&state, offset).and_then(|(word, bit)| Some(state.block(0, word)?.route[bit]));
             return Ok(part.get(route.map_or(0, route_register)));
         }
-        if width != Width::Word {
-            return Err(AccessError::Width);
-        }
+        width.expect_word(offset)?;
         let value = match offset {
             gicd::CTLR => self.control(&state, frame.restricted),
             gicd::TYPER => self.typer(&state),
@@ -191,9 +187,7 @@ impl Mmio for Distributor {
     }
 
     fn write(&self, offset: u64, width: Width, value: u64) -> Result<(), AccessError> {
-        if !offset.is_multiple_of(width.bytes()) {
-            return Err(AccessError::Width);
-        }
+        width.expect_aligned(offset)?;
         let mut state = self.gic.state.lock();
         let state = &mut *state;
         let frame = self.frame(state);

@@ -58,9 +58,7 @@ impl Redistributors {
 impl Mmio for Redistributors {
     fn read(&self, offset: u64, width: Width) -> Result<u64, AccessError> {
         let (cpu, offset) = self.locate(offset)?;
-        if !offset.is_multiple_of(width.bytes()) {
-            return Err(AccessError::Width);
-        }
+        width.expect_aligned(offset)?;
         let state = self.gic.state.lock();
         if let Some((register, frame)) = self.private(&state, cpu, offset) {
             return distributor::read(&state, &frame, register, width);
@@ -68,9 +66,7 @@ impl Mmio for Redistributors {
         if let Some(value) = self.read_wide(&state, cpu, offset & !7) {
             return Ok(Part::of(offset, width)?.get(value));
         }
-        if width != Width::Word {
-            return Err(AccessError::Width);
-        }
+        width.expect_word(offset)?;
         let restricted = Gic::restricted(&state, self.security);
         let value = match offset {
             gicr::CTLR if self.memory.is_none() => 0,
@@ -86,9 +82,7 @@ impl Mmio for Redistributors {
 
     fn write(&self, offset: u64, width: Width, value: u64) -> Result<(), AccessError> {
         let (cpu, offset) = self.locate(offset)?;
-        if !offset.is_multiple_of(width.bytes()) {
-            return Err(AccessError::Width);
-        }
+        width.expect_aligned(offset)?;
         let mut state = self.gic.state.lock();
         let state = &mut *state;
         let restricted = Gic::restricted(state, self.security);

@@ -319,9 +319,7 @@ impl Mmio for VirtioMmio {
             }
             return Ok(u64::from_le_bytes(bytes));
         }
-        if width != Width::Word || !offset.is_multiple_of(4) {
-            return Err(AccessError::Width);
-        }
+        width.expect_word(offset)?;
         let value = match (offset, &self.device) {
             (spec::MAGIC_VALUE, _) => spec::MAGIC,
             (spec::VERSION, _) if self.legacy() => spec::VERSION_LEGACY,
@@ -341,9 +339,7 @@ impl Mmio for VirtioMmio {
             }
             return Ok(());
         }
-        if width != Width::Word || !offset.is_multiple_of(4) {
-            return Err(AccessError::Width);
-        }
+        width.expect_word(offset)?;
         let value = value as u32;
         match (offset, &self.device) {
             (spec::QUEUE_NOTIFY, Some(device)) => self.notify(device.as_ref(), value),
