@@ -13,7 +13,6 @@ use emu_core::interp::Interpreter;
 use jit::Jit;
 use parking_lot::Mutex;
 
-use crate::debug::inspect;
 pub use crate::debug::inspect::Inspect;
 
 /// How many blocks before a difference are shown.
@@ -302,10 +301,4 @@ impl<I: Inspect> Lockstep<I> {
         }
         text
     }
-}
-
-/// One instruction of a vCPU's memory in words, for messages.
-pub fn disassemble<I: Inspect>(vcpu: &Vcpu<I>, pc: u64) -> Option<(String, usize)> {
-    let code: inspect::Code = I::instruction(vcpu, pc)?;
-    Some((vcpu.isa.disassemble(code, pc), code.bytes))
 }

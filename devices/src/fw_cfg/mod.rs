@@ -210,7 +210,7 @@ impl Mmio for FwCfg {
             (spec::SELECTOR, Width::Half) => Self::select(&mut state, (value as u16).swap_bytes()),
             (spec::DMA, Width::Double) => self.run_dma(&mut state, value.swap_bytes()),
             (spec::DMA, Width::Word) => state.address_high = (value as u32).swap_bytes(),
-            (0x14, Width::Word) => {
+            (spec::DMA_LOW, Width::Word) => {
                 let high = std::mem::take(&mut state.address_high);
                 let low = (value as u32).swap_bytes();
                 self.run_dma(&mut state, u64::from(high) << 32 | u64::from(low));

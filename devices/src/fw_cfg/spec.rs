@@ -9,6 +9,8 @@ pub const DATA: u64 = 0x00;
 pub const SELECTOR: u64 = 0x08;
 /// The address of a DMA request: 64 bits, big endian, in one access or two, of which the second starts it.
 pub const DMA: u64 = 0x10;
+/// The second of two accesses: the low half.
+pub const DMA_LOW: u64 = DMA + 4;
 /// What reading [`DMA`] gives, big endian: "QEMU CFG".
 pub const DMA_SIGNATURE: u64 = 0x5145_4d55_2043_4647;
 

@@ -31,9 +31,9 @@ pub(super) struct Block {
 }
 
 impl Block {
-    pub(super) fn new(group: u32) -> Self {
+    pub(super) fn new() -> Self {
         Self {
-            group,
+            group: 0,
             modifier: 0,
             enabled: 0,
             latch: 0,

@@ -101,9 +101,6 @@ pub struct GicConfig {
     pub spis: u32,
     /// There are two Security states.
     pub security: bool,
-    /// After a reset all interrupts are Non-secure Group 1 and the redistributors are awake, as secure firmware would
-    /// have left it: for boards with two Security states that enter an operating system without such firmware.
-    pub nonsecure_reset: bool,
     /// The PPI by which the virtual CPU interface asks for maintenance; none if there is no virtual CPU interface.
     pub maintenance: Option<u32>,
 }

@@ -61,7 +61,7 @@ pub(super) struct State {
 impl State {
     pub(super) fn new(config: &Arc<GicConfig>, outputs: Vec<Outputs>) -> Self {
         let cpu = |outputs| Cpu {
-            private: Block::new(0),
+            private: Block::new(),
             sgi_sources: [0; SGIS],
             lpis: Lpis::default(),
             interface: Interface::new(),
@@ -78,7 +78,7 @@ impl State {
             config: Arc::clone(config),
             single_state: true,
             enabled: Groups::NONE,
-            shared: vec![Block::new(0); config.spis as usize / LEN],
+            shared: vec![Block::new(); config.spis as usize / LEN],
             cpus: outputs.into_iter().map(cpu).collect(),
         };
         state.reset();
@@ -88,15 +88,11 @@ impl State {
     /// Power-on, but for the input lines.
     pub(super) fn reset(&mut self) {
         let config = Arc::clone(&self.config);
-        let GicConfig { version, security, nonsecure_reset, .. } = *config;
-        let mut fresh = Block::new(if nonsecure_reset { u32::MAX } else { 0 });
-        // The highest priority that Non-secure software can have, whatever it writes.
-        let highest = if nonsecure_reset { 0x80 } else { 0 };
-        fresh.priority = [highest; LEN];
+        let GicConfig { version, security, .. } = *config;
         self.single_state = !security;
         self.enabled = Groups::NONE;
         for block in &mut self.shared {
-            block.reset(fresh.clone());
+            block.reset(Block::new());
             if version.is_v3() || self.cpus.len() == 1 {
                 // Affinity 0, or the only one: the first CPU.
                 block.targets = [1; LEN];
@@ -104,12 +100,11 @@ impl State {
         }
         for cpu in &mut self.cpus {
             // SGIs are edges.
-            cpu.private.reset(Block { edge: 0xffff, ..fresh.clone() });
+            cpu.private.reset(Block { edge: 0xffff, ..Block::new() });
             cpu.sgi_sources = [0; SGIS];
             cpu.lpis = Lpis::default();
             cpu.interface = Interface::new();
-            cpu.interface.set_mask(highest);
-            cpu.asleep = version.is_v3() && !nonsecure_reset;
+            cpu.asleep = version.is_v3();
             cpu.fiq = version.is_v3();
             cpu.ack_ctl = false;
             cpu.split_end = [false; 3];

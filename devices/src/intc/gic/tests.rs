@@ -11,7 +11,7 @@ use crate::testing::{Lines, Random};
 
 /// A configuration with 64 shared interrupts, one Security state and no virtual interface.
 pub(super) const PLAIN: GicConfig =
-    GicConfig { version: Version::V2, spis: 64, security: false, nonsecure_reset: false, maintenance: None };
+    GicConfig { version: Version::V2, spis: 64, security: false, maintenance: None };
 /// The maintenance interrupt of configurations that have one.
 pub(super) const MAINTENANCE: u32 = 25;
 

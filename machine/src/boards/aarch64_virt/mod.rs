@@ -266,7 +266,6 @@ fn gic(version: GicVersion, virtualization: bool, wiring: &Wiring) -> Gic {
         version,
         spis: SPIS,
         security: false,
-        nonsecure_reset: false,
         maintenance: virtualization.then_some(ppi::MAINTENANCE),
     };
     match version {
