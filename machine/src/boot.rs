@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use devices::backend::entropy::{Entropy, HostEntropy};
 use devices::fw_cfg::Items;
 use emu_core::mem::{GuestMemory, Ram};
 use firmware::boot::rules::Reset;
@@ -89,8 +90,10 @@ impl Boot {
                 let mut seeds = Seeds::default();
                 for bytes in [&mut seeds.rng[..], &mut seeds.kaslr].into_iter().filter(|_| !config.repeatable)
                 {
-                    let filled = rustix::rand::getrandom(bytes, rustix::rand::GetRandomFlags::empty());
-                    filled.map_err(|e| Error::Host { what: "random bytes", source: e.into() })?;
+                    if HostEntropy.fill(bytes) < bytes.len() {
+                        let source = std::io::ErrorKind::Unsupported.into();
+                        return Err(Error::Host { what: "random bytes", source });
+                    }
                 }
                 let mut tree = board.tree(&seeds);
                 chosen.apply(&mut tree);

@@ -17,6 +17,7 @@
 
 use std::sync::Arc;
 
+use devices::backend::entropy::{Entropy, HostEntropy};
 use devices::gpio::button::Button;
 use devices::gpio::pl061::Pl061;
 use devices::intc::gic::its::Its;
@@ -230,8 +231,7 @@ impl Alarm for CpuAlarm {
 /// A random number of the host's.
 fn random() -> Option<u64> {
     let mut bytes = [0; 8];
-    let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-    filled.is_ok_and(|filled| filled == bytes.len()).then(|| u64::from_ne_bytes(bytes))
+    (HostEntropy.fill(&mut bytes) == bytes.len()).then(|| u64::from_ne_bytes(bytes))
 }
 
 /// The system registers of a GICv3, as a vCPU reaches them.

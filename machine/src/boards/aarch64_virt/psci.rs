@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use devices::backend::entropy::{Entropy, HostEntropy};
 use emu_core::exec::Vcpu;
 use emu_core::mem::GuestMemory;
 use emu_core::sync::Group;
@@ -96,9 +97,6 @@ impl Platform for Calling<'_> {
     }
 
     fn random(&mut self, bytes: &mut [u8]) -> bool {
-        let len = bytes.len();
-        !self.firmware.repeatable
-            && rustix::rand::getrandom(bytes, rustix::rand::GetRandomFlags::empty())
-                .is_ok_and(|filled| filled == len)
+        !self.firmware.repeatable && HostEntropy.fill(bytes) == bytes.len()
     }
 }
