@@ -15,7 +15,7 @@
 //! here yet: flash that can be written, and PCIe. With Secure state there is EL3, but memory and
 //! devices are the same in both states, and the GIC knows one only (GICD_CTLR.DS).
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use devices::backend::entropy::{Entropy, HostEntropy};
 use devices::gpio::button::Button;
@@ -121,7 +121,6 @@ pub struct Aarch64Virt {
     /// How the built-in firmware is called, if there is any.
     conduit: Option<Conduit>,
     secure: bool,
-    button: Arc<Button>,
     parts: Parts,
     devices: Vec<Built>,
 }
@@ -130,7 +129,8 @@ pub struct Aarch64Virt {
 struct Parts {
     wiring: Wiring,
     gic: Gic,
-    gpio: Arc<Pl061>,
+    /// Set when the GPIO controller is built, which it is connected to.
+    button: OnceLock<Arc<Button>>,
     virtualization: bool,
 }
 
@@ -159,15 +159,9 @@ impl Board for Aarch64Virt {
             _ => Some(Conduit::Hvc),
         };
         let gic = gic(config.gic.unwrap_or(GicVersion::V3), virtualization, &wiring);
-        let spi = |line| IrqLine::new(gic.inputs(), line);
-        let gpio_irq = TABLE.iter().find(|entry| entry.name == "gpio").and_then(|entry| entry.irq);
-        let gpio_irq = gpio_irq.map_or_else(IrqLine::unconnected, spi);
-        let gpio = Pl061::new(gpio_irq, std::array::from_fn(|_| IrqLine::unconnected()));
-        let pressed = IrqLine::new(Arc::clone(&gpio) as Arc<dyn IrqSink>, POWER_BUTTON);
-        let button = Arc::new(Button::new(pressed, &wiring.events));
-        let parts = Parts { wiring, gic, gpio, virtualization };
+        let parts = Parts { wiring, gic, button: OnceLock::new(), virtualization };
         let devices = build(TABLE, &parts);
-        Ok(Self { model, memory: config.memory, conduit, secure, button, parts, devices })
+        Ok(Self { model, memory: config.memory, conduit, secure, parts, devices })
     }
 
     fn devices(&self) -> &[Built] {
@@ -215,7 +209,7 @@ impl Board for Aarch64Virt {
     }
 
     fn power_button(&self) -> Option<Arc<Button>> {
-        Some(Arc::clone(&self.button))
+        self.parts.button.get().cloned()
     }
 }
 
@@ -338,8 +332,12 @@ fn rtc(parts: &Parts, slot: &Slot) -> Option<Made> {
     shared(device, node)
 }
 
-fn gpio(parts: &Parts, _: &Slot) -> Option<Made> {
-    shared(Arc::clone(&parts.gpio) as Arc<dyn Mmio>, parts.gpio.describe())
+fn gpio(parts: &Parts, slot: &Slot) -> Option<Made> {
+    let device = Pl061::new(parts.irq(slot), std::array::from_fn(|_| IrqLine::unconnected()));
+    let pressed = IrqLine::new(Arc::clone(&device) as Arc<dyn IrqSink>, POWER_BUTTON);
+    parts.button.get_or_init(|| Arc::new(Button::new(pressed, &parts.wiring.events)));
+    let node = device.describe();
+    shared(device, node)
 }
 
 fn virtio(parts: &Parts, slot: &Slot) -> Option<Made> {

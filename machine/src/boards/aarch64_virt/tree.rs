@@ -161,10 +161,11 @@ fn device_node(built: &Built) -> Option<Node> {
         let trigger = if built.name == "virtio" { EDGE_RISING } else { LEVEL_HIGH };
         node.set("interrupts", PropValue::Cells(vec![SPI, irq, trigger]));
     }
-    let clocks = match built.name {
-        "uart" => 2,
-        "rtc" | "gpio" => 1,
-        _ => 0,
+    // All are the same one.
+    let clocks = match built.node.as_ref()?.props.iter().find(|(name, _)| *name == "clock-names") {
+        Some((_, PropValue::Strs(names))) => names.len(),
+        Some(_) => 1,
+        None => 0,
     };
     if clocks > 0 {
         node.set("clocks", vec![Cell::from("clock"); clocks]);
