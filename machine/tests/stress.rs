@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use images::CpioWriter;
 use machine::{Arch, MachineConfig};
 use support::guest::{COMMAND_LIMIT, Guest, config_for};
 
@@ -38,25 +39,6 @@ fn build(arch: Arch, into: &Path) -> Vec<u8> {
     std::fs::read(program).expect("the program")
 }
 
-/// An archive of one executable file, which Linux unpacks behind those of an initial RAM disk (Linux, "initramfs buffer
-/// format").
-fn archive(name: &str, contents: &[u8]) -> Vec<u8> {
-    let mut archive = Vec::new();
-    let mut entry = |name: &str, mode: u32, contents: &[u8]| {
-        let fields = [0, mode, 0, 0, 1, 0, contents.len() as u32, 0, 0, 0, 0, name.len() as u32 + 1, 0];
-        archive.extend_from_slice(b"070701");
-        fields.iter().for_each(|field| archive.extend_from_slice(format!("{field:08x}").as_bytes()));
-        archive.extend_from_slice(name.as_bytes());
-        archive.push(0);
-        archive.resize(archive.len().next_multiple_of(4), 0);
-        archive.extend_from_slice(contents);
-        archive.resize(archive.len().next_multiple_of(4), 0);
-    };
-    entry(name, 0o100_755, contents);
-    entry("TRAILER!!!", 0, &[]);
-    archive
-}
-
 fn stress(arch: Arch, change: impl FnOnce(&mut MachineConfig)) {
     let seconds =
         std::env::var("FERRY_STRESS_SECONDS").map_or(10, |text| text.parse().expect("a number of seconds"));
@@ -66,9 +48,11 @@ fn stress(arch: Arch, change: impl FnOnce(&mut MachineConfig)) {
     let mut initrd =
         std::fs::read(config.initrd.as_ref().expect("an initial RAM disk")).expect("its contents");
     initrd.resize(initrd.len().next_multiple_of(4), 0);
-    initrd.extend(archive("stress", &program));
+    // Linux unpacks an archive that is behind another one.
+    let mut archive = CpioWriter::new(initrd);
+    archive.file("stress", 0o755, &program).expect("an archive");
     let path = folder.path().join("initrd");
-    std::fs::write(&path, initrd).expect("an initial RAM disk");
+    std::fs::write(&path, archive.finish().expect("an archive")).expect("an initial RAM disk");
     config.initrd = Some(path);
     change(&mut config);
     let mut guest = Guest::boot(config);
