@@ -1,4 +1,4 @@
-# Reduces a log of QEMU or an execution trace of ferry to lines that `diff` can compare: hart, privilege, program counter,
+# Reduces a log of QEMU or an execution trace of ferry to lines that `diff` can compare: CPU, privilege, program counter,
 # and the x and f registers that the instruction there changed. See docs/debugging.md.
 
 BEGIN {
@@ -14,26 +14,26 @@ $1 == "exec" {
     line = ""
     for (i = 2; i <= NF && $i != "#"; i++) {
         split($i, pair, "=")
-        if (pair[1] == "hart" || pair[1] == "priv" || pair[1] == "pc" || pair[1] in known) line = line " " $i
+        if (pair[1] == "cpu" || pair[1] == "priv" || pair[1] == "pc" || pair[1] in known) line = line " " $i
     }
     print substr(line, 2)
 }
 
-# QEMU: a dump shows the state before an instruction, so that two of a hart tell what the first one changed.
-$1 == "Trace" { hart = $2; sub(":", "", hart) }
+# QEMU: a dump shows the state before an instruction, so that two of a CPU tell what the first one changed.
+$1 == "Trace" { cpu = $2; sub(":", "", cpu) }
 $1 == "priv" && NF == 2 { privilege = $2 }
 $1 == "pc" && NF == 2 { pc = $2 }
 $1 ~ /^[xf][0-9]+\// {
     for (i = 1; i < NF; i += 2) {
         split($i, pair, "/")
         name = pair[2]
-        if (hart in running && value[hart, name] != $(i + 1)) changed = changed " " name "=" $(i + 1)
-        value[hart, name] = $(i + 1)
+        if (cpu in running && value[cpu, name] != $(i + 1)) changed = changed " " name "=" $(i + 1)
+        value[cpu, name] = $(i + 1)
     }
     if (name == "ft11") {
-        if (hart in running) print running[hart] changed
-        running[hart] = "hart=" hart " priv=" privilege " pc=" pc
+        if (cpu in running) print running[cpu] changed
+        running[cpu] = "cpu=" cpu " priv=" privilege " pc=" pc
         changed = ""
     }
 }
-END { for (hart in running) print running[hart] }
+END { for (cpu in running) print running[cpu] }

@@ -14,7 +14,7 @@ use super::inspect::{Code, Inspect};
 use crate::config::TraceConfig;
 use crate::error::Error;
 
-/// Writes the traces of all harts of a machine.
+/// Writes the traces of all CPUs of a machine.
 pub struct Tracer {
     config: TraceConfig,
     /// None once writing has failed.
@@ -46,9 +46,9 @@ impl Tracer {
         self.config.exec
     }
 
-    /// What sees a hart run.
+    /// What sees a CPU run.
     pub fn probe<I: Inspect>(self: &Arc<Self>) -> Box<dyn Probe<I>> {
-        Box::new(HartTrace {
+        Box::new(CpuTrace {
             tracer: Arc::clone(self),
             line: String::new(),
             running: None,
@@ -94,24 +94,24 @@ impl<I: Inspect> Default for Seen<I> {
 }
 
 impl<I: Inspect> Seen<I> {
-    /// Takes over the registers of `hart`, telling `show` of each that differs, with the digits that it has.
-    fn update(&mut self, hart: &Vcpu<I>, mut show: impl FnMut(&str, usize, u128)) {
+    /// Takes over the registers of `CPU`, telling `show` of each that differs, with the digits that it has.
+    fn update(&mut self, vcpu: &Vcpu<I>, mut show: impl FnMut(&str, usize, u128)) {
         for (seen, info) in self.slots.iter_mut().zip(I::SLOTS) {
             let at = usize::from(info.index);
             let is_vector = info.class == Class::Vec;
-            let value = [hart.state.slots[at], if is_vector { hart.state.slots[at + 1] } else { 0 }];
+            let value = [vcpu.state.slots[at], if is_vector { vcpu.state.slots[at + 1] } else { 0 }];
             if *seen != value {
                 *seen = value;
                 let digits = if is_vector { 32 } else { 16 };
                 show(info.name, digits, u128::from(value[0]) | u128::from(value[1]) << 64);
             }
         }
-        I::control_changes(hart, &mut self.control, &mut |name, value| show(name, 16, value.into()));
+        I::control_changes(vcpu, &mut self.control, &mut |name, value| show(name, 16, value.into()));
     }
 }
 
-/// The trace of one hart.
-struct HartTrace<I: Inspect> {
+/// The trace of one CPU.
+struct CpuTrace<I: Inspect> {
     tracer: Arc<Tracer>,
     line: String,
     /// The instruction whose line is still to be written, when it is known what it changes.
@@ -121,60 +121,60 @@ struct HartTrace<I: Inspect> {
     seen: Seen<I>,
 }
 
-impl<I: Inspect> HartTrace<I> {
+impl<I: Inspect> CpuTrace<I> {
     /// Writes the line of the instruction that has run.
-    fn finish_instruction(&mut self, hart: &Vcpu<I>) {
+    fn finish_instruction(&mut self, vcpu: &Vcpu<I>) {
         let Some(Running { pc, privilege, code }) = self.running.take() else { return };
         let Self { line, seen, .. } = self;
         line.clear();
         // Writing to a string cannot fail, here and below.
-        let _ = write!(line, "exec hart={} priv={privilege} pc={pc:016x} insn=", hart.index());
+        let _ = write!(line, "exec cpu={} priv={privilege} pc={pc:016x} insn=", vcpu.index());
         let _ = match code {
             Some(Code { bits, bytes }) => write!(line, "{bits:0digits$x}", digits = 2 * bytes),
             None => write!(line, "-"),
         };
-        seen.update(hart, |name, digits, value| {
+        seen.update(vcpu, |name, digits, value| {
             let _ = write!(line, " {name}={value:0digits$x}");
         });
         if let Some(code) = code {
-            let _ = write!(line, " # {}", hart.isa.disassemble(code, pc));
+            let _ = write!(line, " # {}", vcpu.isa.disassemble(code, pc));
         }
         line.push('\n');
         self.tracer.write(&self.line);
     }
 }
 
-impl<I: Inspect> Probe<I> for HartTrace<I> {
-    fn instruction(&mut self, hart: &Vcpu<I>) {
+impl<I: Inspect> Probe<I> for CpuTrace<I> {
+    fn instruction(&mut self, vcpu: &Vcpu<I>) {
         match self.running {
-            Some(_) => self.finish_instruction(hart),
-            // What the hart starts with is no instruction's doing.
-            None => self.seen.update(hart, |_, _, _| {}),
+            Some(_) => self.finish_instruction(vcpu),
+            // What the CPU starts with is no instruction's doing.
+            None => self.seen.update(vcpu, |_, _, _| {}),
         }
-        let pc = hart.state.pc;
-        let (privilege, code) = (hart.isa.privilege_code(), I::instruction(hart, pc));
+        let pc = vcpu.state.pc;
+        let (privilege, code) = (vcpu.isa.privilege_code(), I::instruction(vcpu, pc));
         self.running = Some(Running { pc, privilege, code });
     }
 
-    fn trapping(&mut self, hart: &Vcpu<I>) {
-        self.finish_instruction(hart);
-        self.from = (hart.state.pc, hart.isa.privilege_code());
+    fn trapping(&mut self, vcpu: &Vcpu<I>) {
+        self.finish_instruction(vcpu);
+        self.from = (vcpu.state.pc, vcpu.isa.privilege_code());
     }
 
-    fn trapped(&mut self, hart: &Vcpu<I>, exception: &Exception) {
+    fn trapped(&mut self, vcpu: &Vcpu<I>, exception: &Exception) {
         // What the trap has changed is no instruction's doing.
-        self.seen.update(hart, |_, _, _| {});
+        self.seen.update(vcpu, |_, _, _| {});
         if !self.tracer.config.exceptions {
             return;
         }
         let (epc, from) = self.from;
-        let to = hart.isa.privilege_code();
+        let to = vcpu.isa.privilege_code();
         let event = I::describe(exception);
         self.line.clear();
         let _ = writeln!(
             self.line,
-            "trap hart={} async={} cause={:016x} epc={epc:016x} tval={:016x} from={from} to={to} # {}",
-            hart.index(),
+            "trap cpu={} async={} cause={:016x} epc={epc:016x} tval={:016x} from={from} to={to} # {}",
+            vcpu.index(),
             u8::from(event.asynchronous),
             event.code,
             exception.value,
@@ -183,17 +183,17 @@ impl<I: Inspect> Probe<I> for HartTrace<I> {
         self.tracer.write(&self.line);
     }
 
-    fn device(&mut self, hart: &Vcpu<I>, access: &DeviceAccess) {
+    fn device(&mut self, vcpu: &Vcpu<I>, access: &DeviceAccess) {
         if !self.tracer.config.mmio {
             return;
         }
-        let (name, offset) = hart.bus.name_at(access.pa).unwrap_or(("none", access.pa));
+        let (name, offset) = vcpu.bus.name_at(access.pa).unwrap_or(("none", access.pa));
         let direction = if access.written.is_some() { "write" } else { "read" };
         self.line.clear();
         let _ = write!(
             self.line,
-            "mmio hart={} {direction} device={name} offset={offset:#x} width={} value=",
-            hart.index(),
+            "mmio cpu={} {direction} device={name} offset={offset:#x} width={} value=",
+            vcpu.index(),
             access.width.bytes(),
         );
         let value = access.written.map_or(access.outcome, |value| access.outcome.map(|_| value));
@@ -205,8 +205,8 @@ impl<I: Inspect> Probe<I> for HartTrace<I> {
         self.tracer.write(&self.line);
     }
 
-    fn ended(&mut self, hart: &Vcpu<I>) {
-        self.finish_instruction(hart);
+    fn ended(&mut self, vcpu: &Vcpu<I>) {
+        self.finish_instruction(vcpu);
         self.tracer.try_to(|output| output.flush());
     }
 }

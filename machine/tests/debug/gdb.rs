@@ -117,7 +117,7 @@ fn describes_itself() {
     }
     assert!(client.ask("qXfer:features:read:other.xml:0,100").starts_with('E'));
     assert_eq!(client.ask("qfThreadInfo"), "m01,02");
-    assert_eq!(client.ask("qThreadExtraInfo,2"), hex("hart 1, Machine mode"));
+    assert_eq!(client.ask("qThreadExtraInfo,2"), hex("CPU 1, Machine mode"));
     machine.quit();
 }
 
@@ -170,7 +170,7 @@ fn virtual_memory_without_side_effects() {
 }
 
 #[test]
-fn harts_are_threads() {
+fn cpus_are_threads() {
     let machine = Running::start(SPIN, 2);
     let mut client = Client::connect(&machine.address);
     let counter = |client: &mut Client, thread: usize| {
@@ -181,7 +181,7 @@ fn harts_are_threads() {
     client.tell(&format!("Z0,{:x},4", at(4)));
     for thread in [1, 2] {
         let (hit, other) = (format!("T05thread:{thread:02};swbreak:;"), 3 - thread);
-        assert_eq!(client.ask(&format!("vCont;c:{thread}")), hit, "hart {other} stands still");
+        assert_eq!(client.ask(&format!("vCont;c:{thread}")), hit, "CPU {other} stands still");
     }
     client.tell(&format!("z0,{:x},4", at(4)));
     // One alone, and then the other.

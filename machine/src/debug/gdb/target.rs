@@ -1,4 +1,4 @@
-//! The machine as the debugger's protocol sees it: harts are threads, numbered from one.
+//! The machine as the debugger's protocol sees it: CPUs are threads, numbered from one.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -33,9 +33,9 @@ const MAX_BREAKPOINTS: usize = 1024;
 pub struct Debuggee<I: Inspect> {
     gate: Arc<Gate<I>>,
     description: Arc<str>,
-    /// What each hart does at the next resumption.
+    /// What each CPU does at the next resumption.
     actions: Vec<Option<Action>>,
-    /// Harts without an action stay halted.
+    /// CPUs without an action stay halted.
     locked: bool,
     software: Vec<u64>,
     hardware: Vec<u64>,
@@ -51,7 +51,7 @@ impl<I: Inspect> Debuggee<I> {
         Self { gate, description, actions, locked: false, software, hardware, written: false }
     }
 
-    /// What there is to tell the debugger while the machine runs. The harts are all halted then, unless it is over.
+    /// What there is to tell the debugger while the machine runs. The CPUs are all halted then, unless it is over.
     pub fn news(&self) -> Option<MultiThreadStopReason<u64>> {
         if let Some(over) = self.gate.over() {
             return Some(match over {
@@ -69,13 +69,13 @@ impl<I: Inspect> Debuggee<I> {
         })
     }
 
-    /// Halts all harts on the user's word; what to tell the debugger.
+    /// Halts all CPUs on the user's word; what to tell the debugger.
     pub fn interrupt(&self) -> Option<MultiThreadStopReason<u64>> {
         self.gate.halt();
         tid(0).map(|tid| trapped(tid, Signal::SIGINT))
     }
 
-    /// Leaves no trace of the debugger; then lets all harts run, if they are to.
+    /// Leaves no trace of the debugger; then lets all CPUs run, if they are to.
     pub fn disconnect(&mut self, run: bool) {
         self.software.clear();
         self.hardware.clear();
@@ -99,7 +99,7 @@ impl<I: Inspect> Debuggee<I> {
         }
     }
 
-    /// Has a hart do something.
+    /// Has a CPU do something.
     fn with<R: Send + 'static>(
         &self,
         tid: Tid,
@@ -143,13 +143,13 @@ fn trapped(tid: Tid, signal: Signal) -> MultiThreadStopReason<u64> {
 
 /// The parts of `len` bytes from virtual `start` that lie in one page each, as RAM offsets; fewer if not all is memory.
 /// None if the range goes beyond the end of the address space.
-fn pieces<I: Inspect>(hart: &Vcpu<I>, start: u64, len: usize) -> Option<Vec<(usize, usize)>> {
+fn pieces<I: Inspect>(vcpu: &Vcpu<I>, start: u64, len: usize) -> Option<Vec<(usize, usize)>> {
     let end = start.checked_add(len as u64)?;
     let mut pieces = Vec::new();
     let mut at = start;
     while at < end {
         let part = (end - at).min(PAGE_SIZE - at % PAGE_SIZE);
-        let offset = I::physical(hart, at).and_then(|pa| hart.bus.ram().offset_of(pa, part));
+        let offset = I::physical(vcpu, at).and_then(|pa| vcpu.bus.ram().offset_of(pa, part));
         match offset {
             Some(offset) => pieces.push((offset, part as usize)), // a page at most
             None => break,
@@ -159,20 +159,20 @@ fn pieces<I: Inspect>(hart: &Vcpu<I>, start: u64, len: usize) -> Option<Vec<(usi
     Some(pieces)
 }
 
-fn read_memory<I: Inspect>(hart: &Vcpu<I>, start: u64, len: usize) -> Option<Vec<u8>> {
-    let ram = hart.bus.ram();
-    let pieces = pieces(hart, start, len)?.into_iter();
+fn read_memory<I: Inspect>(vcpu: &Vcpu<I>, start: u64, len: usize) -> Option<Vec<u8>> {
+    let ram = vcpu.bus.ram();
+    let pieces = pieces(vcpu, start, len)?.into_iter();
     let bytes: Vec<u8> = pieces.flat_map(|(at, len)| at..at + len).map(|at| ram.load(at)).collect();
     (len == 0 || !bytes.is_empty()).then_some(bytes)
 }
 
 /// Writes all of `bytes`, or nothing and returns false.
-fn write_memory<I: Inspect>(hart: &Vcpu<I>, start: u64, bytes: &[u8]) -> bool {
-    let Some(pieces) = pieces(hart, start, bytes.len()) else { return false };
+fn write_memory<I: Inspect>(vcpu: &Vcpu<I>, start: u64, bytes: &[u8]) -> bool {
+    let Some(pieces) = pieces(vcpu, start, bytes.len()) else { return false };
     if pieces.iter().map(|(_, len)| len).sum::<usize>() != bytes.len() {
         return false;
     }
-    let ram = hart.bus.ram();
+    let ram = vcpu.bus.ram();
     let mut rest = bytes;
     for (offset, len) in pieces {
         let (part, after) = rest.split_at(len);
@@ -204,13 +204,13 @@ impl<I: Inspect> Target for Debuggee<I> {
 
 impl<I: Inspect> MultiThreadBase for Debuggee<I> {
     fn read_registers(&mut self, registers: &mut Registers<I>, tid: Tid) -> TargetResult<(), Self> {
-        *registers = self.with(tid, |hart| Registers::read(hart))?;
+        *registers = self.with(tid, |vcpu| Registers::read(vcpu))?;
         Ok(())
     }
 
     fn write_registers(&mut self, registers: &Registers<I>, tid: Tid) -> TargetResult<(), Self> {
         let registers = registers.clone();
-        self.with(tid, move |hart| registers.write(hart))
+        self.with(tid, move |vcpu| registers.write(vcpu))
     }
 
     fn support_single_register_access(&mut self) -> Option<SingleRegisterAccessOps<'_, Tid, Self>> {
@@ -219,7 +219,7 @@ impl<I: Inspect> MultiThreadBase for Debuggee<I> {
 
     fn read_addrs(&mut self, start: u64, data: &mut [u8], tid: Tid) -> TargetResult<usize, Self> {
         let len = data.len();
-        let bytes = self.with(tid, move |hart| read_memory(hart, start, len))?;
+        let bytes = self.with(tid, move |vcpu| read_memory(vcpu, start, len))?;
         let bytes = bytes.ok_or(TargetError::NonFatal)?;
         data.iter_mut().zip(&bytes).for_each(|(to, from)| *to = *from);
         Ok(bytes.len())
@@ -227,7 +227,7 @@ impl<I: Inspect> MultiThreadBase for Debuggee<I> {
 
     fn write_addrs(&mut self, start: u64, data: &[u8], tid: Tid) -> TargetResult<(), Self> {
         let data = data.to_vec();
-        let written = self.with(tid, move |hart| write_memory(hart, start, &data))?;
+        let written = self.with(tid, move |vcpu| write_memory(vcpu, start, &data))?;
         self.written |= written;
         if written { Ok(()) } else { Err(TargetError::NonFatal) }
     }
@@ -254,7 +254,7 @@ impl<I: Inspect> SingleRegisterAccess<Tid> for Debuggee<I> {
         data: &mut [u8],
     ) -> TargetResult<usize, Self> {
         let Register { number, bytes, .. } = register;
-        let value = self.with(tid, move |hart| I::read_register(hart, number))?;
+        let value = self.with(tid, move |vcpu| I::read_register(vcpu, number))?;
         let value = value.ok_or(TargetError::NonFatal)?.to_le_bytes();
         data.iter_mut().zip(value).take(bytes).for_each(|(to, from)| *to = from);
         Ok(bytes)
@@ -263,7 +263,7 @@ impl<I: Inspect> SingleRegisterAccess<Tid> for Debuggee<I> {
     fn write_register(&mut self, tid: Tid, register: Register<I>, data: &[u8]) -> TargetResult<(), Self> {
         let Register { number, bytes, .. } = register;
         let value = value_of(data).filter(|_| data.len() == bytes).ok_or(TargetError::NonFatal)?;
-        let written = self.with(tid, move |hart| I::write_register(hart, number, value))?;
+        let written = self.with(tid, move |vcpu| I::write_register(vcpu, number, value))?;
         if written { Ok(()) } else { Err(TargetError::NonFatal) }
     }
 }
@@ -282,7 +282,7 @@ impl<I: Inspect> MultiThreadResume for Debuggee<I> {
         Ok(())
     }
 
-    /// Harts take no signals: one that comes with an action is ignored.
+    /// CPUs take no signals: one that comes with an action is ignored.
     fn set_resume_action_continue(&mut self, tid: Tid, _: Option<Signal>) -> Result<(), Infallible> {
         self.action(tid, Action::Run);
         Ok(())
@@ -362,10 +362,10 @@ impl<I: Inspect> TargetDescriptionXmlOverride for Debuggee<I> {
 
 impl<I: Inspect> ThreadExtraInfo for Debuggee<I> {
     fn thread_extra_info(&self, tid: Tid, data: &mut [u8]) -> Result<usize, Infallible> {
-        let privilege = self.gate.with(tid.get() - 1, |hart| hart.isa.privilege());
+        let privilege = self.gate.with(tid.get() - 1, |vcpu| vcpu.isa.privilege());
         let text = match privilege {
-            Some(privilege) => format!("hart {}, {privilege}", tid.get() - 1),
-            None => format!("hart {}", tid.get() - 1),
+            Some(privilege) => format!("CPU {}, {privilege}", tid.get() - 1),
+            None => format!("CPU {}", tid.get() - 1),
         };
         let len = text.len().min(data.len());
         data.iter_mut().zip(text.bytes()).for_each(|(to, from)| *to = from);
