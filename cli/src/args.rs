@@ -84,8 +84,9 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub dtb: Option<PathBuf>,
     /// A disk; may be given several times. A named image is installed on the first one, and started from it. Backing files
-    /// must be in the disk's own directory, or where `allow-backing=PATH` says
-    #[arg(long = "disk", value_parser = parse::disk, value_name = "FILE[,format=raw|qcow2][,size=SIZE][,readonly][,snapshot]")]
+    /// must be in the disk's own directory, or where `allow-backing=PATH` says. `size=` is for the disk that a named image
+    /// is installed on
+    #[arg(long = "disk", value_parser = parse::disk, value_name = "FILE[,format=raw|qcow2][,size=SIZE][,readonly][,snapshot][,allow-backing=PATH]")]
     pub disks: Vec<DiskArg>,
     /// The network: `none`, or `user` with ports forwarded to the guest [default: user for a named image]
     #[arg(long, value_parser = parse::net, value_name = "none|user[,forward=tcp:127.0.0.1:2222-:22]")]
@@ -129,8 +130,8 @@ pub struct RunArgs {
     /// Say at the end, on standard error, what ran the guest and how; Ctrl-A s does at any time
     #[arg(long)]
     pub stats: bool,
-    /// Wait for a debugger at this address
-    #[arg(long, value_name = "HOST:PORT")]
+    /// Wait for a debugger at this address, of the loopback interface if it names no host, or at a Unix socket
+    #[arg(long, value_name = "[HOST]:PORT|/PATH")]
     pub gdb: Option<String>,
     /// For a named image: the Debian mirror [default: the one that this machine's apt uses]
     #[arg(long, value_name = "URL")]

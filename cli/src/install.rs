@@ -10,11 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use devices::backend::chardev::{CharBackend, CharDevice};
 use disk_formats::{CreateOptions, DiskOptions, Format};
 use images::system::{Begun, Follower, Installed, KeyPair, Place, SUPERBLOCK, Settings, System};
 use images::{Arch, BootFiles, Progress, Store};
-use machine::{Console, Ended, Machine, MachineConfig};
+use machine::{CharBackend, CharDevice, Console, Ended, Machine, MachineConfig};
 
 use crate::args::DiskArg;
 use crate::progress::Bars;
@@ -69,7 +68,7 @@ impl OnDisk<'_> {
                 return Err(anyhow!(error).context(format!("cannot look at disk {}", path.display())));
             }
             let format = options.format.unwrap_or(Format::Qcow2);
-            return Ok(Found::Free(CreateOptions::new(format, size.unwrap_or(DEFAULT_SIZE))));
+            return self.free(CreateOptions::new(format, size.unwrap_or(DEFAULT_SIZE)));
         }
         if let Some(installed) = self.installed()? {
             return Ok(Found::Installed(installed));
@@ -86,7 +85,16 @@ impl OnDisk<'_> {
         {
             bail!("{name} is there already, with {found} bytes instead of {wanted}: leave out size=");
         }
-        Ok(Found::Free(empty))
+        self.free(empty)
+    }
+
+    /// A disk like this can be installed on.
+    fn free(&self, new: CreateOptions) -> anyhow::Result<Found> {
+        if new.size.is_some_and(|size| size < SMALLEST_SIZE) {
+            let path = self.disk.options.path.display();
+            bail!("{path} would be too small for {}: give at least size=1G", self.image);
+        }
+        Ok(Found::Free(new))
     }
 
     /// The system on the disk, which must be this one.
@@ -125,9 +133,6 @@ impl OnDisk<'_> {
                 "ferry: an earlier installation on {} was not completed: starting over",
                 path.display()
             );
-        }
-        if new.size.is_some_and(|size| size < SMALLEST_SIZE) {
-            bail!("{} would be too small for {}: give at least size=1G", path.display(), self.image);
         }
         disk_formats::create(&begun.disk(), &new)?;
         let key = KeyPair::generate()?;

@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use devices::backend::net;
 use disk_formats::DiskOptions;
-use machine::{Firmware, NetConfig, TraceConfig};
+use machine::{Firmware, NetConfig, TraceConfig, net};
 
 use crate::args::{ConsoleArg, DiskArg};
 

@@ -4,11 +4,10 @@ use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, bail};
-use devices::backend::net;
-use firmware::load::{self, Isa};
 use images::{Options, Store};
 use machine::{
-    Accel, Arch, Console, Ended, Firmware, GicVersion, Machine, MachineConfig, NetConfig, TraceConfig,
+    Accel, Arch, Console, Ended, Firmware, GicVersion, Isa, Machine, MachineConfig, NetConfig, TraceConfig,
+    net,
 };
 
 use crate::args::{AccelArg, ArchArg, ConsoleArg, GicArg, RunArgs};
@@ -137,7 +136,7 @@ fn arch(args: &RunArgs) -> anyhow::Result<Arch> {
     let kernel = args.kernel.as_ref().filter(|_| args.image.is_none());
     let files: Vec<_> = kernel.into_iter().chain(firmware).collect();
     for file in &files {
-        match load::identify_file(file)?.isa {
+        match machine::identify_file(file)?.isa {
             Some(Isa::Riscv64) => return Ok(Arch::Riscv64),
             Some(Isa::Aarch64) => return Ok(Arch::Aarch64),
             Some(isa) => bail!("{} is for {isa}: ferry runs riscv64 and aarch64 guests", file.display()),
@@ -160,6 +159,11 @@ fn arch(args: &RunArgs) -> anyhow::Result<Arch> {
 fn use_image(name: &str, args: &RunArgs, config: &mut MachineConfig) -> anyhow::Result<()> {
     if args.kernel.is_some() || args.initrd.is_some() {
         bail!("the image {name} brings its own kernel: leave out its name to run --kernel and --initrd");
+    }
+    if args.disks.iter().skip(1).any(|disk| disk.size.is_some()) {
+        bail!(
+            "size= goes with the first disk, which {name} is installed on; `ferry disk create` makes others"
+        );
     }
     let options =
         Options { mirror: args.mirror.clone(), keyring: args.keyring.clone(), cache: args.cache_dir.clone() };

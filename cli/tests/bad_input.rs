@@ -123,6 +123,15 @@ fn kernels_and_other_files() {
         ("run debian --cache-dir c --mirror gopher://x", &["gopher://x` is not an http:// or https://"]),
         ("run debian --cache-dir c --keyring text", &["text is no OpenPGP keyring"]),
         ("run debian --cache-dir spin/c", &["spin/c: Not a directory"]),
+        (
+            "run debian --cache-dir c --mirror http://127.0.0.1:1 --disk new,size=64M",
+            &["new would be too small for debian: give at least size=1G"],
+        ),
+        (
+            "run debian --cache-dir c --mirror http://127.0.0.1:1 --disk new --disk other,size=2G",
+            &["size= goes with the first disk, which debian is installed on"],
+        ),
+        ("run --kernel linux --disk new,size=2G", &["size= goes with a named image"]),
         ("frobnicate", &["unrecognized subcommand 'frobnicate'"]),
     ] {
         refused(&files, args, parts);

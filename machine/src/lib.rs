@@ -16,6 +16,11 @@ mod supervisor;
 mod virtio;
 mod vm;
 
+// What settings are made of, for those who use no other crate.
+pub use devices::backend::chardev::{CharBackend, CharDevice};
+pub use devices::backend::net;
+pub use firmware::load::{Isa, identify_file};
+
 pub use config::{
     Accel, Arch, Console, Firmware, GicVersion, InputFilter, MachineConfig, NetConfig, TraceConfig,
 };
