@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use machine::{Accel, Arch, Console, Ended, Firmware, GicVersion, MachineConfig};
-use support::{Outcome, Running};
+use support::{Outcome, Running, bytes};
 
 /// How long a program may take, on a busy host.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -34,13 +34,8 @@ fn print(text: &str) -> Vec<u32> {
 
 /// Runs a program, which is entered at its first word; what it printed.
 fn run(program: &[u32], change: impl FnOnce(&mut MachineConfig)) -> String {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let (kernel, text) = (dir.path().join("kernel"), dir.path().join("console"));
-    let bytes: Vec<u8> = program.iter().flat_map(|word| word.to_le_bytes()).collect();
-    std::fs::write(&kernel, bytes).expect("a program file");
-    let mut config = MachineConfig::new(Arch::Aarch64);
-    config.memory = 64 << 20;
-    config.kernel = Some(kernel);
+    let (mut config, dir) = support::program(Arch::Aarch64, &bytes(program));
+    let text = dir.path().join("console");
     config.console = Console::File(text.clone());
     change(&mut config);
     let running = Running::start(config).unwrap_or_else(|error| panic!("no machine: {error}"));
@@ -99,19 +94,14 @@ fn cpus_switch_each_other_on() {
 #[test]
 fn all_cpus_begin_without_a_firmware() {
     // Each takes a number and prints it as a letter. There is nobody to switch the machine off, so the test pulls the plug.
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let (kernel, text) = (dir.path().join("kernel"), dir.path().join("console"));
     // An atomic addition of one; the old value, as a letter, to the console; then a branch to itself.
     let (one, counter) = (mov(12, 1), mov(11, 0x4010_0000));
     let take = [0xb8ec_0169, 0x9101_0529];
     let program = [&one[..], &counter, &take, &mov(10, UART), &[0xb900_0149, 0x1400_0000]];
-    let bytes: Vec<u8> = program.concat().iter().flat_map(|word: &u32| word.to_le_bytes()).collect();
-    std::fs::write(&kernel, bytes).expect("a program file");
-    let mut config = MachineConfig::new(Arch::Aarch64);
-    config.memory = 64 << 20;
+    let (mut config, dir) = support::program(Arch::Aarch64, &bytes(&program.concat()));
+    let text = dir.path().join("console");
     config.cpus = 4;
     config.firmware = Firmware::None;
-    config.kernel = Some(kernel);
     config.console = Console::File(text.clone());
     let running = Running::start(config).unwrap_or_else(|error| panic!("no machine: {error}"));
     let start = std::time::Instant::now();

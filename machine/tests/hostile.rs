@@ -7,12 +7,10 @@ mod support;
 use std::ops::Range;
 use std::time::Duration;
 
-use devices::backend::net;
-use disk_formats::{DiskOptions, Format};
 use emu_core::testing::{Random, seeds};
-use machine::{Arch, Console, Ended, Firmware, MachineConfig, NetConfig};
+use machine::{Arch, Console, Ended, Firmware, MachineConfig};
 use support::asm::*;
-use support::{Outcome, Running};
+use support::{Outcome, Running, bytes, program_with_devices};
 use tempfile::TempDir;
 
 /// Where memory begins, and with it the program.
@@ -24,20 +22,12 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// A machine that enters `image` at its first byte on every hart, with a disk, a network, an entropy source and a
 /// console in its first four virtio slots. What is in the directory is needed as long as it runs.
 fn machine(image: &[u8], harts: usize) -> (MachineConfig, TempDir) {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let (program, disk) = (dir.path().join("program"), dir.path().join("disk"));
-    std::fs::write(&program, image).expect("a program file");
-    std::fs::write(&disk, vec![0x5a; 1 << 20]).expect("a disk");
-    let mut config = MachineConfig::new(Arch::Riscv64);
+    let (mut config, dir) = program_with_devices(Arch::Riscv64, image);
     config.cpus = harts;
     config.memory = RAM_SIZE;
     config.cpu = Some("max".into());
     config.firmware = Firmware::None;
-    config.kernel = Some(program);
-    config.disks = vec![DiskOptions { format: Some(Format::Raw), ..DiskOptions::new(disk) }];
-    config.net = NetConfig::User(net::Config::default());
     config.virtio_console = Some(Console::None);
-    config.no_reboot = true;
     (config, dir)
 }
 
@@ -52,8 +42,7 @@ impl Image {
     }
 
     fn put_code(&mut self, offset: usize, words: &[u32]) {
-        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-        self.put(offset, &bytes);
+        self.put(offset, &bytes(words));
     }
 
     fn put_words(&mut self, offset: usize, words: &[u64]) {

@@ -7,11 +7,9 @@ mod support;
 use std::ops::Range;
 use std::time::Duration;
 
-use devices::backend::net;
-use disk_formats::{DiskOptions, Format};
 use emu_core::testing::{Random, seeds};
-use machine::{Arch, Ended, GicVersion, MachineConfig, NetConfig};
-use support::{Outcome, Running};
+use machine::{Arch, Ended, GicVersion, MachineConfig};
+use support::{Outcome, Running, bytes, program_with_devices};
 use tempfile::TempDir;
 
 /// Where memory begins, where programs are in it, and where data for devices is, which no device must leave.
@@ -44,21 +42,13 @@ const DEVICES: &[Range<u64>] = &[
 
 /// A machine with a disk, a network and an entropy source that runs a program of these words.
 fn machine(program: &[u32], cpus: usize, gic: GicVersion) -> (MachineConfig, TempDir) {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let (kernel, disk) = (dir.path().join("program"), dir.path().join("disk"));
-    let bytes: Vec<u8> = program.iter().flat_map(|word| word.to_le_bytes()).collect();
-    assert!(ENTRY + (bytes.len() as u64) < DATA, "{} bytes of program", bytes.len());
-    std::fs::write(&kernel, bytes).expect("a program file");
-    std::fs::write(&disk, vec![0x5a; 1 << 20]).expect("a disk");
-    let mut config = MachineConfig::new(Arch::Aarch64);
+    let image = bytes(program);
+    assert!(ENTRY + (image.len() as u64) < DATA, "{} bytes of program", image.len());
+    let (mut config, dir) = program_with_devices(Arch::Aarch64, &image);
     config.cpus = cpus;
     config.memory = RAM_SIZE;
-    config.kernel = Some(kernel);
     config.gic = Some(gic);
     config.virtualization = true;
-    config.disks = vec![DiskOptions { format: Some(Format::Raw), ..DiskOptions::new(disk) }];
-    config.net = NetConfig::User(net::Config::default());
-    config.no_reboot = true;
     (config, dir)
 }
 

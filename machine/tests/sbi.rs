@@ -7,7 +7,7 @@ use std::time::Duration;
 use machine::{Accel, Arch, Console, Ended, MachineConfig};
 use support::asm::*;
 use support::serial::Serial;
-use support::{Outcome, Running};
+use support::{Outcome, Running, bytes, program};
 use tempfile::TempDir;
 
 /// How long a program may take on a busy host.
@@ -50,13 +50,7 @@ fn switch_off() -> Vec<u32> {
 
 /// A machine with the built-in firmware that enters `code` in supervisor mode.
 fn machine(code: &[u32], accel: Accel) -> (MachineConfig, TempDir) {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let program = dir.path().join("program");
-    let bytes: Vec<u8> = code.iter().flat_map(|word| word.to_le_bytes()).collect();
-    std::fs::write(&program, bytes).expect("a program file");
-    let mut config = MachineConfig::new(Arch::Riscv64);
-    config.memory = 32 << 20;
-    config.kernel = Some(program);
+    let (mut config, dir) = program(Arch::Riscv64, &bytes(code));
     config.accel = accel;
     (config, dir)
 }

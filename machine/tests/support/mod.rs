@@ -11,10 +11,39 @@ pub mod serial;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-use machine::{Control, Ended, Error, Machine, MachineConfig, Stats};
+use disk_formats::{DiskOptions, Format};
+use machine::{Arch, Control, Ended, Error, Machine, MachineConfig, NetConfig, Stats, net};
+use tempfile::TempDir;
 
 /// How long a machine may take to stop after it was told to.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
+
+/// The bytes of instructions or other words.
+pub fn bytes(words: &[u32]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
+/// A machine that boots the program `image`. What is in the directory is needed as long as it runs.
+pub fn program(arch: Arch, image: &[u8]) -> (MachineConfig, TempDir) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("program");
+    std::fs::write(&path, image).expect("a program file");
+    let mut config = MachineConfig::new(arch);
+    config.memory = 64 << 20;
+    config.kernel = Some(path);
+    (config, dir)
+}
+
+/// The same with a disk, a network and an entropy source in its first virtio slots, that does not start again.
+pub fn program_with_devices(arch: Arch, image: &[u8]) -> (MachineConfig, TempDir) {
+    let (mut config, dir) = program(arch, image);
+    let disk = dir.path().join("disk");
+    std::fs::write(&disk, vec![0x5a; 1 << 20]).expect("a disk");
+    config.disks = vec![DiskOptions { format: Some(Format::Raw), ..DiskOptions::new(disk) }];
+    config.net = NetConfig::User(net::Config::default());
+    config.no_reboot = true;
+    (config, dir)
+}
 
 /// A machine that runs on a thread of its own.
 pub struct Running {
