@@ -160,7 +160,7 @@ pub struct MachineConfig {
 }
 
 impl MachineConfig {
-    /// One hart, 1 GiB of memory, no devices but the board's own, no console.
+    /// One CPU, 1 GiB of memory, no devices but the board's own, no console.
     pub fn new(arch: Arch) -> Self {
         Self {
             arch,

@@ -8,11 +8,11 @@ mod boot;
 mod config;
 mod debug;
 mod error;
-mod hart;
 pub mod lockstep;
 mod power;
 mod stats;
 mod supervisor;
+mod vcpu;
 mod virtio;
 mod vm;
 

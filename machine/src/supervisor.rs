@@ -6,8 +6,8 @@ use emu_core::device::PowerRequest;
 use emu_core::exec::{Isa, Vcpu};
 use parking_lot::Mutex;
 
-use crate::hart::Supervisor;
 use crate::power::{Ending, PowerSwitch};
+use crate::vcpu::Supervisor;
 
 /// A firmware that is not guest code.
 pub trait BuiltinFirmware<I: Isa>: Send + Sync {

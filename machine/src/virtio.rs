@@ -45,7 +45,7 @@ impl Slots {
         for (number, options) in config.disks.iter().enumerate() {
             let disk = disk_formats::open(options)?;
             let id = format!("ferry-disk{number}");
-            // A queue for each hart, of which there are eight at most.
+            // A queue for each CPU, of which there are eight at most.
             let blk = BlkConfig { id, queues: config.cpus as u16, ..BlkConfig::default() };
             let blk = Blk::new(events, Arc::from(disk), &blk);
             devices.push(blk.map_err(|source| Error::Host { what: "the threads of a disk", source })?);

@@ -26,10 +26,10 @@ use crate::debug::gate::{Gate, Over};
 use crate::debug::gdb::Server;
 use crate::debug::trace::Tracer;
 use crate::error::Error;
-use crate::hart::{self, Oversight};
 use crate::power::{Ending, PowerSwitch};
 use crate::stats::{Meters, Stats};
 use crate::supervisor::{BuiltinFirmware, Holds};
+use crate::vcpu::{self, Oversight};
 
 /// How long the last output may take to reach the host.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -333,7 +333,7 @@ impl<B: Board> Vm<B> {
                         Some(code) => Box::new(Jit::new(Arc::clone(code))),
                         None => Box::new(Interpreter::new()),
                     };
-                    hart::run(vcpu, engine.as_mut(), holds, Oversight { meters, gate, observed }, power);
+                    vcpu::run(vcpu, engine.as_mut(), holds, Oversight { meters, gate, observed }, power);
                 });
                 if let Err(error) = spawned {
                     power.end(Ending::Failed(format!("cannot start the thread of a vCPU: {error}")));

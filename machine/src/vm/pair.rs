@@ -16,10 +16,10 @@ use super::{Control, Ended, Run, Vm, open_console};
 use crate::boards::Board;
 use crate::config::{Accel, Console, MachineConfig, NetConfig};
 use crate::error::Error;
-use crate::hart::Supervisor;
 use crate::lockstep::{Lockstep, Stretch};
 use crate::power::Ending;
 use crate::stats::{Meter, Stats};
+use crate::vcpu::Supervisor;
 
 /// Instructions between two comparisons of memory.
 const MEMORY_INTERVAL: u64 = 100_000_000;
