@@ -6,7 +6,7 @@ use std::mem::offset_of;
 use dynasmrt::{DynasmApi, DynasmLabelApi, dynasm};
 use emu_core::exec::CpuState;
 
-use crate::frame::{self, Entry, Frame, MXCSR, PINNED, PRESERVED};
+use crate::frame::{self, Entry, Frame, MXCSR, PINNED, PRESERVED, accrued};
 use crate::helpers::Helper;
 use crate::template::asm::{Asm, Mem, RAX, RBP, Reg, Xmm, x64};
 use crate::template::regs::{SCRATCH, VECTORS};
@@ -113,6 +113,10 @@ constants! {
     Two63Single 0x5f00_0000;
 }
 
+/// The flags of MXCSR are its lowest bits, as many as name an entry of the table that follows the constants: what the guest
+/// has accrued then.
+const ACCRUED_LEN: u32 = 64;
+
 /// Why translated code came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Left {
@@ -143,6 +147,9 @@ impl Stubs {
         asm.restart(base);
         for constant in CONSTANTS {
             asm.ops_push(&constant.to_le_bytes());
+        }
+        for status in 0..ACCRUED_LEN {
+            asm.ops_push(&[accrued(status) as u8]);
         }
         let pinned: Vec<(Reg, Mem)> =
             PINNED.into_iter().zip(hot).map(|(reg, &slot)| (reg, frame::slot(slot))).collect();
@@ -249,6 +256,11 @@ impl Stubs {
     /// Where a constant is.
     pub(crate) fn constant(&self, constant: Constant) -> usize {
         self.constants + 16 * constant as usize
+    }
+
+    /// Where the guest's flags are, one byte for each value of MXCSR's.
+    pub(crate) fn accrued(&self) -> usize {
+        self.constants + 16 * CONSTANTS.len()
     }
 
     /// Runs translated code.

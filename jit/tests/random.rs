@@ -416,6 +416,7 @@ fn floats() {
         .iter()
         .copied()
         .filter(|&op| (Op::Fmov as u8..Op::Vmov as u8).contains(&(op as u8)))
+        .chain([Op::Fpflags, Op::FpflagsSet])
         .collect();
     for seed in 1..=4 {
         compare(seed * 0x0f10_a7ed, 20_000, &ops);

@@ -364,6 +364,11 @@ impl Run<'_> {
                 self.set(&mut vcpu.state, inst.dst, value);
             }
             Op::Vlen => self.vlen(&mut vcpu.state, inst),
+            Op::Fpflags => {
+                let value = vcpu.state.fp_flags;
+                self.set(&mut vcpu.state, inst.dst, value);
+            }
+            Op::FpflagsSet => vcpu.state.fp_flags = self.get(&vcpu.state, inst.a),
             op if (op as u8) < Op::Fmov as u8 => {
                 let state = &mut vcpu.state;
                 let src = [inst.a, inst.b, inst.c].map(|val| self.get(state, val));

@@ -564,6 +564,10 @@ ops! {
     /// kind(first, second). The constant `a` holds the byte offsets in the vector file of destination (bits 15:0), first
     /// (31:16), second (47:32) and mask (63:48).
     Vlen "vlen" One Absent (I, I) false VLEN State;
+    /// The accrued floating-point exception flags ([`crate::exec::CpuState::fp_flags`]).
+    Fpflags "fpflags" One I () false NONE State;
+    /// Makes `a` the accrued floating-point exception flags.
+    FpflagsSet "fpflags.set" One Absent (I) false NONE State;
 
     /// Runs helper `imm` of the front end on `a`, `b`, `c`; what it returns.
     Call "call" One O (I, I, I) true NONE Call;

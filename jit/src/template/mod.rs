@@ -287,6 +287,8 @@ impl Compiler {
                 Ok(())
             }
             Op::Call => self.call(block, inst, number),
+            Op::Fpflags => self.read_flags(inst),
+            Op::FpflagsSet => self.write_flags(block, inst),
             Op::ExitIf => self.exit_if(block, inst, number),
             Op::RaiseIf => self.raise_if(block, inst, number),
             op if (op as u8) < Op::Load as u8 => self.int(block, inst),
