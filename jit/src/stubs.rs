@@ -6,6 +6,7 @@ use std::mem::offset_of;
 use dynasmrt::{DynasmApi, DynasmLabelApi, dynasm};
 use emu_core::exec::CpuState;
 
+use crate::bulk;
 use crate::frame::{self, Entry, Frame, MXCSR, PINNED, PRESERVED, accrued};
 use crate::helpers::Helper;
 use crate::template::asm::{Asm, Mem, RAX, RBP, Reg, Xmm, x64};
@@ -25,6 +26,10 @@ pub(crate) struct Stubs {
     pub reach: [usize; 2],
     /// Called: runs a helper of the front end. Scratch and vector registers are lost.
     pub call: usize,
+    /// Called: see [`crate::bulk`].
+    pub copy: usize,
+    /// Called: likewise.
+    pub fill: usize,
     /// Jumped to: goes on at the virtual address in `rax`, polling.
     pub go: usize,
     /// Called: as `go`, to the offset that stands 5 bytes after the call.
@@ -240,6 +245,11 @@ impl Stubs {
             x64!(asm, ret; stopped: ; add rsp, 8; mov eax, Left::Stopped as i32);
             asm.jmp_out(leave);
         }
+
+        stubs.copy = here(&mut asm);
+        bulk::copy(&mut asm);
+        stubs.fill = here(&mut asm);
+        bulk::fill(&mut asm);
 
         stubs.go_at = here(&mut asm);
         x64!(asm, pop rcx; movsxd rax, DWORD [rcx + 5]; add rax, [rbp + frame::PAGE_BASE.disp]);

@@ -167,6 +167,16 @@ impl Generator<'_> {
             }
         }
         let bits = 8 * ty.bytes() as i32;
+        if matches!(op, Op::Copy | Op::Fill) {
+            if op == Op::Copy {
+                src[1] = self.address();
+            }
+            // Both directions, small and large.
+            let most = 1 << self.random.below(15);
+            let len = self.random.below(most);
+            let left = if self.random.one_in(4) { len } else { len.wrapping_neg() };
+            src[2] = self.builder.imm(left);
+        }
         let imm = match op {
             Op::Extract | Op::Extracts | Op::Insert => {
                 let lsb = self.random.below(bits as u64) as i32;
@@ -406,6 +416,14 @@ fn memory() {
         [Op::Load, Op::Store, Op::Load, Op::Store, Op::Add, Op::Amo, Op::Cas, Op::Cas128, Op::Zero, Op::Mov];
     for seed in 1..=4 {
         compare(seed * 0x0bad_cafe, 20_000, &ops);
+    }
+}
+
+/// Ranges of memory that are copied and filled.
+#[test]
+fn ranges() {
+    for seed in 1..=4 {
+        compare(seed * 0x00b0_1d5e, 10_000, &[Op::Copy, Op::Fill, Op::Copy, Op::Fill, Op::Store, Op::Mov]);
     }
 }
 

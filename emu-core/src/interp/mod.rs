@@ -14,7 +14,7 @@ use std::sync::atomic::{Ordering, fence};
 use self::jumps::JumpCache;
 use crate::exec::{CpuState, Engine, Exception, Exit, Isa, Limits, SLOTS, Stop, Vcpu};
 use crate::fp::Flags;
-use crate::ir::{AmoOp, Block, Cc, Hint, Inst, MemAttr, Op, Terminal, Ty, Val, ValKind};
+use crate::ir::{AmoOp, Block, BulkAttr, Cc, Hint, Inst, MemAttr, Op, Terminal, Ty, Val, ValKind};
 use crate::mem::PAGE_SIZE;
 
 /// Rows of words for temporaries.
@@ -348,6 +348,15 @@ impl Run<'_> {
             Op::Zero => {
                 let va = self.get(&vcpu.state, inst.a);
                 vcpu.zero(MemAttr::from_bits(inst.attr).view, va, inst.imm as usize)?;
+            }
+            Op::Copy | Op::Fill => {
+                let [a, b, c] = [inst.a, inst.b, inst.c].map(|val| self.get(&vcpu.state, val));
+                let attr = BulkAttr::from_bits(inst.attr);
+                let left = match inst.op {
+                    Op::Copy => vcpu.copy(attr, a, b, c)?,
+                    _ => vcpu.fill(attr, a, b as u8, c)?,
+                };
+                self.set(&mut vcpu.state, inst.dst, left);
             }
             // Only stores before loads need more than what the host's acquire-release fence orders.
             Op::Fence if inst.attr & STORES_BEFORE_LOADS == STORES_BEFORE_LOADS => fence(Ordering::SeqCst),
