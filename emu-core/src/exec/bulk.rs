@@ -76,12 +76,21 @@ impl<I: Isa> Vcpu<I> {
         let source = self.range(attr.from, from, len, Access::Read)?;
         let place = self.range(attr.to, to, len, Access::Write)?;
         if let (Some(to), Some(from)) = (place, source) {
+            self.fetch_ahead(attr.from, first[1].wrapping_add(len), Access::Read);
+            self.fetch_ahead(attr.to, first[0].wrapping_add(len), Access::Write);
             self.bus.ram().copy(to, from, len as usize);
             return Ok(len);
         }
         let byte = self.load_unit::<u8>(attr.from, first[1])?;
         self.store_unit(attr.to, first[0], byte)?;
         Ok(1)
+    }
+
+    /// Lets the host fetch the beginning of a page while the one before is copied: it does not look that far by itself.
+    fn fetch_ahead(&self, view: View, va: u64, access: Access) {
+        if let Some(offset) = self.mmu.lookup(view, va, 1, access) {
+            self.bus.ram().prefetch(offset);
+        }
     }
 
     /// The RAM offset of a range within a page, which is about to be accessed; nothing if it is no memory.
