@@ -36,6 +36,8 @@ pub(crate) struct Frame {
     /// The floating-point control and status of translated code when it last went to Rust, and as it is to be when it
     /// comes back: nothing accrued.
     pub mxcsr: [u32; 2],
+    /// Its status, where translated code looks at it itself.
+    pub status: u32,
     /// Scratch registers, while a helper runs.
     pub saved: [u64; 6],
     /// Vector registers, likewise.
@@ -138,6 +140,9 @@ pub(crate) const PC: Mem = state(offset_of!(CpuState, pc));
 pub(crate) const PAGE_BASE: Mem = state(offset_of!(CpuState, page_base));
 pub(crate) const RETIRED: Mem = state(offset_of!(CpuState, retired));
 pub(crate) const FP_FLAGS: Mem = state(offset_of!(CpuState, fp_flags));
+pub(crate) const STATUS: Mem = frame(offset_of!(Frame, status));
+/// MXCSR with nothing accrued.
+pub(crate) const CLEAN: Mem = frame(offset_of!(Frame, mxcsr) + 4);
 pub(crate) const JUMPS: Mem = state(offset_of!(CpuState, tables) + offset_of!(Tables, jumps));
 pub(crate) const ATTENTION: Mem = frame(offset_of!(Frame, entry) + offset_of!(Entry, attention));
 pub(crate) const RESULT: Mem = frame(offset_of!(Frame, result));

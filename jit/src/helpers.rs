@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering, fence};
 use emu_core::exec::{Access, Exception, Isa, Stop, Vcpu};
 use emu_core::fp::Flags;
 use emu_core::interp;
-use emu_core::ir::{AmoOp, Inst, MemAttr, Op, Ty, Val};
+use emu_core::ir::{AmoOp, BulkAttr, Inst, MemAttr, Op, Ty, Val};
 
 use crate::engine::Finder;
 use crate::frame::{Entry, Frame, accrued};
@@ -223,6 +223,14 @@ fn perform<I: Isa>(frame: &mut Frame, vcpu: &mut Vcpu<I>, context: &mut Context)
         }
         Op::Cas => frame.result = vcpu.cas(ty, attr, va, b as u64, c as u64)?.into(),
         Op::Zero => vcpu.zero(attr.view, va, b as usize)?,
+        Op::Copy | Op::Fill => {
+            let attr = BulkAttr::from_bits(site.attr());
+            let left = match site.op() {
+                Op::Copy => vcpu.copy(attr, va, b as u64, c as u64)?,
+                _ => vcpu.fill(attr, va, b as u8, c as u64)?,
+            };
+            frame.result = left.into();
+        }
         Op::Cas128 => frame.result = vcpu.cas_128(attr.view, va, b, c)?,
         // Its condition has held; or it stands for the terminal that raises an exception.
         Op::RaiseIf => return Err(Exception::new(frame.imm & u64::from(u32::MAX), va).into()),

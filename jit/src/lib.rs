@@ -7,6 +7,7 @@
 //! are first taken, where both blocks are in one page of memory; by each vCPU's cache of jump targets elsewhere. Every
 //! cycle of jumps looks at the vCPU's attention flags.
 
+mod bulk;
 mod cache;
 mod engine;
 mod frame;

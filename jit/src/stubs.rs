@@ -6,7 +6,8 @@ use std::mem::offset_of;
 use dynasmrt::{DynasmApi, DynasmLabelApi, dynasm};
 use emu_core::exec::CpuState;
 
-use crate::frame::{self, Entry, Frame, MXCSR, PINNED, PRESERVED};
+use crate::bulk;
+use crate::frame::{self, Entry, Frame, MXCSR, PINNED, PRESERVED, accrued};
 use crate::helpers::Helper;
 use crate::template::asm::{Asm, Mem, RAX, RBP, Reg, Xmm, x64};
 use crate::template::regs::{SCRATCH, VECTORS};
@@ -25,6 +26,10 @@ pub(crate) struct Stubs {
     pub reach: [usize; 2],
     /// Called: runs a helper of the front end. Scratch and vector registers are lost.
     pub call: usize,
+    /// Called: see [`crate::bulk`].
+    pub copy: usize,
+    /// Called: likewise.
+    pub fill: usize,
     /// Jumped to: goes on at the virtual address in `rax`, polling.
     pub go: usize,
     /// Called: as `go`, to the offset that stands 5 bytes after the call.
@@ -113,6 +118,10 @@ constants! {
     Two63Single 0x5f00_0000;
 }
 
+/// The flags of MXCSR are its lowest bits, as many as name an entry of the table that follows the constants: what the guest
+/// has accrued then.
+const ACCRUED_LEN: u32 = 64;
+
 /// Why translated code came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Left {
@@ -143,6 +152,9 @@ impl Stubs {
         asm.restart(base);
         for constant in CONSTANTS {
             asm.ops_push(&constant.to_le_bytes());
+        }
+        for status in 0..ACCRUED_LEN {
+            asm.ops_push(&[accrued(status) as u8]);
         }
         let pinned: Vec<(Reg, Mem)> =
             PINNED.into_iter().zip(hot).map(|(reg, &slot)| (reg, frame::slot(slot))).collect();
@@ -234,6 +246,11 @@ impl Stubs {
             asm.jmp_out(leave);
         }
 
+        stubs.copy = here(&mut asm);
+        bulk::copy(&mut asm);
+        stubs.fill = here(&mut asm);
+        bulk::fill(&mut asm);
+
         stubs.go_at = here(&mut asm);
         x64!(asm, pop rcx; movsxd rax, DWORD [rcx + 5]; add rax, [rbp + frame::PAGE_BASE.disp]);
         // It falls through.
@@ -249,6 +266,11 @@ impl Stubs {
     /// Where a constant is.
     pub(crate) fn constant(&self, constant: Constant) -> usize {
         self.constants + 16 * constant as usize
+    }
+
+    /// Where the guest's flags are, one byte for each value of MXCSR's.
+    pub(crate) fn accrued(&self) -> usize {
+        self.constants + 16 * CONSTANTS.len()
     }
 
     /// Runs translated code.

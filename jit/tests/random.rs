@@ -167,6 +167,16 @@ impl Generator<'_> {
             }
         }
         let bits = 8 * ty.bytes() as i32;
+        if matches!(op, Op::Copy | Op::Fill) {
+            if op == Op::Copy {
+                src[1] = self.address();
+            }
+            // Both directions, small and large.
+            let most = 1 << self.random.below(15);
+            let len = self.random.below(most);
+            let left = if self.random.one_in(4) { len } else { len.wrapping_neg() };
+            src[2] = self.builder.imm(left);
+        }
         let imm = match op {
             Op::Extract | Op::Extracts | Op::Insert => {
                 let lsb = self.random.below(bits as u64) as i32;
@@ -409,6 +419,14 @@ fn memory() {
     }
 }
 
+/// Ranges of memory that are copied and filled.
+#[test]
+fn ranges() {
+    for seed in 1..=4 {
+        compare(seed * 0x00b0_1d5e, 10_000, &[Op::Copy, Op::Fill, Op::Copy, Op::Fill, Op::Store, Op::Mov]);
+    }
+}
+
 /// Floating point: results and flags, with operands near each other and near all limits.
 #[test]
 fn floats() {
@@ -416,6 +434,7 @@ fn floats() {
         .iter()
         .copied()
         .filter(|&op| (Op::Fmov as u8..Op::Vmov as u8).contains(&(op as u8)))
+        .chain([Op::Fpflags, Op::FpflagsSet])
         .collect();
     for seed in 1..=4 {
         compare(seed * 0x0f10_a7ed, 20_000, &ops);

@@ -9,7 +9,7 @@ use crate::ir::{AmoOp, MemAttr, Ty, View};
 use crate::mem::{Fill, PAGE_SIZE, Scalar, next_page};
 
 /// Where an access ends up.
-enum Place {
+pub(super) enum Place {
     /// At this offset in the RAM mapping.
     Ram(usize),
     /// At this guest-physical address, which is no memory.
@@ -246,7 +246,13 @@ impl<I: Isa> Vcpu<I> {
     }
 
     /// Translates an access that lies in one page, and caches the translation where that is possible.
-    fn place(&mut self, view: View, va: u64, bytes: usize, access: Access) -> Result<Place, Exception> {
+    pub(super) fn place(
+        &mut self,
+        view: View,
+        va: u64,
+        bytes: usize,
+        access: Access,
+    ) -> Result<Place, Exception> {
         if let Some(offset) = self.mmu.lookup(view, va, bytes, access) {
             return Ok(Place::Ram(offset));
         }

@@ -3,6 +3,7 @@
 
 mod access;
 mod blocks;
+mod bulk;
 mod exit;
 mod isa;
 mod probe;

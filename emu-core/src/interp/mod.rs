@@ -14,7 +14,7 @@ use std::sync::atomic::{Ordering, fence};
 use self::jumps::JumpCache;
 use crate::exec::{CpuState, Engine, Exception, Exit, Isa, Limits, SLOTS, Stop, Vcpu};
 use crate::fp::Flags;
-use crate::ir::{AmoOp, Block, Cc, Hint, Inst, MemAttr, Op, Terminal, Ty, Val, ValKind};
+use crate::ir::{AmoOp, Block, BulkAttr, Cc, Hint, Inst, MemAttr, Op, Terminal, Ty, Val, ValKind};
 use crate::mem::PAGE_SIZE;
 
 /// Rows of words for temporaries.
@@ -349,6 +349,15 @@ impl Run<'_> {
                 let va = self.get(&vcpu.state, inst.a);
                 vcpu.zero(MemAttr::from_bits(inst.attr).view, va, inst.imm as usize)?;
             }
+            Op::Copy | Op::Fill => {
+                let [a, b, c] = [inst.a, inst.b, inst.c].map(|val| self.get(&vcpu.state, val));
+                let attr = BulkAttr::from_bits(inst.attr);
+                let left = match inst.op {
+                    Op::Copy => vcpu.copy(attr, a, b, c)?,
+                    _ => vcpu.fill(attr, a, b as u8, c)?,
+                };
+                self.set(&mut vcpu.state, inst.dst, left);
+            }
             // Only stores before loads need more than what the host's acquire-release fence orders.
             Op::Fence if inst.attr & STORES_BEFORE_LOADS == STORES_BEFORE_LOADS => fence(Ordering::SeqCst),
             Op::Fence => fence(Ordering::AcqRel),
@@ -364,6 +373,11 @@ impl Run<'_> {
                 self.set(&mut vcpu.state, inst.dst, value);
             }
             Op::Vlen => self.vlen(&mut vcpu.state, inst),
+            Op::Fpflags => {
+                let value = vcpu.state.fp_flags;
+                self.set(&mut vcpu.state, inst.dst, value);
+            }
+            Op::FpflagsSet => vcpu.state.fp_flags = self.get(&vcpu.state, inst.a),
             op if (op as u8) < Op::Fmov as u8 => {
                 let state = &mut vcpu.state;
                 let src = [inst.a, inst.b, inst.c].map(|val| self.get(state, val));

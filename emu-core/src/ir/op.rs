@@ -133,6 +133,9 @@ const AMO: &[Field] = &[
     (3, 1, &["", "acq"]),
     (4, 1, &["", "rel"]),
 ];
+const FILL: &[Field] = &[(0, 2, View::NAMES)];
+/// The views of what is written and of what is read.
+const COPY: &[Field] = &[(0, 2, View::NAMES), (2, 2, &["", "fromunpriv", "fromguest", "fromguestx"])];
 /// Which earlier and which later accesses are ordered; device accesses are never reordered.
 const FENCE: &[Field] = &[(0, 1, &["", "pr"]), (1, 1, &["", "pw"]), (2, 1, &["", "sr"]), (3, 1, &["", "sw"])];
 const ROUND: Field = (0, 3, &["rne", "rtz", "rdn", "rup", "rmm", "odd"]);
@@ -384,6 +387,12 @@ ops! {
     Cas128 "cas128" One V (I, V, V) false MEM Atomic;
     /// Fills the naturally aligned `imm` bytes (a power of two, 16 to 4096) around virtual address `a` with zeros.
     Zero "zero" One Absent (I) true MEM Store;
+    /// Copies bytes: if `c` is negative, the `−c` bytes up to `b` to those up to `a`, upward; if it is positive, the `c` bytes from
+    /// `b` on to those from `a` on, downward. It may stop early, but faults only if it has copied nothing: the `c` to go on with.
+    Copy "copy" One I (I, I, I) false COPY Atomic;
+    /// Fills the `−c` bytes up to `a` with the low byte of `b`, upward, if `c` is negative. It may stop early, but faults only if
+    /// it has filled nothing: the `c` to go on with.
+    Fill "fill" One I (I, I, I) false FILL Atomic;
     /// Orders accesses before (`p`) with accesses after (`s`), reads and writes told apart.
     Fence "fence" One Absent () false FENCE Fence;
 
@@ -564,6 +573,10 @@ ops! {
     /// kind(first, second). The constant `a` holds the byte offsets in the vector file of destination (bits 15:0), first
     /// (31:16), second (47:32) and mask (63:48).
     Vlen "vlen" One Absent (I, I) false VLEN State;
+    /// The accrued floating-point exception flags ([`crate::exec::CpuState::fp_flags`]).
+    Fpflags "fpflags" One I () false NONE State;
+    /// Makes `a` the accrued floating-point exception flags.
+    FpflagsSet "fpflags.set" One Absent (I) false NONE State;
 
     /// Runs helper `imm` of the front end on `a`, `b`, `c`; what it returns.
     Call "call" One O (I, I, I) true NONE Call;

@@ -553,6 +553,27 @@ impl MemAttr {
     }
 }
 
+/// Whose rights an operation on ranges of memory has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BulkAttr {
+    /// Where it writes.
+    pub to: View,
+    /// Where it reads.
+    pub from: View,
+}
+
+impl BulkAttr {
+    /// The packed form.
+    pub const fn bits(self) -> u16 {
+        self.to as u16 | (self.from as u16) << 2
+    }
+
+    /// Unpacks.
+    pub fn from_bits(bits: u16) -> Self {
+        Self { to: View::from_bits(bits & 3), from: View::from_bits(bits >> 2 & 3) }
+    }
+}
+
 /// How a floating-point operation rounds and treats NaNs and tiny results. The low byte of the attribute; the high byte
 /// holds an operation's own selector ([`FMinMax`], [`ToInt`], …).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

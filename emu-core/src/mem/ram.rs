@@ -360,6 +360,38 @@ impl Ram {
         compare_exchange_128(at, old, new)
     }
 
+    /// Copies `len` bytes, which may overlap. Not atomic; the caller reports it to [`CodePages`] if the page may hold code.
+    pub fn copy(&self, to: usize, from: usize, len: usize) {
+        let [to, from] = [to, from].map(|offset| self.range(offset, len));
+        // SAFETY: `range` checked both. Others may access the bytes meanwhile, as they may while a device copies them through
+        // `guest_memory`: guest memory has no references into it, and what a racing copy reads is the guest's business.
+        unsafe { std::ptr::copy(from, to, len) }
+    }
+
+    /// Brings some of what lies at `offset` closer to the processor.
+    pub fn prefetch(&self, offset: usize) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        const LINES: usize = 4;
+        let at = self.range(offset, 1).cast::<i8>().cast_const();
+        for line in 0..LINES {
+            // SAFETY: it accesses nothing.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(64 * line)) };
+        }
+    }
+
+    /// Fills `len` bytes. Not atomic; the caller reports it to [`CodePages`] if the page may hold code.
+    pub fn fill(&self, to: usize, len: usize, byte: u8) {
+        let to = self.range(to, len);
+        // SAFETY: `range` checked it; as for races, see `copy`.
+        unsafe { std::ptr::write_bytes(to, byte, len) }
+    }
+
+    fn range(&self, offset: usize, len: usize) -> *mut u8 {
+        assert!(offset <= self.len && len <= self.len - offset, "RAM offset {offset:#x} is beyond the end");
+        // SAFETY: inside the mapping, or at its end.
+        unsafe { self.mapping.base.as_ptr().add(offset) }
+    }
+
     #[inline]
     fn at(&self, offset: usize, bytes: usize) -> *mut u8 {
         // An offset beyond the end is a bug of ours, not of the guest's: translation never yields one.

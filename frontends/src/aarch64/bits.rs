@@ -46,6 +46,8 @@ pub mod sctlr {
     pub const EN_IB: u64 = 1 << 30;
     /// Key IA is enabled.
     pub const EN_IA: u64 = 1 << 31;
+    /// Memory copy and memory set work at EL0.
+    pub const MSC_EN: u64 = 1 << 33;
     /// `PACIASP` lets no jumps land at EL0.
     pub const BT0: u64 = 1 << 35;
     /// `PACIASP` lets no jumps land; `BT` of EL2 and EL3.
@@ -212,10 +214,38 @@ pub mod scr {
     pub const API: u64 = 1 << 17;
     /// Software context numbers do not trap.
     pub const EN_SCXT: u64 = 1 << 25;
+    /// `HCRX_EL2` is enabled, and does not trap.
+    pub const HX_EN: u64 = 1 << 38;
 
     /// What is implemented.
-    pub const ALL: u64 =
-        NS | IRQ | FIQ | EA | SMD | HCE | 1 << 9 | RW | ST | TWI | TWE | TLOR | TERR | APK | API | EN_SCXT;
+    pub const ALL: u64 = NS
+        | IRQ
+        | FIQ
+        | EA
+        | SMD
+        | HCE
+        | 1 << 9
+        | RW
+        | ST
+        | TWI
+        | TWE
+        | TLOR
+        | TERR
+        | APK
+        | API
+        | EN_SCXT
+        | HX_EN;
+}
+
+/// `HCRX_EL2`.
+pub mod hcrx {
+    /// Exceptions of memory copies and memory sets go to EL2.
+    pub const MCE2: u64 = 1 << 10;
+    /// These work at EL1 and EL0.
+    pub const MSC_EN: u64 = 1 << 11;
+
+    /// What is implemented.
+    pub const ALL: u64 = MCE2 | MSC_EN;
 }
 
 /// `CPTR_ELx` and `CPACR_EL1`.

@@ -61,6 +61,17 @@ mod checks {
         bits(word, 30, 1) != 0
     }
 
+    /// The registers of a memory set are three, and only its value may be the zero register.
+    pub(super) fn set_registers(word: u32) -> bool {
+        let [d, n, s] = [0, 5, 16].map(|low| bits(word, low, 5));
+        d != n && d != s && n != s && d != 31 && n != 31
+    }
+
+    /// Those of a memory copy are three general registers.
+    pub(super) fn copy_registers(word: u32) -> bool {
+        set_registers(word) && bits(word, 16, 5) != 31
+    }
+
     /// A logical immediate that is not reserved.
     pub(super) fn bitmask(word: u32) -> bool {
         super::bitmask((word >> 10 & 0x1fff) as u16).is_some()

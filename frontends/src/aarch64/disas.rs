@@ -29,6 +29,11 @@ impl fmt::Display for Text {
 const CONDITIONS: [&str; 16] =
     ["eq", "ne", "cs", "cc", "mi", "pl", "vs", "vc", "hi", "ls", "ge", "lt", "gt", "le", "al", "nv"];
 
+/// How memory copies access memory: unprivileged to write (bit 0) and to read (1), non-temporal
+/// to write (2) and to read (3).
+const ACCESSES: [&str; 16] =
+    ["", "wt", "rt", "t", "wn", "wtwn", "rtwn", "twn", "rn", "wtrn", "rtrn", "trn", "n", "wtn", "rtn", "tn"];
+
 /// A register by number. In a general one 31 is `zero`.
 fn register(f: &mut fmt::Formatter<'_>, letter: char, n: i64, zero: &str) -> fmt::Result {
     match n {
@@ -90,6 +95,8 @@ impl Text {
             "scale" => self.scale(f, insn, value),
             "offset" if value == 0 => Ok(()),
             "offset" => write!(f, ", #{value}"),
+            "access" => f.write_str(ACCESSES[value as usize & 15]),
+            "setting" => f.write_str(["", "t", "n", "tn"][value as usize & 3]),
             "acquire" if value != 0 => f.write_str("a"),
             "release" if value != 0 => f.write_str("l"),
             "acquire" | "release" => Ok(()),

@@ -104,6 +104,10 @@ features! {
     Rng "rng",
     /// Preventing EL0 access to halves of address maps.
     E0pd "e0pd",
+    /// `HCRX_EL2`.
+    Hcx "hcx",
+    /// Memory copy and memory set instructions.
+    Mops "mops",
     /// Cache speculation variant 2 (`FEAT_CSV2`).
     Csv2 "csv2",
     /// The same with software context numbers (`FEAT_CSV2_2`).

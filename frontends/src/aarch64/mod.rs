@@ -237,6 +237,8 @@ pub struct Context {
     pub guarded: bool,
     /// `DC ZVA` neither traps nor is prohibited.
     pub zva: bool,
+    /// Memory copy and memory set are enabled.
+    pub mops: bool,
 }
 
 impl Context {
@@ -264,6 +266,7 @@ impl Context {
             | (self.sp_sel as u32) << 21
             | (self.zva as u32) << 22
             | ((self.pointers & 31) as u32) << 23
+            | (self.mops as u32) << 28
     }
 
     /// Unpacks it.
@@ -292,6 +295,7 @@ impl Context {
             sp_sel: bit(bits, 21),
             zva: bit(bits, 22),
             pointers: (bits >> 23 & 31) as u8,
+            mops: bit(bits, 28),
         }
     }
 }

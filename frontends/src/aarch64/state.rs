@@ -3,7 +3,7 @@
 use emu_core::device::IrqLine;
 use emu_core::exec::Vcpu;
 
-use super::bits::{cptr, hcr, mdscr, scr, sctlr};
+use super::bits::{cptr, hcr, hcrx, mdscr, scr, sctlr};
 use super::debug::Points;
 use super::features::Feature;
 use super::gic::CpuInterface;
@@ -289,6 +289,20 @@ impl Aarch64 {
         pauth::usual_layouts_of(self.control(regime))
     }
 
+    /// `HCRX_EL2`, or what it means where it is not enabled.
+    pub(super) fn hcrx(&self) -> u64 {
+        let enabled = !self.config.el3 || self.sys[Reg::SCR_EL3] & scr::HX_EN != 0;
+        if enabled { self.sys[Reg::HCRX_EL2] } else { 0 }
+    }
+
+    /// Whether memory copies and memory sets work here (`CheckMOPSEnabled` of the architecture's pseudocode).
+    fn memory_operations(&self) -> bool {
+        let (el, host) = (self.pstate.el, self.host());
+        let prohibited =
+            el < 2 && self.el2_enabled() && !(el == 0 && host) && self.hcrx() & hcrx::MSC_EN == 0;
+        !prohibited && (el != 0 || self.sctlr(0) & sctlr::MSC_EN != 0)
+    }
+
     /// The context that code is lifted for.
     pub fn context(&self) -> Context {
         let el = self.pstate.el;
@@ -313,6 +327,7 @@ impl Aarch64 {
             step: self.step_state(),
             bt: on(if el == 0 { sctlr::BT0 } else { sctlr::BT1 }),
             guarded: false,
+            mops: self.memory_operations(),
             zva: match el {
                 0 if !on(sctlr::DZE) => false,
                 0 | 1 => hcr & hcr::TDZ == 0 || el == 0 && self.host(),

@@ -36,6 +36,8 @@ pub mod class {
     pub const DATA_ABORT: u32 = 0x24;
     /// SP alignment fault.
     pub const SP_ALIGNMENT: u32 = 0x26;
+    /// A memory copy or memory set that is not in the state that it must be in.
+    pub const MEMORY_OPERATION: u32 = 0x27;
     /// SError interrupt.
     pub const SERROR: u32 = 0x2f;
     /// Breakpoint from a lower exception level; from the same one it is one more.

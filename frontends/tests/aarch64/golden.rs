@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! ctx 0 fp align             exception level; FP on; accesses checked for alignment (`align`), or the stack pointer (`sp`);
-//!                            pointer authentication enabled (`pauth`); the page guarded (`guarded`); FPCR: rounding `up`, `down`
+//!                            pointer authentication enabled (`pauth`); memory copies enabled (`mops`); the page guarded (`guarded`); FPCR: rounding `up`, `down`
 //!                            or to `zero`, `fz`, `fz16`, `dn`, `ahp`
 //! ```
 
@@ -22,6 +22,7 @@ fn context(line: &str) -> Context {
             "align" => context.align = true,
             "sp" => context.sp_align = true,
             "pauth" => context.pauth = 15,
+            "mops" => context.mops = true,
             "guarded" => context.guarded = true,
             "up" => context.fpcr.round = 1,
             "down" => context.fpcr.round = 2,

@@ -304,6 +304,8 @@ enum Kind {
     System,
     /// Runs in this pair only.
     Keyed([&'static str; 2]),
+    /// Runs with the two others of its sequence: how much each of them does is left open.
+    Bulk,
 }
 
 /// Bytes that a load or store moves, by its name.
@@ -357,6 +359,7 @@ fn kind(insn: Insn) -> Kind {
         }
         "Multiple" | "MultiplePost" | "Lane" | "LanePost" | "Replicate" | "ReplicatePost" => Kind::Structure,
         "LsLit" => Kind::Literal,
+        "Copy" | "Set" => Kind::Bulk,
         "B" | "Bcond" | "Cb" | "Tb" => Kind::Branch,
         "Br" | "Bra" => Kind::Indirect,
         _ if matches!(name, "retaa" | "retab") => Kind::Indirect,
@@ -484,6 +487,30 @@ fn add_instance(program: &mut Program, insn: Insn, random: &mut Random) {
             for name in pair {
                 let line = crate::support::insn(name).line();
                 let fields = ["rd", "rn"].into_iter().filter_map(|name| line.field(name));
+                program.emit(fields.fold(line.value, |other, field| field.put(other, field.get(word))));
+            }
+            program.end(record, text(word, 0));
+        }
+        Kind::Bulk => {
+            let start = program.record_address(RECORD) + MEMORY as u64;
+            let most = 1 << random.below(9);
+            let len = random.below(most);
+            let [mut to, mut from] = [(); 2].map(|()| start + random.below(MEMORY_LEN as u64 - len));
+            let family = &insn.line().name[..insn.line().name.len() - 1];
+            // What goes upward only must not meet its source in front of it.
+            if family == "cpyf" && (from..from + len).contains(&to) {
+                std::mem::swap(&mut to, &mut from);
+            }
+            for (name, value) in [("rs", from), ("rd", to), ("rn", len)] {
+                let n = field(insn, word, name);
+                if n != 31 {
+                    put(&mut record, n as usize * 8, value);
+                }
+            }
+            program.begin();
+            for stage in ["p", "m", "e"] {
+                let line = crate::support::insn(&format!("{family}{stage}")).line();
+                let fields = ["options", "rs", "rn", "rd"].into_iter().filter_map(|name| line.field(name));
                 program.emit(fields.fold(line.value, |other, field| field.put(other, field.get(word))));
             }
             program.end(record, text(word, 0));

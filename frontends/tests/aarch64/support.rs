@@ -22,8 +22,8 @@ const MAIR_EL1: u16 = sysreg(3, 0, 10, 2, 0);
 const UAO: u16 = sysreg(3, 0, 4, 2, 4);
 
 const SCTLR_M: u64 = 1;
-/// EL0 may wait, zero and maintain caches and read `CTR_EL0`.
-const SCTLR_EL0: u64 = 1 << 26 | 1 << 18 | 1 << 16 | 1 << 15 | 1 << 14;
+/// EL0 may wait, copy memory, zero and maintain caches and read `CTR_EL0`.
+const SCTLR_EL0: u64 = 1 << 33 | 1 << 26 | 1 << 18 | 1 << 16 | 1 << 15 | 1 << 14;
 /// Pointer authentication with all keys.
 const SCTLR_KEYS: u64 = 1 << 31 | 1 << 30 | 1 << 27 | 1 << 13;
 /// 48 bits of addresses below a byte that is ignored, pages of 4 KiB, no upper half.

@@ -337,6 +337,12 @@ impl Asm {
         self.with_mem(wide, 0x8d, dst.0, Mem { base, disp });
     }
 
+    /// The address of something near the code.
+    pub(crate) fn lea_at(&mut self, dst: Reg, target: usize) {
+        self.ops.extend([0x48 | dst.0 >> 3 << 2, 0x8d, 0x05 | (dst.0 & 7) << 3]);
+        self.rel32(target);
+    }
+
     pub(crate) fn lea_sum(&mut self, wide: bool, dst: Reg, a: Reg, b: Reg) {
         self.with_at(None, if wide { REX_W } else { 0 }, &[0x8d], dst.0, At::Sum(a, b));
     }

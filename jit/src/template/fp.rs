@@ -15,7 +15,7 @@
 use dynasmrt::{DynamicLabel, DynasmApi, dynasm};
 use emu_core::ir::{Block, FpAttr, Inst, Op, Sgnj, ToInt, Ty, Val};
 
-use super::asm::{Alu, Cond, Operand, Reg, Shift, XMM0, Xmm, x64};
+use super::asm::{Alu, At, Cond, Operand, Reg, Shift, XMM0, Xmm, x64};
 use super::regs::AnyReg;
 use super::vec_asm::{Packed, np, p3a, p66};
 use super::vec_float::host_mode;
@@ -104,6 +104,40 @@ impl Compiler {
             Op::Funbox if single && !self.regs.dies(inst.dst) => self.unbox(inst),
             _ => self.evaluate(block, inst),
         }
+    }
+
+    /// `dst` = the guest's flags: those that helpers have accrued, and the host's.
+    fn accrued_flags(&mut self, dst: Reg) -> Done {
+        const FLAGS: i32 = 0x3f;
+        let table: Reg = self.regs.scratch(&mut self.asm)?;
+        x64!(self.asm, stmxcsr[rsp + frame::STATUS.disp]);
+        self.asm.lea_at(table, self.stubs.accrued());
+        self.asm.load32(dst, frame::STATUS);
+        self.asm.alu(Alu::And, false, dst, Operand::Imm(FLAGS));
+        self.asm.load_unit(1, false, dst, At::Sum(table, dst));
+        self.asm.alu(Alu::Or, true, dst, Operand::Mem(frame::FP_FLAGS));
+        self.regs.unlock(table);
+        Ok(())
+    }
+
+    pub(super) fn read_flags(&mut self, inst: &Inst) -> Done {
+        let dst = self.target(inst.dst, &[])?;
+        self.accrued_flags(dst)?;
+        self.finish(inst.dst, dst)
+    }
+
+    /// Most guests write what they have read, to undo what a comparison may have raised: mostly nothing.
+    pub(super) fn write_flags(&mut self, block: &Block, inst: &Inst) -> Done {
+        let value = self.read(block, inst.a)?;
+        let now: Reg = self.regs.scratch(&mut self.asm)?;
+        self.accrued_flags(now)?;
+        let same = self.asm.label();
+        self.asm.alu(Alu::Cmp, true, now, Operand::Reg(value));
+        self.asm.jcc(Cond::EQ, same);
+        self.asm.store(frame::FP_FLAGS, value);
+        x64!(self.asm, ldmxcsr[rsp + frame::CLEAN.disp]);
+        self.asm.bind(same);
+        Ok(())
     }
 
     /// A register that holds a number; of a single-precision one only the low half counts.

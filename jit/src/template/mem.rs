@@ -6,7 +6,7 @@ use dynasmrt::DynamicLabel;
 use emu_core::ir::{AmoOp, Block, Class, Inst, MemAttr, Op};
 use emu_core::mem::{PAGE_BITS, PAGE_SIZE, TLB_ENTRIES, TlbEntry};
 
-use super::asm::{Alu, At, Cond, Mem, Operand, RAX, Reg, Shift, Xmm};
+use super::asm::{Alu, At, Cond, Mem, Operand, RAX, RCX, RDI, RSI, Reg, Shift, Xmm};
 use super::merge::Role;
 use super::regs::AnyReg;
 use super::{Cold, CompileError, Compiler, Done, Lead, Merge, is_int};
@@ -14,15 +14,15 @@ use crate::frame::{self, Site};
 
 const _: () = assert!(size_of::<TlbEntry>() == 32 && TLB_ENTRIES.is_power_of_two());
 /// What a virtual address is shifted by to get the byte offset of its entry.
-const ENTRY_SHIFT: u8 = PAGE_BITS as u8 - 5;
-const ENTRY_MASK: i32 = (TLB_ENTRIES as i32 - 1) << 5;
-const ADDEND: i32 = offset_of!(TlbEntry, addend) as i32;
+pub(crate) const ENTRY_SHIFT: u8 = PAGE_BITS as u8 - 5;
+pub(crate) const ENTRY_MASK: i32 = (TLB_ENTRIES as i32 - 1) << 5;
+pub(crate) const ADDEND: i32 = offset_of!(TlbEntry, addend) as i32;
 
 /// Bytes that are filled with zeros inline.
 const MOST_ZEROS: i32 = 256;
 
 /// Which tag an access compares.
-const fn tag(write: bool) -> i32 {
+pub(crate) const fn tag(write: bool) -> i32 {
     (if write { offset_of!(TlbEntry, write) } else { offset_of!(TlbEntry, read) }) as i32
 }
 
@@ -34,6 +34,7 @@ impl Compiler {
             Op::Amo => self.amo(block, inst, number),
             Op::Cas => self.cas(block, inst, number),
             Op::Zero if inst.imm <= MOST_ZEROS => self.zero(block, inst, number),
+            Op::Copy | Op::Fill if inst.attr == 0 => self.bulk(block, inst, number),
             _ => self.access_by_helper(block, inst, number),
         }
     }
@@ -79,6 +80,32 @@ impl Compiler {
             vectors: self.regs.vectors_live(),
         });
         Ok(())
+    }
+
+    /// Copies or fills a range, by a stub if it is small.
+    fn bulk(&mut self, block: &Block, inst: &Inst, number: usize) -> Done {
+        self.regs.vacate_all::<Reg>(&mut self.asm)?;
+        for (reg, val) in [(RDI, inst.a), (RSI, inst.b), (RCX, inst.c)] {
+            self.copy(block, true, reg, val);
+        }
+        let (entry, back) = (self.asm.label(), self.asm.label());
+        let stub = if inst.op == Op::Copy { self.stubs.copy } else { self.stubs.fill };
+        self.asm.call_out(stub);
+        let dirty = self.list_dirty();
+        self.asm.jcc(Cond::NE, entry);
+        self.asm.bind(back);
+        self.cold.push(Cold::Access {
+            entry,
+            back,
+            site: Site::new(inst.op, inst.ty, inst.attr),
+            mark: Self::mark(block, number)?,
+            va: RDI,
+            sources: [RSI, RCX].map(|reg| Some(Source::Int(Operand::Reg(reg)))),
+            dst: Some(AnyReg::Int(RAX)),
+            dirty,
+            vectors: self.regs.vectors_live(),
+        });
+        self.finish(inst.dst, RAX)
     }
 
     /// A register that holds the virtual address of an access; the base's register may be used again, unless it is

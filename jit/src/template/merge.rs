@@ -111,7 +111,15 @@ impl Groups {
             }
             fresh &= !matches!(
                 inst.op,
-                Op::Store | Op::Zero | Op::Amo | Op::Cas | Op::Cas128 | Op::Call | Op::ExitIf
+                Op::Store
+                    | Op::Zero
+                    | Op::Copy
+                    | Op::Fill
+                    | Op::Amo
+                    | Op::Cas
+                    | Op::Cas128
+                    | Op::Call
+                    | Op::ExitIf
             );
             let known = self.result(block, at);
             match inst.dst.kind() {

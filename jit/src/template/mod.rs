@@ -14,7 +14,7 @@ mod flags;
 mod flow;
 mod fp;
 mod int;
-mod mem;
+pub(crate) mod mem;
 mod merge;
 pub(crate) mod regs;
 mod vec;
@@ -275,7 +275,7 @@ impl Compiler {
 
     fn inst(&mut self, block: &Block, inst: &Inst, at: usize, number: usize) -> Done {
         match inst.op {
-            Op::Load | Op::Store | Op::Amo | Op::Cas | Op::Cas128 | Op::Zero => {
+            Op::Load | Op::Store | Op::Amo | Op::Cas | Op::Cas128 | Op::Zero | Op::Copy | Op::Fill => {
                 self.access(block, inst, at, number)
             }
             Op::Fence => {
@@ -287,6 +287,8 @@ impl Compiler {
                 Ok(())
             }
             Op::Call => self.call(block, inst, number),
+            Op::Fpflags => self.read_flags(inst),
+            Op::FpflagsSet => self.write_flags(block, inst),
             Op::ExitIf => self.exit_if(block, inst, number),
             Op::RaiseIf => self.raise_if(block, inst, number),
             op if (op as u8) < Op::Load as u8 => self.int(block, inst),

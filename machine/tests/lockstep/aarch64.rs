@@ -6,7 +6,7 @@
 use emu_core::exec::Vcpu;
 use emu_core::testing::Random;
 use frontends::aarch64::decode::{Insn, decode};
-use frontends::aarch64::features::FeatureSet;
+use frontends::aarch64::features::{Feature, FeatureSet};
 use frontends::aarch64::gic::pin;
 use frontends::aarch64::helper::sysreg;
 use frontends::aarch64::pauth::Algorithm;
@@ -42,9 +42,19 @@ const TPIDRRO_EL0: Register = [3, 3, 13, 0, 3];
 /// `SCTLR_EL1`: translation, caches, and EL0 may maintain them; ones where there is nothing.
 const SCTLR: u64 =
     1 | 1 << 2 | 1 << 12 | 1 << 29 | 1 << 28 | 1 << 23 | 1 << 22 | 1 << 20 | 1 << 11 | 1 << 26 | 1 << 15;
-/// What of it may be either: A, SA, SA0, DZE, nTWI, nTWE, the keys.
-const SCTLR_FREE: u64 =
-    1 << 1 | 1 << 3 | 1 << 4 | 1 << 9 | 1 << 14 | 1 << 16 | 1 << 18 | 1 << 13 | 1 << 27 | 1 << 30 | 1 << 31;
+/// What of it may be either: MSCEn, A, SA, SA0, DZE, nTWI, nTWE, the keys.
+const SCTLR_FREE: u64 = 1 << 33
+    | 1 << 1
+    | 1 << 3
+    | 1 << 4
+    | 1 << 9
+    | 1 << 14
+    | 1 << 16
+    | 1 << 18
+    | 1 << 13
+    | 1 << 27
+    | 1 << 30
+    | 1 << 31;
 
 /// Registers that hold anything: and the bits of random values that are written.
 const FREE: &[(Register, u64)] = &[
@@ -107,7 +117,7 @@ fn kind(insn: Insn) -> Kind {
     ];
     const OTHER: &[&str] = &[
         "B", "Bcond", "Cb", "Tb", "Br", "Bra", "None", "Exc", "Hint", "Bti", "Barrier", "Isb", "Clrex",
-        "MsrImm", "Msr", "Mrs", "Sys", "Sysl", "Udf",
+        "MsrImm", "Msr", "Mrs", "Sys", "Sysl", "Udf", "Copy", "Set",
     ];
     match insn.format().name {
         name if MEMORY.contains(&name) => Kind::Memory,
@@ -481,6 +491,34 @@ impl Code {
         }
     }
 
+    /// A memory copy or memory set; now and then its main instruction alone, with whatever the flags are.
+    fn range(&mut self, random: &mut Random) {
+        const COUNT: i64 = 9;
+        if !self.features.has(Feature::Mops) {
+            return;
+        }
+        for rd in T {
+            self.op("add_imm.x", &[("rd", rd), ("rn", random.pick(&POINTERS))]);
+        }
+        if random.below(4) == 0 {
+            // They overlap.
+            self.op("add_imm.x", &[("rd", T[0]), ("rn", T[1]), ("imm12", random.below(64) as i64)]);
+        }
+        let most = 1 << random.below(13);
+        let count = random.below(most);
+        let family = random.pick(&["cpyf", "cpy", "set"]);
+        let options = [("options", random.below(4) as i64), ("rd", T[0]), ("rs", T[1]), ("rn", COUNT)];
+        if random.below(4) == 0 {
+            self.constant(COUNT, count.wrapping_neg());
+            self.op(&format!("{family}m"), &options);
+            return;
+        }
+        self.constant(COUNT, count);
+        for stage in ["p", "m", "e"] {
+            self.op(&format!("{family}{stage}"), &options);
+        }
+    }
+
     fn bell(&mut self, random: &mut Random) {
         self.constant(T[1], BELL | if random.below(3) != 0 { USER } else { 0 });
         let offset = ("uimm", 8 * random.below(8) as i64);
@@ -530,7 +568,8 @@ impl Writer for Code {
             59..=60 => self.control(random),
             61 => self.privilege(random),
             62 => self.bell(random),
-            _ => match random.below(4) {
+            _ => match random.below(8) {
+                4.. => self.range(random),
                 0 => self.undefined(random),
                 1 => {
                     // DC ZVA

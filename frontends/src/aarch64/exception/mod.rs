@@ -6,7 +6,7 @@ mod route;
 
 use emu_core::exec::{Access, Exception, Stop};
 
-use super::bits::{hcr, mdscr, scr, sctlr, spsr};
+use super::bits::{hcr, hcrx, mdscr, scr, sctlr, spsr};
 use super::features::Feature;
 use super::state::{Aarch64, Cpu, Pstate};
 use super::syndrome::{
@@ -279,11 +279,13 @@ pub fn enter(cpu: &mut Cpu, el: u8, pc: u64, x0: u64) {
     isa.pstate.el = el;
     isa.pstate.sp_sel = el > 0;
     if el < 3 && isa.config.el3 {
-        isa.sys[Reg::SCR_EL3] |= scr::NS | scr::HCE | scr::RW | scr::APK | scr::API | scr::EN_SCXT;
+        isa.sys[Reg::SCR_EL3] |=
+            scr::NS | scr::HCE | scr::RW | scr::APK | scr::API | scr::EN_SCXT | scr::HX_EN;
         isa.sys[Reg::CPTR_EL3] = 0;
     }
     if el < 2 && isa.config.el2 {
         isa.sys[Reg::HCR_EL2] = hcr::RW | hcr::APK | hcr::API | hcr::EN_SCXT;
+        isa.sys[Reg::HCRX_EL2] = hcrx::MSC_EN;
         // EL1 may read the physical counter and use its timer.
         isa.sys[Reg::CNTHCTL_EL2] = 3;
         isa.sys[Reg::CPTR_EL2] = super::bits::cptr::ONES;

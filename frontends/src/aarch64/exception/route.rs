@@ -1,6 +1,6 @@
 //! Which exception level an exception goes to, and which vector (DDI 0487, D1.3.4, D1.3.5).
 
-use super::super::bits::{hcr, scr};
+use super::super::bits::{hcr, hcrx, scr};
 use super::super::state::{Aarch64, Pstate};
 use super::super::syndrome::{EXTERNAL_ABORT, class, class_of, target_of};
 use super::super::sysreg::Reg;
@@ -22,6 +22,7 @@ pub(super) fn synchronous(isa: &Aarch64, cause: u64) -> (u8, u32) {
             Some(1) | None => general,
             Some(trap) => trap,
         },
+        class::MEMORY_OPERATION if el < 2 && isa.el2_enabled() && isa.hcrx() & hcrx::MCE2 != 0 => 2,
         class::PAUTH => isa.pauth_trap().unwrap_or(general),
         class::BREAKPOINT | class::STEP | class::WATCHPOINT | class::BRK if el < 2 => isa.debug_target(),
         class::INSTRUCTION_ABORT | class::DATA_ABORT if cause & 0x3f == u64::from(EXTERNAL_ABORT) => {

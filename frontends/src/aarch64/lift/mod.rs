@@ -7,6 +7,7 @@
 //! Register 31 is the zero register ([`Lifter::x`]) or the stack pointer ([`Lifter::xsp`]), as the instruction says.
 
 mod branch;
+mod bulk;
 mod data;
 mod exclusive;
 mod flags;

@@ -2,7 +2,7 @@
 
 use emu_core::mem::Flush;
 
-use super::super::bits::{cptr, hcr, mdcr, sctlr};
+use super::super::bits::{cptr, hcr, mdcr, scr, sctlr};
 use super::super::exception;
 use super::super::features::Feature;
 use super::super::model::Model;
@@ -45,6 +45,7 @@ fn system_mask(model: &Model) -> u64 {
         | with(Feature::Bti, sctlr::BT0 | sctlr::BT1)
         | with(Feature::Ssbs, sctlr::DSSBS)
         | with(Feature::Csv22, sctlr::TSCXT)
+        | with(Feature::Mops, sctlr::MSC_EN)
 }
 
 /// `SCTLR_ELx`. Big-endian data (`EE`, `E0E`) is not supported: `ID_AA64MMFR0_EL1` says so.
@@ -96,6 +97,12 @@ pub(super) fn hypervisor(cpu: &mut Cpu, register: Reg, value: u64) {
     }
     cpu.mode_changed();
     exception::interrupts_changed(cpu);
+}
+
+/// Who may access `HCRX_EL2`.
+pub(super) fn hypervisor_extended_gate(isa: &Aarch64, _: bool) -> Verdict {
+    let el3 = isa.config.el3 && isa.pstate.el < 3 && isa.sys[Reg::SCR_EL3] & scr::HX_EN == 0;
+    if el3 { Verdict::Trap(3) } else { Verdict::Allowed }
 }
 
 /// `SCR_EL3`. Both Security states use the same cached translations, which are dropped in between.

@@ -81,6 +81,7 @@ const FIELDS: &[(Reg, u32, u64, If)] = &[
     (ID_AA64ISAR1_EL1, 32, 1, Has(Frintts)),
     (ID_AA64ISAR1_EL1, 36, 1, Has(Sb)),
     (ID_AA64ISAR1_EL1, 40, 1, Has(Specres)),
+    (ID_AA64ISAR2_EL1, 16, 1, Has(Mops)),
     (ID_AA64MMFR0_EL1, 4, 2, Always),  // ASIDBits: 16
     (ID_AA64MMFR0_EL1, 20, 1, Always), // TGran16; those of 64 and 4 KiB are zero, which means that they are supported
     (ID_AA64MMFR1_EL1, 0, 2, Has(Hafdbs)),
@@ -92,6 +93,7 @@ const FIELDS: &[(Reg, u32, u64, If)] = &[
     (ID_AA64MMFR1_EL1, 20, 1, Has(Pan)),
     (ID_AA64MMFR1_EL1, 20, 2, Has(Pan2)),
     (ID_AA64MMFR1_EL1, 28, 1, Has(Xnx)),
+    (ID_AA64MMFR1_EL1, 40, 1, Has(Hcx)),
     (ID_AA64MMFR2_EL1, 0, 1, Has(Ttcnp)),
     (ID_AA64MMFR2_EL1, 4, 1, Has(Uao)),
     (ID_AA64MMFR2_EL1, 28, 1, Has(Ttst)),

@@ -1,7 +1,7 @@
 //! The table: each line a name, `op0 op1 CRn CRm op2`, which accesses there are, and what else is to be said
 //! ([`super::Line`]). Registers that come in families stand together, in order.
 
-use super::super::bits::{hcr, mdcr, scr, sctlr};
+use super::super::bits::{hcr, hcrx, mdcr, scr, sctlr};
 use super::super::features::Feature::*;
 use super::super::sysop::{at, cache};
 use super::super::{debug, pmu, timer};
@@ -69,6 +69,7 @@ registers! {
     SCTLR_EL2           3 4  1  0 0  RW .context().reset(sctlr::ONES_HIGH).write(control::system);
     ACTLR_EL2           3 4  1  0 1  RW .mask(0);
     HCR_EL2             3 4  1  1 0  RW .context().mask(hcr::ALL).ones(hcr::RW).write(control::hypervisor);
+    HCRX_EL2            3 4  1  2 2  RW .feature(Hcx).gate(control::hypervisor_extended_gate).context().mask(hcrx::ALL).write(control::with_context);
     MDCR_EL2            3 4  1  1 1  RW .context().reset(pmu::EVENTS as u64).write(control::monitor_debug);
     CPTR_EL2            3 4  1  1 2  RW .gate(control::cptr_gate).context().write(control::feature_traps);
     HSTR_EL2            3 4  1  1 3  RW .mask(0);

@@ -2,7 +2,7 @@
 
 use emu_core::exec::Access;
 
-use super::super::bits::sctlr;
+use super::super::bits::{hcrx, sctlr};
 use super::super::{NZCV, SP};
 use super::*;
 
@@ -67,6 +67,14 @@ fn where_exceptions_go() {
         cpu.state.pc = PC;
         raise(&mut cpu, syndrome(class, 1).into(), 0);
         assert_eq!(taken(&cpu), (expected, u64::from(syndrome(class, 1)), PC + 4));
+    }
+    for (el, controls, expected) in [(0, 0, 1), (1, 0, 1), (0, hcrx::MCE2, 2), (1, hcrx::MCE2, 2), (2, 0, 2)]
+    {
+        let mut cpu = cpu_at(el);
+        set(&mut cpu, Reg::HCRX_EL2, controls);
+        cpu.state.pc = PC;
+        raise(&mut cpu, syndrome(class::MEMORY_OPERATION, 1).into(), 0);
+        assert_eq!(taken(&cpu), (expected, u64::from(syndrome(class::MEMORY_OPERATION, 1)), PC));
     }
     // A trapped one is tried again.
     let mut cpu = cpu_at(1);

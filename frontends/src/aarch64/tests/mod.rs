@@ -55,7 +55,7 @@ fn cpu() -> Cpu {
 /// The same in Non-secure state at exception level `el`; what EL2 and EL3 could trap is let through.
 fn cpu_at(el: u8) -> Cpu {
     let mut cpu = cpu();
-    set(&mut cpu, Reg::SCR_EL3, scr::NS | scr::HCE | scr::API | scr::APK | scr::EN_SCXT);
+    set(&mut cpu, Reg::SCR_EL3, scr::NS | scr::HCE | scr::API | scr::APK | scr::EN_SCXT | scr::HX_EN);
     set(&mut cpu, Reg::HCR_EL2, hcr::API | hcr::APK | hcr::EN_SCXT);
     set(&mut cpu, Reg::CNTHCTL_EL2, 3);
     set(&mut cpu, Reg::OSLAR_EL1, 0);

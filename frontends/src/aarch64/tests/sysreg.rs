@@ -1,6 +1,6 @@
 //! System registers: who may access which, what can be written.
 
-use super::super::bits::{cptr, sctlr};
+use super::super::bits::{cptr, hcrx, sctlr};
 use super::super::syndrome::CONDITION;
 use super::super::sysreg::{sysreg_list, sysreg_name};
 use super::super::{MODELS, wait};
@@ -240,6 +240,35 @@ fn floating_point_traps_to_whoever_wants_it() {
     assert_eq!(target_of(&cpu), None);
     enter(&mut cpu, 0);
     assert_eq!(target_of(&cpu), Some(2));
+}
+
+#[test]
+fn memory_operations_must_be_enabled() {
+    let on = |cpu: &mut Cpu, el: u8| {
+        enter(cpu, el);
+        cpu.isa.context().mops
+    };
+    let mut cpu = cpu_at(2);
+    set(&mut cpu, Reg::SCTLR_EL1, sctlr::MSC_EN);
+    assert_eq!([0, 1, 2, 3].map(|el| on(&mut cpu, el)), [false, false, true, true]);
+    set(&mut cpu, Reg::HCRX_EL2, hcrx::MSC_EN);
+    assert_eq!([0, 1].map(|el| on(&mut cpu, el)), [true, true]);
+    set(&mut cpu, Reg::SCTLR_EL1, 0);
+    assert_eq!([0, 1].map(|el| on(&mut cpu, el)), [false, true]);
+    // A host's EL0 is its own.
+    set(&mut cpu, Reg::HCRX_EL2, 0);
+    set(&mut cpu, Reg::HCR_EL2, hcr::E2H | hcr::TGE);
+    assert!(!on(&mut cpu, 0));
+    set(&mut cpu, Reg::SCTLR_EL2, sctlr::MSC_EN);
+    assert!(on(&mut cpu, 0));
+    // EL3 disables the register.
+    set(&mut cpu, Reg::HCR_EL2, 0);
+    set(&mut cpu, Reg::HCRX_EL2, hcrx::MSC_EN);
+    let secure = get(&cpu, Reg::SCR_EL3);
+    set(&mut cpu, Reg::SCR_EL3, secure & !scr::HX_EN);
+    assert!(!on(&mut cpu, 1));
+    enter(&mut cpu, 2);
+    assert_eq!(mrs(&mut cpu, Reg::HCRX_EL2), trapped(Reg::HCRX_EL2, 3, false));
 }
 
 #[test]

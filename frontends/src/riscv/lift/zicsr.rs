@@ -3,14 +3,18 @@
 //! Which CSRs exist, which privilege they need and which are read-only is known to the helpers. Here it is
 //! decided only whether an instruction reads and whether it writes, and what that means for the block.
 
-use emu_core::ir::Val;
+use emu_core::ir::{Op, Ty, Val};
 
 use super::super::decode::insn32::args::{Csr, CsrImm};
 use super::super::helper::Helper;
 use super::{Flow, Lifted, Lifter};
 
-/// The accrued exceptions.
+/// The accrued exceptions, and their bits.
 const FFLAGS: u16 = 0x001;
+const FLAGS: i32 = 0x1f;
+/// The rounding mode, which is known here, and both in one.
+const FRM: u16 = 0x002;
+const FCSR: u16 = 0x003;
 
 /// CSRs that only hold a value: writing one changes neither the context nor anything that later instructions
 /// depend on other than by reading it. `sscratch`, `sepc`, `scause`, `stval`, and their machine-level
@@ -27,15 +31,62 @@ const fn counts(csr: u16) -> bool {
 
 impl Lifter<'_> {
     fn csr_read(&mut self, csr: u16, rd: u8) -> Lifted {
-        self.csr(Helper::CsrRead, csr, rd, &[])?;
+        if !self.guest.ctx.fp_on || !matches!(csr, FFLAGS | FRM | FCSR) {
+            self.csr(Helper::CsrRead, csr, rd, &[])?;
+        } else if rd != 0 {
+            let frm = i32::from(self.guest.ctx.frm);
+            let dst = self.x_dst(rd);
+            match csr {
+                FFLAGS => self.accrued_to(dst),
+                FRM => {
+                    let frm = self.builder.imm(frm as u64);
+                    self.builder.un_to(dst, Op::Mov, Ty::I64, frm);
+                }
+                _ => {
+                    let flags = self.builder.temp();
+                    self.accrued_to(flags);
+                    let frm = self.builder.imm((frm << 5) as u64);
+                    self.builder.bin_to(dst, Op::Or, Ty::I64, flags, frm);
+                }
+            }
+        }
         Ok(Flow::Next)
     }
 
+    fn accrued_to(&mut self, dst: Val) {
+        self.builder.op(Op::Fpflags, Ty::None, 0, dst, [Val::NONE; 3], 0);
+    }
+
+    /// Writes the accrued exceptions. That makes FS dirty, which it is already here.
+    fn write_accrued(&mut self, helper: Helper, rd: u8, operand: Val) {
+        let old = self.builder.temp();
+        if rd != 0 || helper != Helper::CsrWrite {
+            self.accrued_to(old);
+        }
+        let all = self.builder.imm(FLAGS as u64);
+        let operand = match self.builder.as_imm(operand) {
+            Some(_) => operand, // an immediate of 5 bits
+            None => self.builder.bin(Op::And, Ty::I64, operand, all),
+        };
+        let new = match helper {
+            Helper::CsrSet => self.builder.bin(Op::Or, Ty::I64, old, operand),
+            Helper::CsrClear => self.builder.bin(Op::Andn, Ty::I64, old, operand),
+            _ => operand,
+        };
+        self.builder.op(Op::FpflagsSet, Ty::None, 0, Val::NONE, [new, Val::NONE, Val::NONE], 0);
+        if rd != 0 {
+            let dst = self.x_dst(rd);
+            self.builder.un_to(dst, Op::Mov, Ty::I64, old);
+        }
+    }
+
     fn csr_write(&mut self, helper: Helper, csr: u16, rd: u8, operand: Val) -> Lifted {
+        if csr == FFLAGS && self.guest.ctx.fp_dirty {
+            self.write_accrued(helper, rd, operand);
+            return Ok(Flow::Next);
+        }
         self.csr(helper, csr, rd, &[operand])?;
-        // Flags are written often, around quiet comparisons; that makes FS dirty, which it is already then.
-        let flags = csr == FFLAGS && self.guest.ctx.fp_dirty;
-        if is_storage(csr) || flags { Ok(Flow::Next) } else { Ok(Flow::End(self.lookup())) }
+        if is_storage(csr) { Ok(Flow::Next) } else { Ok(Flow::End(self.lookup())) }
     }
 
     fn csr(&mut self, helper: Helper, csr: u16, rd: u8, operand: &[Val]) -> Result<(), super::Refusal> {
