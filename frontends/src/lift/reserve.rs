@@ -34,10 +34,13 @@ const MAX_SEQUENCE: usize = 16;
 
 /// What an instruction is to a sequence. Registers are numbered as the front end likes.
 pub(crate) enum Role {
-    /// It computes a value for this register, from registers only.
+    /// It computes a value for this register, from registers only; or it does nothing or is a barrier, and the register is
+    /// none that there is.
     Compute(u8),
     /// It may go on this many bytes from itself.
     Branch(i32),
+    /// It goes on this many bytes from itself, and does nothing else.
+    Jump(i32),
     /// The load of another sequence.
     Load,
     /// The store of this type to the address in this register.
@@ -88,8 +91,9 @@ impl<G: Guest> Lifter<'_, G> {
                 Role::Store(..) | Role::Wait => {
                     exits.push((at + len) as i32);
                     let leaves = |exit: &i32| *exit <= start as i32 || *exit > at as i32;
+                    let waits = matches!(role, Role::Wait);
                     let fused = exits.iter().all(leaves)
-                        && exits.into_iter().all(|exit| exit == start as i32 || !self.may_store(exit));
+                        && exits.into_iter().all(|exit| exit == start as i32 || !self.may_store(exit, waits));
                     return fused.then_some(at);
                 }
                 _ => return None,
@@ -100,12 +104,17 @@ impl<G: Guest> Lifter<'_, G> {
     }
 
     /// Whether a store of a sequence may follow at `at` without a load before it. After a sequence that was left in the
-    /// middle it would never succeed; behind one it could, by a reservation from before it.
-    fn may_store(&mut self, at: i32) -> bool {
+    /// middle, or that `waits`, it would never succeed; behind a store it could, by a reservation from before it.
+    fn may_store(&mut self, at: i32, waits: bool) -> bool {
         let Ok(mut at) = u32::try_from(at) else { return true };
         for _ in 0..MAX_SEQUENCE {
             match self.peek(at) {
                 Some((Role::Compute(_) | Role::Branch(_), len)) => at += len,
+                Some((Role::Jump(imm), _)) => match at.checked_add_signed(imm) {
+                    Some(target) if target < PAGE => at = target,
+                    // Out of the code around a store it is most likely a call.
+                    _ => return waits,
+                },
                 Some((Role::Load | Role::Wait | Role::Other, _)) => return false,
                 Some((Role::Store(..), _)) | None => return true,
             }

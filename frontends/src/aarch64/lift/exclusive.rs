@@ -26,7 +26,11 @@ pub(super) fn role(word: u32, insn: Insn) -> Role {
         },
         "AddImm" | "LogicImm" | "AddExt" => Role::Compute(field("rd") as u8),
         "Compare" | "CompareImm" => Role::Compute(ZERO),
+        // Hints that do nothing, and barriers but `ISB`, which ends a block.
+        "Hint" | "Bti" | "Barrier" => Role::Compute(ZERO),
+        "None" if matches!(line.name, "nop" | "csdb" | "esb" | "sb") => Role::Compute(ZERO),
         "Bcond" | "Cb" | "Tb" => Role::Branch(field("imm") as i32),
+        "B" if line.name == "b" => Role::Jump(field("imm") as i32),
         "Stxr" => Role::Store(
             match word >> 30 {
                 0 => Ty::I8,

@@ -27,9 +27,12 @@ pub(super) fn role(word: u32, insn: Insn) -> Role {
                     rd => rd,
                 })
             }
-            "Nop" => Role::Compute(NOWHERE),
+            "Nop" | "Fence" => Role::Compute(NOWHERE),
+            "None" if insn.line().name == "fence.tso" => Role::Compute(NOWHERE),
             "Cisp" => Role::Compute(2),
             "B" | "Cb" => Role::Branch(field("imm") as i32),
+            "Cj" => Role::Jump(field("imm") as i32),
+            "J" if field("rd") == 0 => Role::Jump(field("imm") as i32),
             _ => Role::Other,
         },
     }
