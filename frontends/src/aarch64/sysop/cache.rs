@@ -5,7 +5,7 @@ use emu_core::exec::{Access, Stop};
 use emu_core::ir::View;
 
 use super::super::bits::{hcr, sctlr};
-use super::super::mmu::{Purpose, find};
+use super::super::mmu::{Purpose, Rights, find};
 use super::super::state::{Aarch64, Cpu};
 use super::super::syndrome::{CM, WNR};
 use super::super::sysreg::{Reg, Verdict};
@@ -28,8 +28,9 @@ pub(in super::super) fn invalidate(cpu: &mut Cpu, _: Reg, va: u64) -> Result<(),
     check(cpu, va, Access::Write)
 }
 
+/// PAN does not concern maintenance (D8.4.3).
 fn check(cpu: &Cpu, va: u64, access: Access) -> Result<(), Stop> {
-    let rights = cpu.isa.rights(View::Current);
+    let rights = Rights { pan: false, ..cpu.isa.rights(View::Current) };
     match find(cpu, va, access, rights, Purpose::Query { both: true }) {
         Ok(_) => Ok(()),
         // Whatever is refused is refused as a write.

@@ -252,6 +252,14 @@ fn permissions() {
             [data && kernel[0], data && kernel[1], kernel[2]],
             "PAN {bits:#x}"
         );
+        for (instruction, expected) in [
+            (Reg::DC_CVAC, kernel[0]),
+            (Reg::IC_IVAU, kernel[0]),
+            (Reg::DC_IVAC, kernel[1]),
+            (Reg::DC_ZVA, data && kernel[1]),
+        ] {
+            assert_eq!(sys(&mut cpu, instruction, LOWER).is_ok(), expected, "{instruction:?} {bits:#x}");
+        }
         // Unprivileged accesses have the rights of EL0, unless UAO says otherwise.
         let unprivileged = |cpu: &mut Cpu| {
             [Access::Read, Access::Write]
