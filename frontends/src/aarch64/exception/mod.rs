@@ -142,8 +142,8 @@ fn enter_handler(
         isa.sys[banked(ESR, to)] = syndrome;
     }
     let control = isa.sys[banked([Reg::SCTLR_EL1, Reg::SCTLR_EL2, Reg::SCTLR_EL3], to)];
-    let host = to == 2 && isa.hcr() & hcr::E2H != 0;
-    let sets_pan = (to == 1 || host) && control & sctlr::SPAN == 0 && isa.has(Feature::Pan);
+    let has_el0 = to == 1 || to == 2 && isa.host();
+    let sets_pan = has_el0 && control & sctlr::SPAN == 0 && isa.has(Feature::Pan);
     let pc = isa.sys[banked(VBAR, to)].wrapping_add(vector);
     select_sp(cpu, to, true);
     let pstate = &mut cpu.isa.pstate;
