@@ -18,7 +18,7 @@ use super::bits::{hcr, sctlr};
 use super::debug;
 use super::exception::abort;
 use super::state::{Aarch64, Cpu};
-use super::syndrome::{S1PTW, SYNDROME, target};
+use super::syndrome::{CM, S1PTW, SYNDROME, target};
 use super::sysreg::Reg;
 
 /// Sets of translations ([`SpaceId::mode`]).
@@ -157,6 +157,14 @@ impl Abort {
             exception.extra = ipa & !0xfff | 1;
             exception.cause = target((exception.cause & SYNDROME) as u32, 2);
         }
+        exception
+    }
+
+    /// The exception of a cache maintenance or address translation instruction on `va`: whatever it wanted to do there, it is
+    /// reported as a write (D24.2.40, `CM` and `WnR`).
+    pub(super) fn of_maintenance(self, va: u64) -> Exception {
+        let mut exception = self.exception(va, Access::Write);
+        exception.cause |= u64::from(CM);
         exception
     }
 }

@@ -7,7 +7,6 @@ use emu_core::ir::View;
 use super::super::bits::{hcr, sctlr};
 use super::super::mmu::{Purpose, Rights, find};
 use super::super::state::{Aarch64, Cpu};
-use super::super::syndrome::{CM, WNR};
 use super::super::sysreg::{Reg, Verdict};
 
 /// Bytes that `DC ZVA` zeroes.
@@ -33,12 +32,7 @@ fn check(cpu: &Cpu, va: u64, access: Access) -> Result<(), Stop> {
     let rights = Rights { pan: false, ..cpu.isa.rights(View::Current) };
     match find(cpu, va, access, rights, Purpose::Query { both: true }) {
         Ok(_) => Ok(()),
-        // Whatever is refused is refused as a write.
-        Err(abort) => {
-            let mut exception = abort.exception(va, Access::Write);
-            exception.cause |= u64::from(CM | WNR);
-            Err(exception.into())
-        }
+        Err(abort) => Err(abort.of_maintenance(va).into()),
     }
 }
 

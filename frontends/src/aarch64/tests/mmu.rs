@@ -5,7 +5,7 @@ use emu_core::ir::{MemAttr, Ty, View};
 
 use super::super::bits::sctlr;
 use super::super::mmu::{Found, Purpose, Rights, find};
-use super::super::syndrome::{ALIGNMENT_FAULT, S1PTW, WNR, target};
+use super::super::syndrome::{ALIGNMENT_FAULT, CM, S1PTW, WNR, target};
 use super::*;
 
 const VALID: u64 = 1;
@@ -519,6 +519,22 @@ fn two_stages() {
     // An impossible setup.
     set(&mut cpu, Reg::VTCR_EL2, STAGE2 | 3 << 6);
     assert_eq!(translate(&mut cpu, LOWER, Access::Read), Err(abort2(Access::Read, 4 | S1PTW, ROOT)));
+}
+
+#[test]
+fn maintenance_and_queries_fault_as_writes() {
+    let mut cpu = nested(IPA, TARGET | S2_ALL | PAGE);
+    map(&cpu, ROOT, [12, 0, 3], LOWER, 0, 0);
+    let fails = |exception| Err(Stop::Exception(exception));
+    assert_eq!(sys(&mut cpu, Reg::DC_CIVAC, LOWER), fails(abort(LOWER, Access::Write, 7 | CM)));
+    assert_eq!(sys(&mut cpu, Reg::AT_S1E1R, LOWER), Ok(0));
+    assert_eq!(get(&cpu, Reg::PAR_EL1) & 0x7f, 7 << 1 | 1);
+    // The hypervisor is told that it has taken the table away.
+    map2(&cpu, ROOT, 0);
+    let expected = abort2(Access::Write, 7 | CM | S1PTW, ROOT);
+    for instruction in [Reg::DC_CIVAC, Reg::AT_S1E1R, Reg::AT_S1E1W] {
+        assert_eq!(sys(&mut cpu, instruction, LOWER), fails(expected), "{instruction:?}");
+    }
 }
 
 #[test]
