@@ -10,6 +10,7 @@ use super::gic::CpuInterface;
 use super::model::Model;
 use super::pauth::Layout;
 use super::pmu::Pmu;
+use super::sysop::cache;
 use super::sysreg::{Reg, Storage};
 use super::timer::{Alarm, Timer, Timers};
 use super::{Context, Fpcr, pauth};
@@ -207,6 +208,18 @@ impl Aarch64 {
         self.hcr() & HOST == HOST
     }
 
+    /// The code at hand is at EL0 or EL1, and EL2 is there above it.
+    #[inline]
+    pub(super) fn below_el2(&self) -> bool {
+        self.pstate.el < 2 && self.el2_enabled()
+    }
+
+    /// EL2 controls the code at hand as a hypervisor does: not as the host whose EL0 it is.
+    #[inline]
+    pub(super) fn el2_controls(&self) -> bool {
+        self.below_el2() && !(self.pstate.el == 0 && self.host())
+    }
+
     /// The exception level whose registers control the code at `el`: itself, or for EL0 the one that it takes its
     /// exceptions to.
     #[inline]
@@ -295,16 +308,12 @@ impl Aarch64 {
         let control = self.sctlr(el);
         let on = |bit: u64| control & bit != 0;
         let key = |bit: u64, n: u32| u8::from(on(bit)) << n;
-        let hcr = self.hcr();
-        // With stage 1 off all data is of a device type.
-        let default_cacheable = el < 2 && hcr & (hcr::DC | hcr::TGE) == hcr::DC;
-        let device = !on(sctlr::M) && !default_cacheable;
         Context {
             el,
             sp_sel: self.pstate.sp_sel,
             fp_on: self.fp_trap().is_none(),
             fpcr: Fpcr::from_register(self.fpcr),
-            align: on(sctlr::A) || device,
+            align: on(sctlr::A) || self.all_is_device(self.regime(el)),
             sp_align: on(if el == 0 { sctlr::SA0 } else { sctlr::SA }),
             pauth: key(sctlr::EN_IA, 0) | key(sctlr::EN_IB, 1) | key(sctlr::EN_DA, 2) | key(sctlr::EN_DB, 3),
             pointers: self.usual_pointers(),
@@ -313,11 +322,7 @@ impl Aarch64 {
             step: self.step_state(),
             bt: on(if el == 0 { sctlr::BT0 } else { sctlr::BT1 }),
             guarded: false,
-            zva: match el {
-                0 if !on(sctlr::DZE) => false,
-                0 | 1 => hcr & hcr::TDZ == 0 || el == 0 && self.host(),
-                _ => true,
-            },
+            zva: cache::may_zero(self),
         }
     }
 

@@ -293,9 +293,10 @@ pub fn translate_debug(cpu: &Cpu, va: u64) -> Option<u64> {
 }
 
 impl Aarch64 {
-    /// Whether `HCR_EL2.DC` makes memory cacheable where stage 1 is off.
-    fn default_cacheable(&self, regime: Regime) -> bool {
-        regime == Regime::El10 && self.hcr() & hcr::DC != 0
+    /// Whether all data accesses in a regime are to devices: stage 1 is off, and `HCR_EL2.DC` does not make memory of it.
+    pub(super) fn all_is_device(&self, regime: Regime) -> bool {
+        let default_cacheable = regime == Regime::El10 && self.hcr() & hcr::DC != 0;
+        !self.stage1_on(regime) && !default_cacheable
     }
 
     /// Whether what may be written cannot be executed.

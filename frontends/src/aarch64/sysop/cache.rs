@@ -46,14 +46,16 @@ pub(in super::super) fn zero_gate(isa: &Aarch64, _: bool) -> Verdict {
     Verdict::trap_unless(isa.pstate.el != 0 || isa.sctlr(0) & sctlr::DZE != 0)
 }
 
+/// Whether it neither traps nor is prohibited.
+pub(in super::super) fn may_zero(isa: &Aarch64) -> bool {
+    zero_gate(isa, true) == Verdict::Allowed && !(isa.el2_controls() && isa.hcr() & hcr::TDZ != 0)
+}
+
 /// `DCZID_EL0`: the block size in words, and whether `DC ZVA` is prohibited.
 pub(in super::super) fn zero_id(cpu: &Cpu, _: Reg) -> u64 {
     const PROHIBITED: u64 = 1 << 4;
-    let isa = &cpu.isa;
-    let el1 = zero_gate(isa, true) == Verdict::Allowed;
-    let el2 = isa.pstate.el > 1 || isa.hcr() & hcr::TDZ == 0 || isa.pstate.el == 0 && isa.host();
     let size = u64::from((ZERO_BLOCK / 4).trailing_zeros());
-    size | if el1 && el2 { 0 } else { PROHIBITED }
+    size | if may_zero(&cpu.isa) { 0 } else { PROHIBITED }
 }
 
 /// Who may maintain caches by address.

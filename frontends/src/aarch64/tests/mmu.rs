@@ -391,6 +391,48 @@ fn devices_refuse_misaligned_accesses() {
 }
 
 #[test]
+fn lifting_knows_where_all_is_device() {
+    for (el, hypervisor, on, device) in [
+        (0, 0, [false; 3], true),
+        (0, 0, [true, false, false], false),
+        (0, hcr::DC, [false; 3], false),
+        // EL2 takes stage 1 away from EL0.
+        (0, hcr::TGE, [true; 3], true),
+        (0, hcr::TGE | hcr::DC, [true; 3], false),
+        (0, hcr::TGE | hcr::E2H, [true, false, false], true),
+        (0, hcr::TGE | hcr::E2H, [false, true, false], false),
+        (1, 0, [false, true, true], true),
+        (2, hcr::DC, [true, false, true], true),
+        (3, 0, [false, false, true], false),
+    ] {
+        let mut cpu = cpu_at(el);
+        for (register, on) in [Reg::SCTLR_EL1, Reg::SCTLR_EL2, Reg::SCTLR_EL3].into_iter().zip(on) {
+            set(&mut cpu, register, u64::from(on));
+        }
+        set(&mut cpu, Reg::HCR_EL2, hypervisor);
+        assert_eq!(cpu.isa.context().align, device, "EL{el}, {hypervisor:#x}, {on:?}");
+    }
+}
+
+#[test]
+fn lifting_knows_where_blocks_can_be_zeroed() {
+    for (el, hypervisor, control, allowed) in [
+        (0, 0, 0, false),
+        (0, 0, sctlr::DZE, true),
+        (0, hcr::TDZ, sctlr::DZE, false),
+        (1, 0, 0, true),
+        (1, hcr::TDZ, 0, false),
+        (2, hcr::TDZ, 0, true),
+    ] {
+        let mut cpu = cpu_at(el);
+        set(&mut cpu, Reg::SCTLR_EL1, control);
+        set(&mut cpu, Reg::HCR_EL2, hypervisor);
+        let found = (cpu.isa.context().zva, get(&cpu, Reg::DCZID_EL0) >> 4 == 0);
+        assert_eq!(found, (allowed, allowed), "EL{el}, {hypervisor:#x}, {control:#x}");
+    }
+}
+
+#[test]
 fn guarded_pages_tell_lifting() {
     let mut cpu = with_page(TARGET | AF | PAGE | 1 << 50);
     let found = translate(&mut cpu, LOWER, Access::Fetch).unwrap();
