@@ -240,7 +240,7 @@ fn drive(cpu: &mut Cpu) {
 
 /// The counters of event registers that the processor's exception level has.
 fn mine(isa: &Aarch64) -> u64 {
-    if isa.pstate.el < 2 && isa.el2_enabled() {
+    if isa.below_el2() {
         let mine = (isa.sys[Reg::MDCR_EL2] & HPMN).min(EVENTS as u64);
         1 << CYCLE | ((1 << mine) - 1)
     } else {

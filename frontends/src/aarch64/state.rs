@@ -7,6 +7,7 @@ use super::bits::{cptr, hcr, mdscr, scr, sctlr};
 use super::debug::Points;
 use super::features::Feature;
 use super::gic::CpuInterface;
+use super::mmu::regime::Regime;
 use super::model::Model;
 use super::pauth::Layout;
 use super::pmu::Pmu;
@@ -208,6 +209,12 @@ impl Aarch64 {
         self.hcr() & HOST == HOST
     }
 
+    /// EL3 is there above the code at hand.
+    #[inline]
+    pub(super) fn below_el3(&self) -> bool {
+        self.config.el3 && self.pstate.el < 3
+    }
+
     /// The code at hand is at EL0 or EL1, and EL2 is there above it.
     #[inline]
     pub(super) fn below_el2(&self) -> bool {
@@ -218,6 +225,12 @@ impl Aarch64 {
     #[inline]
     pub(super) fn el2_controls(&self) -> bool {
         self.below_el2() && !(self.pstate.el == 0 && self.host())
+    }
+
+    /// The code at hand is a host's, at EL2 or EL0: what it calls by the names of EL1's registers are EL2's.
+    #[inline]
+    pub(super) fn in_host(&self) -> bool {
+        self.regime(self.pstate.el) == Regime::El20
     }
 
     /// The exception level whose registers control the code at `el`: itself, or for EL0 the one that it takes its
@@ -275,11 +288,10 @@ impl Aarch64 {
 
     /// The exception level that pointer authentication traps to, if it does.
     pub(super) fn pauth_trap(&self) -> Option<u8> {
-        let el = self.pstate.el;
-        if el < 2 && self.el2_enabled() && !(el == 0 && self.host()) && self.hcr() & hcr::API == 0 {
+        if self.el2_controls() && self.hcr() & hcr::API == 0 {
             return Some(2);
         }
-        (self.config.el3 && el < 3 && self.sys[Reg::SCR_EL3] & scr::API == 0).then_some(3)
+        (self.below_el3() && self.sys[Reg::SCR_EL3] & scr::API == 0).then_some(3)
     }
 
     /// Where pointers have their authentication codes now, in the lower and in the upper half of the address space.

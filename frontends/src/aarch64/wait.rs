@@ -16,18 +16,13 @@ const YIELDS_PER_YIELD: u32 = 32;
 
 /// Whether an instruction that would wait traps, by these bits of `SCTLR`, `HCR_EL2` and `SCR_EL3`.
 fn trap(isa: &Aarch64, enabled: u64, el2: u64, el3: u64) -> Verdict {
-    let el = isa.pstate.el;
-    if el == 0 && isa.sctlr(0) & enabled == 0 {
+    if isa.pstate.el == 0 && isa.sctlr(0) & enabled == 0 {
         return Verdict::Trap(1);
     }
-    if el < 2 && isa.el2_enabled() && !(el == 0 && isa.host()) && isa.hcr() & el2 != 0 {
+    if isa.el2_controls() && isa.hcr() & el2 != 0 {
         return Verdict::Trap(2);
     }
-    if isa.config.el3 && el < 3 && isa.sys[Reg::SCR_EL3] & el3 != 0 {
-        Verdict::Trap(3)
-    } else {
-        Verdict::Allowed
-    }
+    if isa.below_el3() && isa.sys[Reg::SCR_EL3] & el3 != 0 { Verdict::Trap(3) } else { Verdict::Allowed }
 }
 
 /// The exception of a wait that traps; `event` tells `WFE` from `WFI`.

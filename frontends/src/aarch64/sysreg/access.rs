@@ -31,8 +31,7 @@ fn verdict(isa: &Aarch64, line: Option<&Line>, encoding: u16, write: bool) -> Ve
         6 => 3,
         _ => 1,
     };
-    let el2_traps =
-        |hcr: u64| el < 2 && isa.el2_enabled() && !(el == 0 && isa.host()) && isa.hcr() & hcr != 0;
+    let el2_traps = |hcr: u64| isa.el2_controls() && isa.hcr() & hcr != 0;
     let Some(line) = line else {
         return match is_identification(encoding) && !write {
             true if el == 0 && traps_as_identification(isa, encoding) => Verdict::Trap(1),
@@ -56,10 +55,10 @@ fn verdict(isa: &Aarch64, line: Option<&Line>, encoding: u16, write: bool) -> Ve
         refused => return refused,
     }
     let debug_trap = |reg: Reg| line.mdcr != 0 && isa.sys[reg] & line.mdcr != 0;
-    if el2_traps(line.hcr[usize::from(write)]) || el < 2 && isa.el2_enabled() && debug_trap(Reg::MDCR_EL2) {
+    if el2_traps(line.hcr[usize::from(write)]) || isa.below_el2() && debug_trap(Reg::MDCR_EL2) {
         return Verdict::Trap(2);
     }
-    if isa.config.el3 && el < 3 && debug_trap(Reg::MDCR_EL3) {
+    if isa.below_el3() && debug_trap(Reg::MDCR_EL3) {
         return Verdict::Trap(3);
     }
     Verdict::Allowed
@@ -104,7 +103,7 @@ fn check(isa: &Aarch64, encoding: u16, rt: u32, write: bool) -> Result<Option<&'
             return Err(Exception::new(target(trapped(encoding, rt, write), el), 0).into());
         }
     }
-    let host = isa.pstate.el == 2 && isa.hcr() & hcr::E2H != 0 || isa.pstate.el == 0 && isa.host();
+    let host = isa.in_host();
     Ok(line.map(|line| match line.host {
         Some(reg) if host && op1(encoding) != 5 => &LINES[reg as usize],
         _ => line,
