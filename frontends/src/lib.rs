@@ -10,6 +10,7 @@ pub mod riscv;
 mod exclusive;
 mod helper;
 mod lift;
+mod spin;
 mod tally;
 #[cfg(test)]
 mod testing;

@@ -16,6 +16,7 @@ use super::sysreg::{Reg, Storage};
 use super::timer::{Alarm, Timer, Timers};
 use super::{Context, Fpcr, pauth};
 use crate::exclusive::Monitor;
+use crate::spin::Spins;
 
 /// A processor.
 pub type Cpu = Vcpu<Aarch64>;
@@ -123,8 +124,7 @@ pub struct Aarch64 {
     pub(super) event: bool,
     /// The instruction that runs is one that software step steps over: PSTATE.SS was one before it.
     pub(super) stepping: bool,
-    /// How many `YIELD` there have been.
-    pub(super) yields: u32,
+    pub(super) spins: Spins,
 }
 
 impl Aarch64 {
@@ -156,7 +156,7 @@ impl Aarch64 {
             points: Points::default(),
             event: false,
             stepping: false,
-            yields: 0,
+            spins: Spins::default(),
             config,
             wiring,
         }

@@ -16,8 +16,8 @@ use emu_core::ir::{Ty, Val};
 
 use super::{Guest, Lifter, PAGE};
 
-/// A load whose store, or wait, is in the same block.
-pub(crate) struct Reservation {
+/// A sequence in one block, of which the load has been lifted.
+pub(crate) struct Sequence {
     /// Where it has loaded from.
     pub address: Val,
     /// What it has loaded.
@@ -58,25 +58,25 @@ impl<G: Guest> Lifter<'_, G> {
         if written.contains(&base) {
             return None;
         }
-        let end = self.sequence(base, ty)?;
+        let end = self.end_of_sequence(base, ty)?;
         let loaded = self.builder.temp();
-        self.reservation = Some(Reservation { address, loaded, ty, end });
+        self.sequence = Some(Sequence { address, loaded, ty, end });
         Some(loaded)
     }
 
     /// The load of the sequence that ends with the instruction at hand; none if that is no part of one.
-    pub fn take_reserved(&mut self) -> Option<Reservation> {
-        self.reservation.take_if(|reservation| reservation.end == self.at)
+    pub fn take_sequence(&mut self) -> Option<Sequence> {
+        self.sequence.take_if(|sequence| sequence.end == self.at)
     }
 
     /// Ends the sequence at hand by waiting for its word to change: the arguments of the helper that does it.
     pub fn take_waited(&mut self) -> Option<[Val; 3]> {
-        let Reservation { address, loaded, ty, .. } = self.take_reserved()?;
+        let Sequence { address, loaded, ty, .. } = self.take_sequence()?;
         Some([address, loaded, self.builder.imm(ty.bytes() as u64)])
     }
 
     /// Where the store or the wait is that belongs to the load at hand, if all between them can be in one block.
-    fn sequence(&mut self, base: u8, ty: Ty) -> Option<u32> {
+    fn end_of_sequence(&mut self, base: u8, ty: Ty) -> Option<u32> {
         let start = self.at;
         let mut at = self.next() as u32;
         let mut exits = Vec::new();

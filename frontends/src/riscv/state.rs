@@ -11,6 +11,7 @@ use super::model::{Model, Paging};
 use super::pmp::Pmp;
 use super::{Context, Privilege, trap};
 use crate::exclusive::Monitor;
+use crate::spin::Spins;
 use crate::tally::overflow_wait;
 
 /// A hart.
@@ -106,8 +107,7 @@ pub struct Riscv {
     /// A CSR is written by an instruction, which retires after that; false while a debugger or firmware
     /// writes.
     pub(super) write_retires: bool,
-    /// How many `PAUSE` there have been.
-    pub(super) pauses: u32,
+    pub(super) spins: Spins,
 }
 
 impl Riscv {
@@ -126,7 +126,7 @@ impl Riscv {
             monitor: Monitor::default(),
             stimer_due: false,
             write_retires: true,
-            pauses: 0,
+            spins: Spins::default(),
         }
     }
 
