@@ -308,7 +308,8 @@ impl Aarch64 {
     /// [`Context::pointers`].
     fn usual_pointers(&self) -> u8 {
         let regime = self.regime(self.pstate.el);
-        if self.config.pauth != pauth::Algorithm::Fast || !regime.has_two_ranges() {
+        let fast = self.has(Feature::PAuth) && self.config.pauth == pauth::Algorithm::Fast;
+        if !fast || !regime.has_two_ranges() {
             return 0;
         }
         pauth::usual_layouts_of(self.control(regime))

@@ -4,7 +4,7 @@
 use super::super::bits::{hcr, scr};
 use super::super::gic::Requester;
 use super::super::state::{Aarch64, Cpu};
-use super::{Line, Reg, Verdict};
+use super::{Reg, Verdict};
 
 /// `ICH_HCR_EL2`: registers of both groups trap.
 const TC: u64 = 1 << 10;
@@ -14,11 +14,6 @@ const TALL0: u64 = 1 << 11;
 const TALL1: u64 = 1 << 12;
 /// `ICC_DIR_EL1`.
 const TDIR: u64 = 1 << 14;
-
-/// Whether a line is one of these registers.
-pub(super) fn is_gic(line: &Line) -> bool {
-    (Reg::ICC_PMR_EL1 as u16..=Reg::ICC_IGRPEN1_EL3 as u16).contains(&(line.reg as u16))
-}
 
 /// The bits of `HCR_EL2` of which one makes an access from EL1 one to the virtual interface.
 fn virtual_bits(register: Reg) -> u64 {
