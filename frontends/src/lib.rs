@@ -12,5 +12,3 @@ mod helper;
 mod lift;
 mod spin;
 mod tally;
-#[cfg(test)]
-mod testing;
