@@ -10,6 +10,5 @@ pub mod riscv;
 mod exclusive;
 mod helper;
 mod lift;
+mod spin;
 mod tally;
-#[cfg(test)]
-mod testing;

@@ -1,4 +1,4 @@
-//! Test support: a toy instruction set on flat memory, golden files in the text form of the IR, and random numbers.
+//! Test support: vCPUs on flat memory, a toy instruction set, golden files in the text form of the IR, and random numbers.
 //!
 //! It is public so that every executor of the IR, here and in other crates, runs the same files and machines.
 //!
@@ -143,16 +143,26 @@ impl Isa for Toy {
 
 /// A machine with one toy vCPU.
 pub fn toy_machine() -> Vcpu<Toy> {
-    let ram = RamBuilder::new().region("memory", MEMORY_BASE, MEMORY_LEN, true).and_then(RamBuilder::build);
-    let ram = Arc::new(ram.unwrap_or_else(|error| panic!("{error}")));
+    vcpu(Toy, 1, &[(MEMORY_BASE, MEMORY_LEN, true)])
+}
+
+/// The first of `count` vCPUs of a machine with these regions of memory: base, length, and whether it can be written.
+///
+/// # Panics
+/// If there can be no such memory.
+pub fn vcpu<I: Isa>(isa: I, count: usize, regions: &[(u64, u64, bool)]) -> Vcpu<I> {
+    let all = regions.iter().try_fold(RamBuilder::new(), |builder, &(base, len, writable)| {
+        builder.region(if writable { "ram" } else { "rom" }, base, len, writable)
+    });
+    let ram = all.and_then(RamBuilder::build).unwrap_or_else(|error| panic!("{error}"));
     let parts = VcpuParts {
         index: 0,
-        bus: Arc::new(BusBuilder::new(ram).build()),
-        group: Arc::new(Group::new(1)),
+        bus: Arc::new(BusBuilder::new(Arc::new(ram)).build()),
+        group: Arc::new(Group::new(count)),
         blocks: Arc::new(BlockMap::default()),
         clock: Clock::real_time(),
     };
-    Vcpu::new(Toy, parts)
+    Vcpu::new(isa, parts)
 }
 
 /// Runs every case of the golden file at `path` on a fresh toy machine with `execute`, and compares what changed with what

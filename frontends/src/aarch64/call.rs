@@ -34,11 +34,7 @@ pub(super) fn call(cpu: &mut Cpu, id: u16, [a, b, c]: [u64; 3]) -> Result<u64, S
         Helper::Wfe => wait::wfe(cpu),
         Helper::WfeWhile => wait::wfe_while(cpu, [a, b, c]),
         Helper::Yield => wait::yield_(cpu),
-        Helper::Sev => wait::sev(cpu),
-        Helper::Sevl => {
-            cpu.isa.event = true;
-            Ok(0)
-        }
+        Helper::Sev | Helper::Sevl => wait::sev(cpu),
         Helper::Step => {
             cpu.isa.stepping = true;
             cpu.isa.pstate.ss = false;

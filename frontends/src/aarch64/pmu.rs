@@ -123,7 +123,7 @@ impl Aarch64 {
         if self.sys[Reg::PMCR_EL0] & LC != 0 { 64 } else { 32 }
     }
 
-    /// Whether a counter with these filters counts where the processor is now; `prohibited` tells that it is where none may.
+    /// Whether a counter with these filters counts where the processor is now, if any may.
     fn counts(&self, filter: u64) -> bool {
         let bit = |bit: u64| filter & bit != 0;
         let secure = self.secure_below_el3();
@@ -240,7 +240,7 @@ fn drive(cpu: &mut Cpu) {
 
 /// The counters of event registers that the processor's exception level has.
 fn mine(isa: &Aarch64) -> u64 {
-    if isa.pstate.el < 2 && isa.el2_enabled() {
+    if isa.below_el2() {
         let mine = (isa.sys[Reg::MDCR_EL2] & HPMN).min(EVENTS as u64);
         1 << CYCLE | ((1 << mine) - 1)
     } else {
@@ -251,7 +251,7 @@ fn mine(isa: &Aarch64) -> u64 {
 /// `PMCR_EL0`.
 pub(super) fn read_control(cpu: &Cpu, register: Reg) -> u64 {
     let events = u64::from((mine(&cpu.isa) & !(1 << CYCLE)).count_ones());
-    cpu.isa.sys[register] | events << 11 | cpu.isa.config.model.midr >> 24 << 24 & 0xff00_0000
+    cpu.isa.sys[register] | events << 11 | cpu.isa.config.model.midr & 0xff00_0000
 }
 
 pub(super) fn write_control(cpu: &mut Cpu, register: Reg, value: u64) {

@@ -7,13 +7,16 @@ use super::bits::{cptr, hcr, hcrx, mdscr, scr, sctlr};
 use super::debug::Points;
 use super::features::Feature;
 use super::gic::CpuInterface;
+use super::mmu::regime::Regime;
 use super::model::Model;
 use super::pauth::Layout;
 use super::pmu::Pmu;
+use super::sysop::cache;
 use super::sysreg::{Reg, Storage};
 use super::timer::{Alarm, Timer, Timers};
 use super::{Context, Fpcr, pauth};
 use crate::exclusive::Monitor;
+use crate::spin::Spins;
 
 /// A processor.
 pub type Cpu = Vcpu<Aarch64>;
@@ -121,8 +124,7 @@ pub struct Aarch64 {
     pub(super) event: bool,
     /// The instruction that runs is one that software step steps over: PSTATE.SS was one before it.
     pub(super) stepping: bool,
-    /// How many `YIELD` there have been.
-    pub(super) yields: u32,
+    pub(super) spins: Spins,
 }
 
 impl Aarch64 {
@@ -154,7 +156,7 @@ impl Aarch64 {
             points: Points::default(),
             event: false,
             stepping: false,
-            yields: 0,
+            spins: Spins::default(),
             config,
             wiring,
         }
@@ -205,6 +207,30 @@ impl Aarch64 {
     pub(super) fn host(&self) -> bool {
         const HOST: u64 = hcr::E2H | hcr::TGE;
         self.hcr() & HOST == HOST
+    }
+
+    /// EL3 is there above the code at hand.
+    #[inline]
+    pub(super) fn below_el3(&self) -> bool {
+        self.config.el3 && self.pstate.el < 3
+    }
+
+    /// The code at hand is at EL0 or EL1, and EL2 is there above it.
+    #[inline]
+    pub(super) fn below_el2(&self) -> bool {
+        self.pstate.el < 2 && self.el2_enabled()
+    }
+
+    /// EL2 controls the code at hand as a hypervisor does: not as the host whose EL0 it is.
+    #[inline]
+    pub(super) fn el2_controls(&self) -> bool {
+        self.below_el2() && !(self.pstate.el == 0 && self.host())
+    }
+
+    /// The code at hand is a host's, at EL2 or EL0: what it calls by the names of EL1's registers are EL2's.
+    #[inline]
+    pub(super) fn in_host(&self) -> bool {
+        self.regime(self.pstate.el) == Regime::El20
     }
 
     /// The exception level whose registers control the code at `el`: itself, or for EL0 the one that it takes its
@@ -262,11 +288,10 @@ impl Aarch64 {
 
     /// The exception level that pointer authentication traps to, if it does.
     pub(super) fn pauth_trap(&self) -> Option<u8> {
-        let el = self.pstate.el;
-        if el < 2 && self.el2_enabled() && !(el == 0 && self.host()) && self.hcr() & hcr::API == 0 {
+        if self.el2_controls() && self.hcr() & hcr::API == 0 {
             return Some(2);
         }
-        (self.config.el3 && el < 3 && self.sys[Reg::SCR_EL3] & scr::API == 0).then_some(3)
+        (self.below_el3() && self.sys[Reg::SCR_EL3] & scr::API == 0).then_some(3)
     }
 
     /// Where pointers have their authentication codes now, in the lower and in the upper half of the address space.
@@ -283,7 +308,8 @@ impl Aarch64 {
     /// [`Context::pointers`].
     fn usual_pointers(&self) -> u8 {
         let regime = self.regime(self.pstate.el);
-        if self.config.pauth != pauth::Algorithm::Fast || !regime.has_two_ranges() {
+        let fast = self.has(Feature::PAuth) && self.config.pauth == pauth::Algorithm::Fast;
+        if !fast || !regime.has_two_ranges() {
             return 0;
         }
         pauth::usual_layouts_of(self.control(regime))
@@ -309,16 +335,12 @@ impl Aarch64 {
         let control = self.sctlr(el);
         let on = |bit: u64| control & bit != 0;
         let key = |bit: u64, n: u32| u8::from(on(bit)) << n;
-        let hcr = self.hcr();
-        // With stage 1 off all data is of a device type.
-        let default_cacheable = el < 2 && hcr & (hcr::DC | hcr::TGE) == hcr::DC;
-        let device = !on(sctlr::M) && !default_cacheable;
         Context {
             el,
             sp_sel: self.pstate.sp_sel,
             fp_on: self.fp_trap().is_none(),
             fpcr: Fpcr::from_register(self.fpcr),
-            align: on(sctlr::A) || device,
+            align: on(sctlr::A) || self.all_is_device(self.regime(el)),
             sp_align: on(if el == 0 { sctlr::SA0 } else { sctlr::SA }),
             pauth: key(sctlr::EN_IA, 0) | key(sctlr::EN_IB, 1) | key(sctlr::EN_DA, 2) | key(sctlr::EN_DB, 3),
             pointers: self.usual_pointers(),
@@ -328,11 +350,7 @@ impl Aarch64 {
             bt: on(if el == 0 { sctlr::BT0 } else { sctlr::BT1 }),
             guarded: false,
             mops: self.memory_operations(),
-            zva: match el {
-                0 if !on(sctlr::DZE) => false,
-                0 | 1 => hcr & hcr::TDZ == 0 || el == 0 && self.host(),
-                _ => true,
-            },
+            zva: cache::may_zero(self),
         }
     }
 

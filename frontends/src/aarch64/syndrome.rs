@@ -81,8 +81,6 @@ pub const INTERRUPT: u64 = 1 << 40;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Interrupt {
-    /// A physical SError.
-    SError,
     /// A physical FIQ.
     Fiq,
     /// A physical IRQ.
@@ -97,8 +95,8 @@ pub enum Interrupt {
 
 impl Interrupt {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 6] =
-        [Self::SError, Self::Fiq, Self::Irq, Self::VirtualSError, Self::VirtualFiq, Self::VirtualIrq];
+    pub const ALL: [Self; 5] =
+        [Self::Fiq, Self::Irq, Self::VirtualSError, Self::VirtualFiq, Self::VirtualIrq];
 
     /// The cause of this interrupt, taken to exception level `el`.
     pub const fn cause(self, el: u8) -> u64 {

@@ -203,8 +203,7 @@ pub(super) fn read_physical(cpu: &Cpu, _: Reg) -> u64 {
 /// `CNTVCT_EL0`: a host's virtual counter has no offset.
 pub(super) fn read_virtual(cpu: &Cpu, _: Reg) -> u64 {
     let isa = &cpu.isa;
-    let host = isa.pstate.el == 2 && isa.hcr() & hcr::E2H != 0 || isa.pstate.el == 0 && isa.host();
-    let timer = if host { Timer::Physical } else { Timer::Virtual };
+    let timer = if isa.in_host() { Timer::Physical } else { Timer::Virtual };
     isa.count(timer, cpu.clock.now_ns())
 }
 
@@ -222,8 +221,7 @@ fn el0_may(isa: &Aarch64, bits: u64) -> bool {
 /// Whether `CNTHCTL_EL2` lets EL1 (and so EL0) do what this bit says; in the register's other format it is ten bits
 /// further up, but for the counter's, which is ten.
 fn el1_may(isa: &Aarch64, bit: u64) -> bool {
-    let el = isa.pstate.el;
-    if el > 1 || !isa.el2_enabled() || el == 0 && isa.host() {
+    if !isa.el2_controls() {
         return true;
     }
     let shift = if isa.hcr() & hcr::E2H != 0 { 10 } else { 0 };

@@ -11,23 +11,15 @@ use super::syndrome::{CONDITION, class, syndrome, target};
 use super::sysreg::{self, Reg, Verdict};
 use crate::exclusive;
 
-/// How many `YIELD` go by before one lets another host thread run.
-const YIELDS_PER_YIELD: u32 = 32;
-
 /// Whether an instruction that would wait traps, by these bits of `SCTLR`, `HCR_EL2` and `SCR_EL3`.
 fn trap(isa: &Aarch64, enabled: u64, el2: u64, el3: u64) -> Verdict {
-    let el = isa.pstate.el;
-    if el == 0 && isa.sctlr(0) & enabled == 0 {
+    if isa.pstate.el == 0 && isa.sctlr(0) & enabled == 0 {
         return Verdict::Trap(1);
     }
-    if el < 2 && isa.el2_enabled() && !(el == 0 && isa.host()) && isa.hcr() & el2 != 0 {
+    if isa.el2_controls() && isa.hcr() & el2 != 0 {
         return Verdict::Trap(2);
     }
-    if isa.config.el3 && el < 3 && isa.sys[Reg::SCR_EL3] & el3 != 0 {
-        Verdict::Trap(3)
-    } else {
-        Verdict::Allowed
-    }
+    if isa.below_el3() && isa.sys[Reg::SCR_EL3] & el3 != 0 { Verdict::Trap(3) } else { Verdict::Allowed }
 }
 
 /// The exception of a wait that traps; `event` tells `WFE` from `WFI`.
@@ -68,7 +60,7 @@ pub(super) fn wfe(cpu: &mut Cpu) -> Result<u64, Stop> {
     }
 }
 
-/// `WFE` that only a load-exclusive precedes: [`exclusive::wait_for_change`] says what the arguments are.
+/// `WFE` that ends a sequence whose load reserves nothing: [`exclusive::wait_for_change`] says what the arguments are.
 pub(super) fn wfe_while(cpu: &mut Cpu, args: [u64; 3]) -> Result<u64, Stop> {
     if waits(cpu)? { exclusive::wait_for_change(cpu, args) } else { Ok(0) }
 }
@@ -82,7 +74,7 @@ fn waits(cpu: &mut Cpu) -> Result<bool, Stop> {
     Ok(true)
 }
 
-/// `SEV`. The others look by themselves, soon enough.
+/// `SEV` and `SEVL`: the others look by themselves, soon enough.
 pub(super) fn sev(cpu: &mut Cpu) -> Result<u64, Stop> {
     cpu.isa.event = true;
     Ok(0)
@@ -90,11 +82,8 @@ pub(super) fn sev(cpu: &mut Cpu) -> Result<u64, Stop> {
 
 /// `YIELD`.
 pub(super) fn yield_(cpu: &mut Cpu) -> Result<u64, Stop> {
-    cpu.isa.yields = cpu.isa.yields.wrapping_add(1);
-    if cpu.is_alone() || !cpu.isa.yields.is_multiple_of(YIELDS_PER_YIELD) {
-        return Ok(0);
-    }
-    Err(Stop::Host(HostRequest::Yield))
+    let alone = cpu.is_alone();
+    cpu.isa.spins.hint(alone)
 }
 
 /// `MSR (immediate)`: `field` is op1:op2, `value` CRm (C6.2 "MSR (immediate)").

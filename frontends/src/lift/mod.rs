@@ -7,7 +7,7 @@
 
 mod reserve;
 
-pub(crate) use reserve::{Reservation, Role};
+pub(crate) use reserve::{Role, Sequence};
 
 use emu_core::exec::{Exception, FetchCode};
 use emu_core::ir::{Block, BlockBuilder, BlockKey, Terminal, Val};
@@ -96,8 +96,8 @@ pub(crate) struct Lifter<'a, G> {
     pub at: u32,
     len: u8,
     pub bits: u32,
-    /// The load-reserved or load-exclusive whose store is in this block.
-    pub reservation: Option<Reservation>,
+    /// The exclusive sequence whose end is yet to come.
+    pub sequence: Option<Sequence>,
     pub guest: G,
 }
 
@@ -111,7 +111,7 @@ pub(crate) fn lift<G: Guest>(
     limit: usize,
 ) -> Result<Block, Exception> {
     let left = limit.clamp(1, MAX_LEN);
-    let mut lifter = Lifter { builder, code, left, at: start, len: 0, bits: 0, reservation: None, guest };
+    let mut lifter = Lifter { builder, code, left, at: start, len: 0, bits: 0, sequence: None, guest };
     let terminal = lifter.block()?;
     Ok(builder.finish(key, terminal))
 }
@@ -155,10 +155,10 @@ impl<G: Guest> Lifter<'_, G> {
         }
     }
 
-    /// Whether the block must end before the next instruction. Between a load-reserved and its
-    /// store-conditional it cannot; it was checked before that there is room for these few.
+    /// Whether the block must end before the next instruction. In an exclusive sequence it cannot; it was checked before
+    /// that there is room for these few.
     fn is_full(&self) -> bool {
-        (self.left == 0 || self.builder.is_full()) && self.reservation.is_none()
+        (self.left == 0 || self.builder.is_full()) && self.sequence.is_none()
     }
 
     /// Replaces what has been emitted for this instruction by an exception.

@@ -16,8 +16,8 @@ use emu_core::ir::{Ty, Val};
 
 use super::{Guest, Lifter, PAGE};
 
-/// A load whose store, or wait, is in the same block.
-pub(crate) struct Reservation {
+/// A sequence in one block, of which the load has been lifted.
+pub(crate) struct Sequence {
     /// Where it has loaded from.
     pub address: Val,
     /// What it has loaded.
@@ -34,10 +34,13 @@ const MAX_SEQUENCE: usize = 16;
 
 /// What an instruction is to a sequence. Registers are numbered as the front end likes.
 pub(crate) enum Role {
-    /// It computes a value for this register, from registers only.
+    /// It computes a value for this register, from registers only; or it does nothing or is a barrier, and the register is
+    /// none that there is.
     Compute(u8),
     /// It may go on this many bytes from itself.
     Branch(i32),
+    /// It goes on this many bytes from itself, and does nothing else.
+    Jump(i32),
     /// The load of another sequence.
     Load,
     /// The store of this type to the address in this register.
@@ -55,25 +58,25 @@ impl<G: Guest> Lifter<'_, G> {
         if written.contains(&base) {
             return None;
         }
-        let end = self.sequence(base, ty)?;
+        let end = self.end_of_sequence(base, ty)?;
         let loaded = self.builder.temp();
-        self.reservation = Some(Reservation { address, loaded, ty, end });
+        self.sequence = Some(Sequence { address, loaded, ty, end });
         Some(loaded)
     }
 
     /// The load of the sequence that ends with the instruction at hand; none if that is no part of one.
-    pub fn take_reserved(&mut self) -> Option<Reservation> {
-        self.reservation.take_if(|reservation| reservation.end == self.at)
+    pub fn take_sequence(&mut self) -> Option<Sequence> {
+        self.sequence.take_if(|sequence| sequence.end == self.at)
     }
 
     /// Ends the sequence at hand by waiting for its word to change: the arguments of the helper that does it.
     pub fn take_waited(&mut self) -> Option<[Val; 3]> {
-        let Reservation { address, loaded, ty, .. } = self.take_reserved()?;
+        let Sequence { address, loaded, ty, .. } = self.take_sequence()?;
         Some([address, loaded, self.builder.imm(ty.bytes() as u64)])
     }
 
     /// Where the store or the wait is that belongs to the load at hand, if all between them can be in one block.
-    fn sequence(&mut self, base: u8, ty: Ty) -> Option<u32> {
+    fn end_of_sequence(&mut self, base: u8, ty: Ty) -> Option<u32> {
         let start = self.at;
         let mut at = self.next() as u32;
         let mut exits = Vec::new();
@@ -88,8 +91,9 @@ impl<G: Guest> Lifter<'_, G> {
                 Role::Store(..) | Role::Wait => {
                     exits.push((at + len) as i32);
                     let leaves = |exit: &i32| *exit <= start as i32 || *exit > at as i32;
+                    let waits = matches!(role, Role::Wait);
                     let fused = exits.iter().all(leaves)
-                        && exits.into_iter().all(|exit| exit == start as i32 || !self.may_store(exit));
+                        && exits.into_iter().all(|exit| exit == start as i32 || !self.may_store(exit, waits));
                     return fused.then_some(at);
                 }
                 _ => return None,
@@ -100,12 +104,17 @@ impl<G: Guest> Lifter<'_, G> {
     }
 
     /// Whether a store of a sequence may follow at `at` without a load before it. After a sequence that was left in the
-    /// middle it would never succeed; behind one it could, by a reservation from before it.
-    fn may_store(&mut self, at: i32) -> bool {
+    /// middle, or that `waits`, it would never succeed; behind a store it could, by a reservation from before it.
+    fn may_store(&mut self, at: i32, waits: bool) -> bool {
         let Ok(mut at) = u32::try_from(at) else { return true };
         for _ in 0..MAX_SEQUENCE {
             match self.peek(at) {
                 Some((Role::Compute(_) | Role::Branch(_), len)) => at += len,
+                Some((Role::Jump(imm), _)) => match at.checked_add_signed(imm) {
+                    Some(target) if target < PAGE => at = target,
+                    // Out of the code around a store it is most likely a call.
+                    _ => return waits,
+                },
                 Some((Role::Load | Role::Wait | Role::Other, _)) => return false,
                 Some((Role::Store(..), _)) | None => return true,
             }

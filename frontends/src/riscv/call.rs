@@ -16,9 +16,6 @@ use crate::exclusive::{self, Exclusive, Monitor};
 /// Bytes in a cache block: what `CBO` works on, and the device tree's `riscv,cbom-block-size` and its like.
 pub const CACHE_BLOCK: u64 = 64;
 
-/// How many `PAUSE` go by before one lets another host thread run.
-const PAUSES_PER_YIELD: u32 = 32;
-
 /// Runs helper `id`; see [`Helper`] for what the arguments are.
 pub(super) fn call(hart: &mut Hart, id: u16, [a, b, c]: [u64; 3]) -> Result<u64, Stop> {
     let Some(helper) = Helper::ALL.get(usize::from(id)) else { return Err(illegal(0)) };
@@ -121,11 +118,8 @@ fn wrs(hart: &mut Hart) -> Result<u64, Stop> {
 }
 
 fn pause(hart: &mut Hart) -> Result<u64, Stop> {
-    hart.isa.pauses = hart.isa.pauses.wrapping_add(1);
-    if hart.is_alone() || !hart.isa.pauses.is_multiple_of(PAUSES_PER_YIELD) {
-        return Ok(0);
-    }
-    Err(Stop::Host(HostRequest::Yield))
+    let alone = hart.is_alone();
+    hart.isa.spins.hint(alone)
 }
 
 /// Cache-block operations (Unpriv., "CMO Extensions"). Memory is coherent here, so that the management

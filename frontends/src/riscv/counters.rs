@@ -1,12 +1,12 @@
 //! Counters: `mcycle`, `minstret`, and the performance counters with their overflow interrupt (Sscofpmf).
 //!
-//! A cycle is an instruction here. So all counters follow the vCPU's count of retired instructions: a counter
-//! that runs is what it was at some count plus what has been retired since. The performance counters know two
-//! events, cycles and instructions ([`event`]). Overflows are looked for when the privilege mode changes,
-//! when interrupts are looked at, and at times that the hart has its timer set to as an overflow draws near:
-//! the interrupt comes some tens of microseconds late at most, not at the instruction.
+//! A cycle is an instruction here, so all counters follow the vCPU's count of retired instructions. The performance
+//! counters know two events, cycles and instructions ([`event`]). Overflows are looked for when the privilege mode changes,
+//! when interrupts are looked at, and at times that the hart has its timer set to as an overflow draws near: the interrupt
+//! comes some tens of microseconds late at most, not at the instruction.
 
 use super::Privilege;
+use crate::tally::Tally;
 
 /// Values of `mhpmevent*.event`; all others read back as [`event::NONE`].
 pub mod event {
@@ -38,10 +38,7 @@ pub const FIRST_HPM: usize = 3;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Counter {
-    /// Its value when `since` instructions had been retired.
-    value: u64,
-    since: u64,
-    running: bool,
+    tally: Tally,
     /// `mhpmevent`; unused for the fixed counters.
     event: u64,
 }
@@ -67,7 +64,7 @@ impl Counters {
     /// have Sscofpmf's fields.
     pub fn new(hpm: u32, filters: bool, retired: u64) -> Self {
         let mut counters = Self {
-            all: [Counter { since: retired, ..Counter::default() }; 32],
+            all: [Counter::default(); 32],
             inhibit: 0,
             implemented: hpm | 1 << CYCLE | 1 << INSTRET,
             filters,
@@ -86,16 +83,13 @@ impl Counters {
 
     /// The value of counter `n`.
     pub fn read(&self, n: usize, retired: u64) -> u64 {
-        let counter = &self.all[n % 32];
-        let ran = if counter.running { retired.saturating_sub(counter.since) } else { 0 };
-        counter.value.wrapping_add(ran)
+        self.all[n % 32].tally.read(retired)
     }
 
     /// Sets counter `n`, if it is there.
     pub fn write(&mut self, n: usize, value: u64, retired: u64) {
         if self.implemented >> (n % 32) & 1 != 0 {
-            self.all[n % 32].value = value;
-            self.all[n % 32].since = retired;
+            self.all[n % 32].tally.set(value, retired);
         }
     }
 
@@ -177,11 +171,12 @@ impl Counters {
 
     /// Brings the running counters up to date.
     fn sync(&mut self, retired: u64) {
-        for (n, counter) in self.all.iter_mut().enumerate().filter(|(_, counter)| counter.running) {
-            let ran = retired.saturating_sub(counter.since);
-            let (value, wrapped) = counter.value.overflowing_add(ran);
-            (counter.value, counter.since) = (value, counter.since.max(retired));
-            if wrapped && self.filters && n >= FIRST_HPM && counter.event & OVERFLOW == 0 {
+        for (n, counter) in self.all.iter_mut().enumerate() {
+            if counter.tally.sync(64, retired)
+                && self.filters
+                && n >= FIRST_HPM
+                && counter.event & OVERFLOW == 0
+            {
                 counter.event |= OVERFLOW;
                 self.overflowed = true;
             }
@@ -201,11 +196,7 @@ impl Counters {
                 TIME => false,
                 _ => counter.event & EVENT != event::NONE && counter.event & filter == 0,
             };
-            let runs = counts && self.inhibit >> n & 1 == 0;
-            if runs && !counter.running {
-                counter.since = retired;
-            }
-            counter.running = runs;
+            counter.tally.run(counts && self.inhibit >> n & 1 == 0, retired);
         }
     }
 }

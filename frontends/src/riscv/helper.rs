@@ -24,7 +24,7 @@ helpers! {
     Sret,
     /// `WFI`. `a` is the instruction's bits.
     Wfi,
-    /// `WRS.NTO` (`b` = 0) and `WRS.STO` (`b` = 1). `a` is the instruction's bits.
+    /// `WRS.NTO` and `WRS.STO`.
     Wrs,
     /// `PAUSE`.
     Pause,

@@ -11,13 +11,8 @@ use super::model::{Model, Paging};
 use super::pmp::Pmp;
 use super::{Context, Privilege, trap};
 use crate::exclusive::Monitor;
-
-/// The most instructions that a hart is expected to run in a nanosecond, for when a counter may overflow.
-const INSTRUCTIONS_PER_NS: u64 = 4;
-/// The shortest time, in nanoseconds, after which a counter that nears its overflow is looked at.
-const MIN_OVERFLOW_WAIT: u64 = 50_000;
-/// The longest.
-const MAX_OVERFLOW_WAIT: u64 = 1_000_000_000;
+use crate::spin::Spins;
+use crate::tally::overflow_wait;
 
 /// A hart.
 pub type Hart = Vcpu<Riscv>;
@@ -112,8 +107,7 @@ pub struct Riscv {
     /// A CSR is written by an instruction, which retires after that; false while a debugger or firmware
     /// writes.
     pub(super) write_retires: bool,
-    /// How many `PAUSE` there have been.
-    pub(super) pauses: u32,
+    pub(super) spins: Spins,
 }
 
 impl Riscv {
@@ -132,7 +126,7 @@ impl Riscv {
             monitor: Monitor::default(),
             stimer_due: false,
             write_retires: true,
-            pauses: 0,
+            spins: Spins::default(),
         }
     }
 
@@ -234,10 +228,8 @@ impl Riscv {
     pub(super) fn update_timer(&mut self, now: u64, retired: u64) {
         let enabled = self.csr.menvcfg & envcfg::STCE != 0;
         self.stimer_due = enabled && self.time_at(now) >= self.csr.stimecmp;
-        let overflow = self.counters.overflow_in(retired).map(|left| {
-            let wait = (left / INSTRUCTIONS_PER_NS).clamp(MIN_OVERFLOW_WAIT, MAX_OVERFLOW_WAIT);
-            now.saturating_add(wait)
-        });
+        let overflow = self.counters.overflow_in(retired);
+        let overflow = overflow.map(|left| now.saturating_add(overflow_wait(left)));
         let deadline = [self.stimer_deadline(now), overflow].into_iter().flatten().min();
         if self.armed != deadline
             && let Some(timer) = &self.timer

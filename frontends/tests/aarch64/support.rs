@@ -8,7 +8,7 @@ use frontends::aarch64::helper::sysreg;
 use frontends::aarch64::pauth::Algorithm;
 use frontends::aarch64::{Aarch64, Conduit, Config, Cpu, MODELS, sysreg_read_debug, sysreg_write_debug};
 
-use crate::common::{assemble, machine, write};
+use crate::common::{assemble, vcpu, write};
 
 /// Everything that there is.
 pub const ALL: FeatureSet = FeatureSet::of(Feature::ALL);
@@ -54,7 +54,7 @@ pub fn cpu_with(pauth: Algorithm, base: u64, len: u64, handler: u64) -> Cpu {
     let config = Config { model, mpidr: 0, conduit: Some(Conduit::Hvc), pauth, el2: false, el3: false };
     // Memory must be mapped to be other than a device's: two blocks of 1 GiB, by tables well behind the memory asked for.
     let tables = base + len.next_multiple_of(4096) + 0x1_0000;
-    let mut cpu = machine(Aarch64::new(config), &[(base, len), (tables, 0x2000)]);
+    let mut cpu = vcpu(Aarch64::new(config), 1, &[(base, len, true), (tables, 0x2000, true)]);
     let block = (base & !((1 << 30) - 1)) | ACCESSED | VALID;
     write(&cpu, tables + (base >> 39) * 8, &((tables + 0x1000) | TABLE | VALID).to_le_bytes());
     for va in [base, base + PRIVILEGED] {

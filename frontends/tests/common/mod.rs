@@ -1,4 +1,4 @@
-//! What the tests of all instruction sets have in common: a vCPU in flat memory, an assembler by table line, random
+//! What the tests of all instruction sets have in common: vCPUs that run, an assembler by table line, random
 //! operands; [`oracle`], [`vectors`] and [`golden`] for what these tests are.
 
 #![allow(dead_code, reason = "each test uses its own part of it")]
@@ -7,33 +7,10 @@ pub mod golden;
 pub mod oracle;
 pub mod vectors;
 
-use std::sync::Arc;
-
-use emu_core::exec::{
-    BlockMap, Engine, Exception, Exit, FetchCode, HostRequest, Isa, Limits, Vcpu, VcpuParts,
-};
+use emu_core::exec::{Engine, Exception, Exit, FetchCode, HostRequest, Isa, Limits, Vcpu};
 use emu_core::interp::Interpreter;
-use emu_core::mem::{BusBuilder, RamBuilder};
-use emu_core::sync::Group;
-pub use emu_core::testing::Random;
-use emu_core::time::Clock;
+pub use emu_core::testing::{Random, vcpu};
 use frontends::decode::{Features, Line};
-
-/// A vCPU alone with writable regions of memory, each a base and a length.
-pub fn machine<I: Isa>(isa: I, regions: &[(u64, u64)]) -> Vcpu<I> {
-    let regions = regions
-        .iter()
-        .try_fold(RamBuilder::new(), |builder, (base, len)| builder.region("ram", *base, *len, true));
-    let ram = regions.and_then(RamBuilder::build).unwrap();
-    let parts = VcpuParts {
-        index: 0,
-        bus: Arc::new(BusBuilder::new(Arc::new(ram)).build()),
-        group: Arc::new(Group::new(1)),
-        blocks: Arc::new(BlockMap::default()),
-        clock: Clock::real_time(),
-    };
-    Vcpu::new(isa, parts)
-}
 
 /// Writes bytes to guest-physical memory.
 pub fn write<I: Isa>(vcpu: &Vcpu<I>, pa: u64, bytes: &[u8]) {

@@ -3,13 +3,13 @@
 use frontends::riscv::decode::Insn;
 use frontends::riscv::{Config, Hart, MODELS, Riscv};
 
-use crate::common::{assemble, machine};
+use crate::common::{assemble, vcpu};
 
 /// A hart of the model that has everything, in M-mode, with a writable region of memory.
 pub fn hart(base: u64, len: u64) -> Hart {
     let model = *MODELS.iter().find(|model| model.name == "max").unwrap();
     let config = Config { model, hart_id: 0, timebase_hz: 10_000_000, firmware_calls: true };
-    machine(Riscv::new(config, None), &[(base, len)])
+    vcpu(Riscv::new(config, None), 1, &[(base, len, true)])
 }
 
 /// CSRs that let the lower modes do everything: `pmpaddr0` and `pmpcfg0` for all of memory, `menvcfg` and

@@ -96,7 +96,6 @@ pub(super) fn entry(isa: &Aarch64, interrupt: Interrupt) -> (u8, u64) {
     const FIQ: u64 = 0x100;
     const SERROR: u64 = 0x180;
     let (to, kind) = match interrupt {
-        Interrupt::SError => (physical_target(isa, scr::EA, hcr::AMO), SERROR),
         Interrupt::Fiq => (physical_target(isa, scr::FIQ, hcr::FMO), FIQ),
         Interrupt::Irq => (physical_target(isa, scr::IRQ, hcr::IMO), IRQ),
         Interrupt::VirtualSError => (1, SERROR),

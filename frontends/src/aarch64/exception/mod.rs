@@ -61,17 +61,11 @@ pub(super) fn raise(cpu: &mut Cpu, exception: Exception) {
     let stepped = isa.stepping;
     if let Some(interrupt) = Interrupt::from_cause(exception.cause) {
         let (to, vector) = interrupt::entry(isa, interrupt);
-        let syndrome = match interrupt {
-            Interrupt::SError => Some(syndrome(class::SERROR, 0).into()),
-            Interrupt::VirtualSError => {
-                // The hypervisor has prepared what it reports.
-                Some(u64::from(syndrome(class::SERROR, 0)) | isa.sys[Reg::VSESR_EL2])
-            }
-            _ => None,
-        };
-        if interrupt == Interrupt::VirtualSError {
+        let syndrome = (interrupt == Interrupt::VirtualSError).then(|| {
             cpu.isa.sys[Reg::HCR_EL2] &= !hcr::VSE;
-        }
+            // The hypervisor has prepared what it reports.
+            u64::from(syndrome(class::SERROR, 0)) | cpu.isa.sys[Reg::VSESR_EL2]
+        });
         let pc = cpu.state.pc;
         return enter_handler(cpu, to, vector, pc & !3, pc & 3, from.ss, syndrome);
     }
@@ -142,8 +136,8 @@ fn enter_handler(
         isa.sys[banked(ESR, to)] = syndrome;
     }
     let control = isa.sys[banked([Reg::SCTLR_EL1, Reg::SCTLR_EL2, Reg::SCTLR_EL3], to)];
-    let host = to == 2 && isa.hcr() & hcr::E2H != 0;
-    let sets_pan = (to == 1 || host) && control & sctlr::SPAN == 0 && isa.has(Feature::Pan);
+    let has_el0 = to == 1 || to == 2 && isa.host();
+    let sets_pan = has_el0 && control & sctlr::SPAN == 0 && isa.has(Feature::Pan);
     let pc = isa.sys[banked(VBAR, to)].wrapping_add(vector);
     select_sp(cpu, to, true);
     let pstate = &mut cpu.isa.pstate;

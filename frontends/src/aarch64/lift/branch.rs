@@ -45,7 +45,7 @@ impl Lifter<'_> {
     /// it does not.
     fn branch_if(&mut self, test: Test, imm: i32) -> Flow {
         let (Test { cc, ty, a, b }, taken) = (test, self.target(imm));
-        if self.reservation.is_some() {
+        if self.sequence.is_some() {
             self.builder.exit_if(cc, ty, a, b, taken);
             return Flow::Next;
         }
@@ -53,7 +53,7 @@ impl Lifter<'_> {
     }
 
     pub(super) fn b_cond(&mut self, a: Bcond) -> Flow {
-        if always(a.cond) && self.reservation.is_none() {
+        if always(a.cond) && self.sequence.is_none() {
             return Flow::End(Terminal::Jump { target: self.target(a.imm), call: None });
         }
         let test = self.condition(a.cond);

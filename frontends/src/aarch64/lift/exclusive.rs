@@ -6,7 +6,7 @@ use super::super::decode::args::{Ldxp, Ordered, Stxp, Stxr};
 use super::super::decode::{Insn, LINES};
 use super::super::helper::Helper;
 use super::memory::Order;
-use super::{Lifter, Reservation, Role, ZERO};
+use super::{Lifter, Role, Sequence, ZERO};
 
 /// The type of both registers of a pair together.
 fn pair_ty(ty: Ty) -> Ty {
@@ -26,7 +26,11 @@ pub(super) fn role(word: u32, insn: Insn) -> Role {
         },
         "AddImm" | "LogicImm" | "AddExt" => Role::Compute(field("rd") as u8),
         "Compare" | "CompareImm" => Role::Compute(ZERO),
+        // Hints that do nothing, and barriers but `ISB`, which ends a block.
+        "Hint" | "Bti" | "Barrier" => Role::Compute(ZERO),
+        "None" if matches!(line.name, "nop" | "csdb" | "esb" | "sb") => Role::Compute(ZERO),
         "Bcond" | "Cb" | "Tb" => Role::Branch(field("imm") as i32),
+        "B" if line.name == "b" => Role::Jump(field("imm") as i32),
         "Stxr" => Role::Store(
             match word >> 30 {
                 0 => Ty::I8,
@@ -61,8 +65,8 @@ impl Lifter<'_> {
 
     pub(super) fn store_exclusive(&mut self, a: Stxr, ty: Ty, order: Order) {
         let (base, value) = (self.base(a.rn), self.x(a.rt));
-        match self.take_reserved() {
-            Some(Reservation { loaded, .. }) => {
+        match self.take_sequence() {
+            Some(Sequence { loaded, .. }) => {
                 let old = self.builder.temp();
                 self.builder.op(Op::Cas, ty, order.attr().bits(), old, [base, loaded, value], 0);
                 let dst = self.x_dst(a.rs);
@@ -99,8 +103,8 @@ impl Lifter<'_> {
 
     pub(super) fn store_exclusive_pair(&mut self, a: Stxp, ty: Ty, order: Order) {
         let (base, low, high) = (self.base(a.rn), self.x(a.rt), self.x(a.rt2));
-        let reserved = self.take_reserved();
-        let Some(Reservation { loaded, .. }) = reserved else {
+        let reserved = self.take_sequence();
+        let Some(Sequence { loaded, .. }) = reserved else {
             let (helper, args) = if ty == Ty::I64 {
                 (Helper::StoreExclusivePair, [base, low, high])
             } else {

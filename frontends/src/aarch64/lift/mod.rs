@@ -28,7 +28,7 @@ use super::helper::Helper;
 use super::pauth::Key;
 use super::syndrome::{CONDITION, DEBUG_EXCEPTION, UNDEFINED, class, syndrome};
 use super::{Context, NZCV, SP, V, X};
-use crate::lift::{self, Flow, Guest, Lifted, Outcome, Refusal, Reservation, Role};
+use crate::lift::{self, Flow, Guest, Lifted, Outcome, Refusal, Role, Sequence};
 
 use emu_core::ir::{AesStep, AmoOp, Reduction, ShaStep, Shuffle, ToInt};
 use fp::Round;

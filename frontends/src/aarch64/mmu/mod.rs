@@ -18,7 +18,7 @@ use super::bits::{hcr, sctlr};
 use super::debug;
 use super::exception::abort;
 use super::state::{Aarch64, Cpu};
-use super::syndrome::{S1PTW, SYNDROME, target};
+use super::syndrome::{CM, S1PTW, SYNDROME, target};
 use super::sysreg::Reg;
 
 /// Sets of translations ([`SpaceId::mode`]).
@@ -159,6 +159,14 @@ impl Abort {
         }
         exception
     }
+
+    /// The exception of a cache maintenance or address translation instruction on `va`: whatever it wanted to do there, it is
+    /// reported as a write (D24.2.40, `CM` and `WnR`).
+    pub(super) fn of_maintenance(self, va: u64) -> Exception {
+        let mut exception = self.exception(va, Access::Write);
+        exception.cause |= u64::from(CM);
+        exception
+    }
 }
 
 /// Where an address leads.
@@ -285,9 +293,10 @@ pub fn translate_debug(cpu: &Cpu, va: u64) -> Option<u64> {
 }
 
 impl Aarch64 {
-    /// Whether `HCR_EL2.DC` makes memory cacheable where stage 1 is off.
-    fn default_cacheable(&self, regime: Regime) -> bool {
-        regime == Regime::El10 && self.hcr() & hcr::DC != 0
+    /// Whether all data accesses in a regime are to devices: stage 1 is off, and `HCR_EL2.DC` does not make memory of it.
+    pub(super) fn all_is_device(&self, regime: Regime) -> bool {
+        let default_cacheable = regime == Regime::El10 && self.hcr() & hcr::DC != 0;
+        !self.stage1_on(regime) && !default_cacheable
     }
 
     /// Whether what may be written cannot be executed.

@@ -39,15 +39,15 @@ pub(super) fn off(isa: &Aarch64, va: u64, access: Access, rights: Rights) -> Res
     if pa >> isa.config.model.physical_bits != 0 {
         return Err(Abort::stage1(Fault { kind: Kind::AddressSize, level: 0 }));
     }
-    let normal = isa.default_cacheable(rights.regime);
+    let device = isa.all_is_device(rights.regime);
     Ok(Found {
         pa,
         perms: Perms { read: true, write: true, fetch: true },
         page_bits: 12,
         global: true,
-        device: !normal && access != Access::Fetch,
-        attributes: if normal { 0xff } else { 0 },
-        shareability: if normal { 0 } else { 2 },
+        device: device && access != Access::Fetch,
+        attributes: if device { 0 } else { 0xff },
+        shareability: if device { 2 } else { 0 },
         guarded: false,
     })
 }

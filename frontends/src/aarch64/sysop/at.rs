@@ -6,7 +6,6 @@ use super::super::features::Feature;
 use super::super::mmu::regime::Regime;
 use super::super::mmu::{Abort, Found, Purpose, Rights, find};
 use super::super::state::{Aarch64, Cpu};
-use super::super::syndrome::CM;
 use super::super::sysreg::{Reg, Verdict};
 
 /// `PAR_EL1`: there is no translation.
@@ -54,9 +53,7 @@ pub(in super::super) fn run(cpu: &mut Cpu, register: Reg, va: u64) -> Result<(),
         && cpu.isa.pstate.el == 1
     {
         // What a guest may not know goes to its hypervisor.
-        let mut exception = abort.exception(va, access);
-        exception.cause |= u64::from(CM);
-        return Err(exception.into());
+        return Err(abort.of_maintenance(va).into());
     }
     cpu.isa.sys[Reg::PAR_EL1] = match outcome {
         Ok(found) => success(&cpu.isa, found),

@@ -5,9 +5,8 @@ use emu_core::exec::{Access, Stop};
 use emu_core::ir::View;
 
 use super::super::bits::{hcr, sctlr};
-use super::super::mmu::{Purpose, find};
+use super::super::mmu::{Purpose, Rights, find};
 use super::super::state::{Aarch64, Cpu};
-use super::super::syndrome::{CM, WNR};
 use super::super::sysreg::{Reg, Verdict};
 
 /// Bytes that `DC ZVA` zeroes.
@@ -28,16 +27,12 @@ pub(in super::super) fn invalidate(cpu: &mut Cpu, _: Reg, va: u64) -> Result<(),
     check(cpu, va, Access::Write)
 }
 
+/// PAN does not concern maintenance (D8.4.3).
 fn check(cpu: &Cpu, va: u64, access: Access) -> Result<(), Stop> {
-    let rights = cpu.isa.rights(View::Current);
+    let rights = Rights { pan: false, ..cpu.isa.rights(View::Current) };
     match find(cpu, va, access, rights, Purpose::Query { both: true }) {
         Ok(_) => Ok(()),
-        // Whatever is refused is refused as a write.
-        Err(abort) => {
-            let mut exception = abort.exception(va, Access::Write);
-            exception.cause |= u64::from(CM | WNR);
-            Err(exception.into())
-        }
+        Err(abort) => Err(abort.of_maintenance(va).into()),
     }
 }
 
@@ -51,14 +46,16 @@ pub(in super::super) fn zero_gate(isa: &Aarch64, _: bool) -> Verdict {
     Verdict::trap_unless(isa.pstate.el != 0 || isa.sctlr(0) & sctlr::DZE != 0)
 }
 
+/// Whether it neither traps nor is prohibited.
+pub(in super::super) fn may_zero(isa: &Aarch64) -> bool {
+    zero_gate(isa, true) == Verdict::Allowed && !(isa.el2_controls() && isa.hcr() & hcr::TDZ != 0)
+}
+
 /// `DCZID_EL0`: the block size in words, and whether `DC ZVA` is prohibited.
 pub(in super::super) fn zero_id(cpu: &Cpu, _: Reg) -> u64 {
     const PROHIBITED: u64 = 1 << 4;
-    let isa = &cpu.isa;
-    let el1 = zero_gate(isa, true) == Verdict::Allowed;
-    let el2 = isa.pstate.el > 1 || isa.hcr() & hcr::TDZ == 0 || isa.pstate.el == 0 && isa.host();
     let size = u64::from((ZERO_BLOCK / 4).trailing_zeros());
-    size | if el1 && el2 { 0 } else { PROHIBITED }
+    size | if may_zero(&cpu.isa) { 0 } else { PROHIBITED }
 }
 
 /// Who may maintain caches by address.

@@ -72,7 +72,7 @@ fn flush(isa: &Aarch64, what: What, encoding: u16, value: u64) -> Flush {
         What::All => Flush::ALL,
         What::Space => {
             let asid = (value >> 48) as u32; // 16 bits
-            let host = isa.hcr() & (hcr::E2H | hcr::TGE) == hcr::E2H | hcr::TGE && encoding >> 11 & 7 == 0;
+            let host = isa.host() && encoding >> 11 & 7 == 0;
             let vmid = if host { 0 } else { isa.vmid() };
             Flush { asid: Some(Aarch64::space_number(asid, vmid)), range: None }
         }

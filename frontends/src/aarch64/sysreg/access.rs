@@ -1,5 +1,6 @@
 //! Accesses by instructions, and by debuggers.
 
+use super::super::exception::undefined;
 use super::super::syndrome::CONDITION;
 use super::*;
 
@@ -31,8 +32,7 @@ fn verdict(isa: &Aarch64, line: Option<&Line>, encoding: u16, write: bool) -> Ve
         6 => 3,
         _ => 1,
     };
-    let el2_traps =
-        |hcr: u64| el < 2 && isa.el2_enabled() && !(el == 0 && isa.host()) && isa.hcr() & hcr != 0;
+    let el2_traps = |hcr: u64| isa.el2_controls() && isa.hcr() & hcr != 0;
     let Some(line) = line else {
         return match is_identification(encoding) && !write {
             true if el == 0 && traps_as_identification(isa, encoding) => Verdict::Trap(1),
@@ -56,10 +56,10 @@ fn verdict(isa: &Aarch64, line: Option<&Line>, encoding: u16, write: bool) -> Ve
         refused => return refused,
     }
     let debug_trap = |reg: Reg| line.mdcr != 0 && isa.sys[reg] & line.mdcr != 0;
-    if el2_traps(line.hcr[usize::from(write)]) || el < 2 && isa.el2_enabled() && debug_trap(Reg::MDCR_EL2) {
+    if el2_traps(line.hcr[usize::from(write)]) || isa.below_el2() && debug_trap(Reg::MDCR_EL2) {
         return Verdict::Trap(2);
     }
-    if isa.config.el3 && el < 3 && debug_trap(Reg::MDCR_EL3) {
+    if isa.below_el3() && debug_trap(Reg::MDCR_EL3) {
         return Verdict::Trap(3);
     }
     Verdict::Allowed
@@ -88,10 +88,6 @@ fn trapped_as(class: u32) -> u32 {
     syndrome(class, CONDITION)
 }
 
-fn undefined() -> Stop {
-    Exception::new(UNDEFINED.into(), 0).into()
-}
-
 /// Who is meant by an access that is allowed; none for a reserved identification register. `rt` is the register number in
 /// the instruction.
 fn check(isa: &Aarch64, encoding: u16, rt: u32, write: bool) -> Result<Option<&'static Line>, Stop> {
@@ -104,7 +100,7 @@ fn check(isa: &Aarch64, encoding: u16, rt: u32, write: bool) -> Result<Option<&'
             return Err(Exception::new(target(trapped(encoding, rt, write), el), 0).into());
         }
     }
-    let host = isa.pstate.el == 2 && isa.hcr() & hcr::E2H != 0 || isa.pstate.el == 0 && isa.host();
+    let host = isa.in_host();
     Ok(line.map(|line| match line.host {
         Some(reg) if host && op1(encoding) != 5 => &LINES[reg as usize],
         _ => line,
@@ -114,7 +110,7 @@ fn check(isa: &Aarch64, encoding: u16, rt: u32, write: bool) -> Result<Option<&'
 /// Reads register `encoding` for an instruction.
 pub(crate) fn read(cpu: &mut Cpu, encoding: u16, rt: u32) -> Result<u64, Stop> {
     Ok(match check(&cpu.isa, encoding, rt, false)? {
-        Some(line) if gic::is_gic(line) => gic::read(cpu, line.reg).ok_or_else(undefined)?,
+        Some(line) if line.gic => gic::read(cpu, line.reg).ok_or_else(undefined)?,
         Some(line) => (line.read)(cpu, line.reg),
         None => 0,
     })
@@ -126,7 +122,7 @@ pub(crate) fn write(cpu: &mut Cpu, encoding: u16, rt: u32, value: u64) -> Result
     if let Some(run) = line.run {
         return run(cpu, line.reg, value);
     }
-    if gic::is_gic(line) {
+    if line.gic {
         return gic::write(cpu, line.reg, value).ok_or_else(undefined);
     }
     (line.write)(cpu, line.reg, value);
@@ -142,14 +138,14 @@ pub(crate) fn changes_context(encoding: u16) -> bool {
 /// something.
 pub fn sysreg_read_debug(cpu: &Cpu, encoding: u16) -> Option<u64> {
     let line = find(encoding).filter(|line| exists(&cpu.isa, line))?;
-    let plain = line.kind != Kind::W && !gic::is_gic(line);
+    let plain = line.kind != Kind::W && !line.gic;
     plain.then(|| (line.read)(cpu, line.reg))
 }
 
 /// Writes a register for a debugger, whatever the rules of access say. False if there is no such register to write.
 pub fn sysreg_write_debug(cpu: &mut Cpu, encoding: u16, value: u64) -> bool {
     let line = find(encoding).filter(|line| exists(&cpu.isa, line));
-    let Some(line) = line.filter(|line| line.kind == Kind::RW && !gic::is_gic(line)) else { return false };
+    let Some(line) = line.filter(|line| line.kind == Kind::RW && !line.gic) else { return false };
     (line.write)(cpu, line.reg, value);
     true
 }
@@ -161,6 +157,6 @@ pub fn sysreg_name(encoding: u16) -> Option<&'static str> {
 
 /// Encodings and names of the registers of a processor that a debugger can read.
 pub fn sysreg_list(isa: &Aarch64) -> impl Iterator<Item = (u16, &'static str)> + '_ {
-    let readable = |line: &&Line| exists(isa, line) && line.kind != Kind::W && !gic::is_gic(line);
+    let readable = |line: &&Line| exists(isa, line) && line.kind != Kind::W && !line.gic;
     LINES.iter().filter(readable).map(|line| (line.encoding, line.name))
 }

@@ -140,13 +140,13 @@ pub(super) fn monitor_debug(cpu: &mut Cpu, register: Reg, value: u64) {
 
 /// Who may access `CPACR_EL1`.
 pub(super) fn cpacr_gate(isa: &Aarch64, write: bool) -> Verdict {
-    let el2 = isa.pstate.el < 2 && isa.el2_enabled() && isa.sys[Reg::CPTR_EL2] & cptr::TCPAC != 0;
+    let el2 = isa.below_el2() && isa.sys[Reg::CPTR_EL2] & cptr::TCPAC != 0;
     if el2 { Verdict::Trap(2) } else { cptr_gate(isa, write) }
 }
 
 /// Who may access `CPTR_EL2`.
 pub(super) fn cptr_gate(isa: &Aarch64, _: bool) -> Verdict {
-    let el3 = isa.config.el3 && isa.pstate.el < 3 && isa.sys[Reg::CPTR_EL3] & cptr::TCPAC != 0;
+    let el3 = isa.below_el3() && isa.sys[Reg::CPTR_EL3] & cptr::TCPAC != 0;
     if el3 { Verdict::Trap(3) } else { Verdict::Allowed }
 }
 

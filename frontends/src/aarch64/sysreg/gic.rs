@@ -4,7 +4,7 @@
 use super::super::bits::{hcr, scr};
 use super::super::gic::Requester;
 use super::super::state::{Aarch64, Cpu};
-use super::{Line, Reg, Verdict};
+use super::{Reg, Verdict};
 
 /// `ICH_HCR_EL2`: registers of both groups trap.
 const TC: u64 = 1 << 10;
@@ -14,11 +14,6 @@ const TALL0: u64 = 1 << 11;
 const TALL1: u64 = 1 << 12;
 /// `ICC_DIR_EL1`.
 const TDIR: u64 = 1 << 14;
-
-/// Whether a line is one of these registers.
-pub(super) fn is_gic(line: &Line) -> bool {
-    (Reg::ICC_PMR_EL1 as u16..=Reg::ICC_IGRPEN1_EL3 as u16).contains(&(line.reg as u16))
-}
 
 /// The bits of `HCR_EL2` of which one makes an access from EL1 one to the virtual interface.
 fn virtual_bits(register: Reg) -> u64 {
@@ -53,7 +48,7 @@ fn requester(isa: &Aarch64, register: Reg) -> Requester {
         el,
         secure: isa.config.el3 && routes & scr::NS == 0,
         shifted: el < 3 && routes & (scr::NS | scr::FIQ) == scr::NS | scr::FIQ,
-        virt: el == 1 && isa.el2_enabled() && isa.hcr() & virtual_bits(register) != 0,
+        virt: isa.below_el2() && isa.hcr() & virtual_bits(register) != 0,
     }
 }
 
@@ -73,16 +68,15 @@ pub(super) fn write(cpu: &mut Cpu, register: Reg, value: u64) -> Option<()> {
 /// them are set.
 fn gate(isa: &Aarch64, routed: u64, trap: u64, routes: u64) -> Verdict {
     let Some(gic) = &isa.wiring.gic else { return Verdict::Undefined };
-    let el = isa.pstate.el;
-    if el < 2 && isa.el2_enabled() && trap != 0 && isa.hcr() & routed != 0 {
+    if isa.below_el2() && trap != 0 && isa.hcr() & routed != 0 {
         let by = Requester { el: 2, secure: false, shifted: false, virt: false };
         if gic.read(Reg::ICH_HCR_EL2.encoding(), by).is_some_and(|control| control & trap != 0) {
             return Verdict::Trap(2);
         }
     }
     // What the virtual interface does is no business of EL3's.
-    let virt = el == 1 && isa.el2_enabled() && isa.hcr() & routed != 0;
-    if isa.config.el3 && el < 3 && !virt && isa.sys[Reg::SCR_EL3] & routes == routes {
+    let virt = isa.below_el2() && isa.hcr() & routed != 0;
+    if isa.below_el3() && !virt && isa.sys[Reg::SCR_EL3] & routes == routes {
         return Verdict::Trap(3);
     }
     Verdict::Allowed
@@ -115,7 +109,7 @@ pub(super) fn deactivate(isa: &Aarch64, _: bool) -> Verdict {
 
 /// Registers that make software-generated interrupts: always physical ones, so that a guest of a hypervisor may not.
 pub(super) fn generate(isa: &Aarch64, _: bool) -> Verdict {
-    let guest = isa.pstate.el < 2 && isa.el2_enabled() && isa.hcr() & (hcr::IMO | hcr::FMO) != 0;
+    let guest = isa.below_el2() && isa.hcr() & (hcr::IMO | hcr::FMO) != 0;
     if guest && isa.wiring.gic.is_some() {
         return Verdict::Trap(2);
     }

@@ -133,13 +133,13 @@ pub(super) fn read(cpu: &Cpu, register: Reg) -> u64 {
 /// `MIDR_EL1`; a guest of a hypervisor sees what that wants.
 pub(super) fn main(cpu: &Cpu, _: Reg) -> u64 {
     let isa = &cpu.isa;
-    if isa.pstate.el < 2 && isa.el2_enabled() { isa.sys[VPIDR_EL2] } else { isa.config.model.midr }
+    if isa.below_el2() { isa.sys[VPIDR_EL2] } else { isa.config.model.midr }
 }
 
 /// `MPIDR_EL1`, likewise.
 pub(super) fn affinity(cpu: &Cpu, _: Reg) -> u64 {
     let isa = &cpu.isa;
-    if isa.pstate.el < 2 && isa.el2_enabled() { isa.sys[VMPIDR_EL2] } else { own_affinity(&isa.config) }
+    if isa.below_el2() { isa.sys[VMPIDR_EL2] } else { own_affinity(&isa.config) }
 }
 
 /// `MPIDR_EL1` without a hypervisor: bit 31 is one.

@@ -20,7 +20,7 @@ use self::table::LINES;
 use super::bits::{hcr, mdcr};
 use super::features::Feature;
 use super::state::{Aarch64, Config, Cpu};
-use super::syndrome::{UNDEFINED, class, syndrome, target};
+use super::syndrome::{class, syndrome, target};
 use super::sysop::tlbi;
 
 /// Which accesses a register takes.
@@ -86,6 +86,8 @@ struct Line {
     write: fn(&mut Cpu, Reg, u64),
     /// A system instruction does this and writes nothing.
     run: Option<Run>,
+    /// The interrupt controller reads and writes it.
+    gic: bool,
 }
 
 impl Line {
@@ -107,6 +109,7 @@ impl Line {
             read: |cpu, reg| cpu.isa.sys[reg],
             write: |cpu, reg, value| cpu.isa.sys.store(reg, value),
             run: None,
+            gic: false,
         }
     }
 
@@ -193,7 +196,7 @@ impl Line {
 
     /// A register of the GICv3 CPU interface, which the controller reads and writes.
     const fn gic(self, gate: fn(&Aarch64, bool) -> Verdict) -> Self {
-        self.gate(gate)
+        Self { gic: true, ..self.gate(gate) }
     }
 }
 

@@ -123,7 +123,7 @@ pub(super) fn write_deferred(cpu: &mut Cpu, _: Reg, value: u64) {
 }
 
 fn deferred(isa: &Aarch64) -> Reg {
-    let virt = isa.pstate.el < 2 && isa.el2_enabled() && isa.hcr() & hcr::AMO != 0;
+    let virt = isa.below_el2() && isa.hcr() & hcr::AMO != 0;
     if virt { Reg::VDISR_EL2 } else { Reg::DISR_EL1 }
 }
 
@@ -152,24 +152,22 @@ pub(super) fn read_only_gate(isa: &Aarch64, write: bool) -> Verdict {
 
 /// Who may access software context numbers.
 pub(super) fn context_number_gate(isa: &Aarch64, _: bool) -> Verdict {
-    let el = isa.pstate.el;
-    if el == 0 && isa.sctlr(0) & sctlr::TSCXT != 0 {
+    if isa.pstate.el == 0 && isa.sctlr(0) & sctlr::TSCXT != 0 {
         return Verdict::Trap(1);
     }
-    if el < 2 && isa.el2_enabled() && !(el == 0 && isa.host()) && isa.hcr() & hcr::EN_SCXT == 0 {
+    if isa.el2_controls() && isa.hcr() & hcr::EN_SCXT == 0 {
         return Verdict::Trap(2);
     }
-    let el3 = isa.config.el3 && el < 3 && isa.sys[Reg::SCR_EL3] & scr::EN_SCXT == 0;
+    let el3 = isa.below_el3() && isa.sys[Reg::SCR_EL3] & scr::EN_SCXT == 0;
     if el3 { Verdict::Trap(3) } else { Verdict::Allowed }
 }
 
 /// Keys trap unless `APK` says otherwise.
 pub(super) fn key_gate(isa: &Aarch64, _: bool) -> Verdict {
-    let el = isa.pstate.el;
-    if el < 2 && isa.el2_enabled() && isa.hcr() & hcr::APK == 0 {
+    if isa.el2_controls() && isa.hcr() & hcr::APK == 0 {
         return Verdict::Trap(2);
     }
-    let el3 = isa.config.el3 && el < 3 && isa.sys[Reg::SCR_EL3] & scr::APK == 0;
+    let el3 = isa.below_el3() && isa.sys[Reg::SCR_EL3] & scr::APK == 0;
     if el3 { Verdict::Trap(3) } else { Verdict::Allowed }
 }
 

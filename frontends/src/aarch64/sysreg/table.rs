@@ -83,10 +83,10 @@ registers! {
     // Translation.
     TTBR0_EL1           3 0  2  0 0  RW .memory_control().host(Reg::TTBR0_EL2).write(control::table_base);
     TTBR1_EL1           3 0  2  0 1  RW .memory_control().host(Reg::TTBR1_EL2).write(control::table_base);
-    TCR_EL1             3 0  2  0 2  RW .memory_control().host(Reg::TCR_EL2).write(control::translation);
+    TCR_EL1             3 0  2  0 2  RW .memory_control().host(Reg::TCR_EL2).context().write(control::translation);
     TTBR0_EL2           3 4  2  0 0  RW .write(control::table_base);
     TTBR1_EL2           3 4  2  0 1  RW .feature(Vhe).write(control::table_base);
-    TCR_EL2             3 4  2  0 2  RW .write(control::translation);
+    TCR_EL2             3 4  2  0 2  RW .context().write(control::translation);
     VTTBR_EL2           3 4  2  1 0  RW .write(control::table_base);
     VTCR_EL2            3 4  2  1 2  RW .ones(1 << 31).write(control::translation);
     TTBR0_EL3           3 6  2  0 0  RW .write(control::table_base);

@@ -107,6 +107,15 @@ fn entries_change_pstate() {
     set(&mut cpu, Reg::SCTLR_EL1, 0);
     raise(&mut cpu, UNDEFINED.into(), 0);
     assert!(cpu.isa.pstate().pan && !cpu.isa.pstate().ssbs && !cpu.isa.pstate().uao);
+    // PAN is for levels that have an EL0 of their own.
+    for (hypervisor, sets) in [(0, false), (hcr::E2H, false), (hcr::TGE, false), (hcr::E2H | hcr::TGE, true)]
+    {
+        let mut cpu = cpu_at(2);
+        set(&mut cpu, Reg::HCR_EL2, hypervisor);
+        set(&mut cpu, Reg::SCTLR_EL2, 0);
+        raise(&mut cpu, UNDEFINED.into(), 0);
+        assert_eq!(cpu.isa.pstate().pan, sets, "{hypervisor:#x}");
+    }
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! Which interrupts are taken, and where; timers.
 
+use super::super::bits::sctlr;
 use super::super::gic::pin;
-use super::super::syndrome::Interrupt;
+use super::super::syndrome::{CONDITION, Interrupt};
 use super::super::timer::Timer;
 use super::*;
+use emu_core::exec::HostRequest;
 
 fn pending(cpu: &mut Cpu, pin: u32) -> Option<u64> {
     cpu.port().set_pins(0x3f, 1 << pin);
@@ -94,4 +96,36 @@ fn timers_drive_their_lines_and_the_alarm() {
         msr(&mut cpu, control, 0).unwrap();
         assert_eq!(armed.0.load(Ordering::SeqCst), 0);
     }
+}
+
+#[test]
+fn waits_for_a_word_end_by_events_and_traps() {
+    for count in [1, 2] {
+        let mut cpu = cpu_of(config("max"), Wiring::default(), count);
+        cpu.enter_guest();
+        let yields = Err(Stop::Host(HostRequest::Yield));
+        let wait = |cpu: &mut Cpu, value| call(cpu, Helper::WfeWhile, [RAM, value, 4]);
+        assert_eq!(wait(&mut cpu, 0xffff_ffff_0000_0000), yields, "only the word's own bits count");
+        let changed = if count == 1 { yields } else { Ok(0) };
+        assert_eq!(wait(&mut cpu, 1), changed);
+        for event in [Helper::Sev, Helper::Sevl] {
+            call(&mut cpu, event, [0; 3]).unwrap();
+            assert_eq!((wait(&mut cpu, 0), wait(&mut cpu, 0)), (Ok(0), yields), "{event:?}");
+        }
+        // A reservation from before does not outlive it.
+        call(&mut cpu, Helper::LoadExclusive, [RAM, 4, 0]).unwrap();
+        assert_eq!(wait(&mut cpu, 0), yields);
+        assert_eq!(call(&mut cpu, Helper::StoreExclusive, [RAM, 1, 4]), Ok(1));
+        cpu.leave_guest();
+    }
+    let mut cpu = cpu_at(0);
+    let trap = |el| Err(Stop::Exception(Exception::new(target(syndrome(class::WFX, CONDITION | 1), el), 0)));
+    set(&mut cpu, Reg::SCTLR_EL1, 0);
+    assert_eq!(call(&mut cpu, Helper::WfeWhile, [RAM, 0, 4]), trap(1));
+    set(&mut cpu, Reg::SCTLR_EL1, sctlr::NTWE);
+    let base = get(&cpu, Reg::HCR_EL2);
+    set(&mut cpu, Reg::HCR_EL2, base | hcr::TWE);
+    assert_eq!(call(&mut cpu, Helper::WfeWhile, [RAM, 0, 4]), trap(2));
+    set(&mut cpu, Reg::HCR_EL2, base);
+    assert_eq!(call(&mut cpu, Helper::WfeWhile, [RAM, 0, 4]), Err(Stop::Host(HostRequest::Yield)));
 }

@@ -5,7 +5,7 @@ use emu_core::ir::{MemAttr, Ty, View};
 
 use super::super::bits::sctlr;
 use super::super::mmu::{Found, Purpose, Rights, find};
-use super::super::syndrome::{ALIGNMENT_FAULT, S1PTW, WNR, target};
+use super::super::syndrome::{ALIGNMENT_FAULT, CM, S1PTW, WNR, target};
 use super::*;
 
 const VALID: u64 = 1;
@@ -252,6 +252,14 @@ fn permissions() {
             [data && kernel[0], data && kernel[1], kernel[2]],
             "PAN {bits:#x}"
         );
+        for (instruction, expected) in [
+            (Reg::DC_CVAC, kernel[0]),
+            (Reg::IC_IVAU, kernel[0]),
+            (Reg::DC_IVAC, kernel[1]),
+            (Reg::DC_ZVA, data && kernel[1]),
+        ] {
+            assert_eq!(sys(&mut cpu, instruction, LOWER).is_ok(), expected, "{instruction:?} {bits:#x}");
+        }
         // Unprivileged accesses have the rights of EL0, unless UAO says otherwise.
         let unprivileged = |cpu: &mut Cpu| {
             [Access::Read, Access::Write]
@@ -383,6 +391,48 @@ fn devices_refuse_misaligned_accesses() {
 }
 
 #[test]
+fn lifting_knows_where_all_is_device() {
+    for (el, hypervisor, on, device) in [
+        (0, 0, [false; 3], true),
+        (0, 0, [true, false, false], false),
+        (0, hcr::DC, [false; 3], false),
+        // EL2 takes stage 1 away from EL0.
+        (0, hcr::TGE, [true; 3], true),
+        (0, hcr::TGE | hcr::DC, [true; 3], false),
+        (0, hcr::TGE | hcr::E2H, [true, false, false], true),
+        (0, hcr::TGE | hcr::E2H, [false, true, false], false),
+        (1, 0, [false, true, true], true),
+        (2, hcr::DC, [true, false, true], true),
+        (3, 0, [false, false, true], false),
+    ] {
+        let mut cpu = cpu_at(el);
+        for (register, on) in [Reg::SCTLR_EL1, Reg::SCTLR_EL2, Reg::SCTLR_EL3].into_iter().zip(on) {
+            set(&mut cpu, register, u64::from(on));
+        }
+        set(&mut cpu, Reg::HCR_EL2, hypervisor);
+        assert_eq!(cpu.isa.context().align, device, "EL{el}, {hypervisor:#x}, {on:?}");
+    }
+}
+
+#[test]
+fn lifting_knows_where_blocks_can_be_zeroed() {
+    for (el, hypervisor, control, allowed) in [
+        (0, 0, 0, false),
+        (0, 0, sctlr::DZE, true),
+        (0, hcr::TDZ, sctlr::DZE, false),
+        (1, 0, 0, true),
+        (1, hcr::TDZ, 0, false),
+        (2, hcr::TDZ, 0, true),
+    ] {
+        let mut cpu = cpu_at(el);
+        set(&mut cpu, Reg::SCTLR_EL1, control);
+        set(&mut cpu, Reg::HCR_EL2, hypervisor);
+        let found = (cpu.isa.context().zva, get(&cpu, Reg::DCZID_EL0) >> 4 == 0);
+        assert_eq!(found, (allowed, allowed), "EL{el}, {hypervisor:#x}, {control:#x}");
+    }
+}
+
+#[test]
 fn guarded_pages_tell_lifting() {
     let mut cpu = with_page(TARGET | AF | PAGE | 1 << 50);
     let found = translate(&mut cpu, LOWER, Access::Fetch).unwrap();
@@ -511,6 +561,22 @@ fn two_stages() {
     // An impossible setup.
     set(&mut cpu, Reg::VTCR_EL2, STAGE2 | 3 << 6);
     assert_eq!(translate(&mut cpu, LOWER, Access::Read), Err(abort2(Access::Read, 4 | S1PTW, ROOT)));
+}
+
+#[test]
+fn maintenance_and_queries_fault_as_writes() {
+    let mut cpu = nested(IPA, TARGET | S2_ALL | PAGE);
+    map(&cpu, ROOT, [12, 0, 3], LOWER, 0, 0);
+    let fails = |exception| Err(Stop::Exception(exception));
+    assert_eq!(sys(&mut cpu, Reg::DC_CIVAC, LOWER), fails(abort(LOWER, Access::Write, 7 | CM)));
+    assert_eq!(sys(&mut cpu, Reg::AT_S1E1R, LOWER), Ok(0));
+    assert_eq!(get(&cpu, Reg::PAR_EL1) & 0x7f, 7 << 1 | 1);
+    // The hypervisor is told that it has taken the table away.
+    map2(&cpu, ROOT, 0);
+    let expected = abort2(Access::Write, 7 | CM | S1PTW, ROOT);
+    for instruction in [Reg::DC_CIVAC, Reg::AT_S1E1R, Reg::AT_S1E1W] {
+        assert_eq!(sys(&mut cpu, instruction, LOWER), fails(expected), "{instruction:?}");
+    }
 }
 
 #[test]

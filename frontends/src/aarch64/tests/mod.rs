@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use emu_core::device::{IrqLine, IrqSink};
 use emu_core::exec::{Exception, Isa, Stop};
-use emu_core::testing::{Random, seeds};
+use emu_core::testing::{Random, seeds, vcpu};
 
 use super::bits::{hcr, scr, spsr};
 use super::gic::{CpuInterface, Requester};
@@ -25,7 +25,6 @@ use super::syndrome::{UNDEFINED, class, syndrome, target};
 use super::sysreg::{Reg, sysreg_read_debug, sysreg_write_debug};
 use super::timer::Alarm;
 use super::{Model, exception as exceptions};
-use crate::testing::vcpu;
 
 const RAM: u64 = 0x4000_0000;
 const RAM_LEN: u64 = 0x40_0000;

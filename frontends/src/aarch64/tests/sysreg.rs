@@ -2,7 +2,7 @@
 
 use super::super::bits::{cptr, hcrx, sctlr};
 use super::super::syndrome::CONDITION;
-use super::super::sysreg::{sysreg_list, sysreg_name};
+use super::super::sysreg::{changes_context, sysreg_list, sysreg_name};
 use super::super::{MODELS, wait};
 use super::*;
 
@@ -366,4 +366,24 @@ fn random_numbers_set_the_flags() {
     let flags = |cpu: &Cpu| cpu.state.slots[usize::from(super::super::NZCV)];
     assert_eq!((call(&mut cpu, Helper::Random, [0; 3]), flags(&cpu)), (Ok(5), 0));
     assert_eq!((call(&mut cpu, Helper::Random, [0; 3]), flags(&cpu)), (Ok(0), 1 << 30));
+}
+
+/// A block must end after whatever changes what it depends on.
+#[test]
+fn writes_that_change_the_context_are_marked() {
+    for (el, hypervisor) in [(1, 0), (2, 0), (2, hcr::E2H), (2, hcr::E2H | hcr::TGE), (3, 0)] {
+        let mut cpu = cpu_at(el);
+        let base = get(&cpu, Reg::HCR_EL2);
+        set(&mut cpu, Reg::HCR_EL2, base | hypervisor);
+        let encodings: Vec<_> = sysreg_list(&cpu.isa).map(|(encoding, _)| encoding).collect();
+        for encoding in encodings.into_iter().filter(|&encoding| !changes_context(encoding)) {
+            // `TCR_EL1` for 48 bits of addresses, and then some.
+            let more = [0, 16 << 16 | 16, 3 << 37 | 16 << 16 | 16, u64::MAX];
+            for value in (0..64).map(|bit| 1 << bit).chain(more) {
+                let before = cpu.isa.context();
+                sysreg_write_debug(&mut cpu, encoding, value);
+                assert_eq!(cpu.isa.context(), before, "{:?} = {value:#x} at EL{el}", sysreg_name(encoding));
+            }
+        }
+    }
 }

@@ -79,7 +79,7 @@ impl Lifter<'_> {
     fn branch(&mut self, cc: Cc, a: B) -> Flow {
         let (rs1, rs2) = (self.x(a.rs1), self.x(a.rs2));
         let taken = self.target(a.imm);
-        if self.reservation.is_some() {
+        if self.sequence.is_some() {
             self.builder.exit_if(cc, Ty::I64, rs1, rs2, taken);
             return Flow::Next;
         }

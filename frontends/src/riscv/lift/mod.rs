@@ -24,7 +24,7 @@ use super::decode::{Insn, insn16, insn32, length};
 use super::ext::ExtSet;
 use super::helper::Helper;
 use super::{Context, Privilege, X};
-use crate::lift::{self, Flow, Guest, Lifted, Outcome, Refusal, Reservation, Role};
+use crate::lift::{self, Flow, Guest, Lifted, Outcome, Refusal, Role, Sequence};
 
 /// Cause of an illegal-instruction exception (Priv., "Machine Cause Register").
 const ILLEGAL_INSTRUCTION: u32 = 2;

@@ -61,11 +61,11 @@ impl Lifter<'_> {
     }
 
     pub(super) fn wrs_nto(&mut self) -> Terminal {
-        self.wrs(0)
+        self.wrs()
     }
 
     pub(super) fn wrs_sto(&mut self) -> Terminal {
-        self.wrs(1)
+        self.wrs()
     }
 
     pub(super) fn sfence_vma(&mut self, a: Vma) -> Result<Terminal, Refusal> {

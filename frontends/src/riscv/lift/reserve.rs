@@ -7,7 +7,7 @@ use super::super::decode::insn32::args::{Amo, Lr};
 use super::super::decode::{Insn, insn32};
 use super::super::helper::Helper;
 use super::a::ordered;
-use super::{Lifter, Reservation, Role};
+use super::{Lifter, Role, Sequence};
 
 /// The register of [`Role::Compute`] where nothing is written.
 const NOWHERE: u8 = 32;
@@ -27,9 +27,12 @@ pub(super) fn role(word: u32, insn: Insn) -> Role {
                     rd => rd,
                 })
             }
-            "Nop" => Role::Compute(NOWHERE),
+            "Nop" | "Fence" => Role::Compute(NOWHERE),
+            "None" if insn.line().name == "fence.tso" => Role::Compute(NOWHERE),
             "Cisp" => Role::Compute(2),
             "B" | "Cb" => Role::Branch(field("imm") as i32),
+            "Cj" => Role::Jump(field("imm") as i32),
+            "J" if field("rd") == 0 => Role::Jump(field("imm") as i32),
             _ => Role::Other,
         },
     }
@@ -52,8 +55,8 @@ impl Lifter<'_> {
     pub(super) fn sc(&mut self, a: Amo, ty: Ty) {
         let (rs1, rs2) = (self.x(a.rs1), self.x(a.rs2));
         let dst = self.x_dst(a.rd);
-        match self.take_reserved() {
-            Some(Reservation { loaded, .. }) => {
+        match self.take_sequence() {
+            Some(Sequence { loaded, .. }) => {
                 let old = self.builder.temp();
                 let attr = ordered(a.aq, a.rl);
                 self.builder.op(Op::Cas, ty, attr.bits(), old, [rs1, loaded, rs2], 0);
@@ -66,12 +69,11 @@ impl Lifter<'_> {
         }
     }
 
-    /// `WRS.NTO` (`short` = 0) and `WRS.STO` (`short` = 1).
-    pub(super) fn wrs(&mut self, short: u64) -> Terminal {
-        if let Some(args) = self.take_waited() {
-            return self.call_and_look_up(Helper::WaitWhile, &args);
+    /// `WRS.NTO` and `WRS.STO`.
+    pub(super) fn wrs(&mut self) -> Terminal {
+        match self.take_waited() {
+            Some(args) => self.call_and_look_up(Helper::WaitWhile, &args),
+            None => self.call_and_look_up(Helper::Wrs, &[]),
         }
-        let (bits, short) = (self.bits(), self.builder.imm(short));
-        self.call_and_look_up(Helper::Wrs, &[bits, short])
     }
 }

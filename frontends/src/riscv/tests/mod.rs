@@ -14,14 +14,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use emu_core::exec::{Exception, Isa, Stop};
-use emu_core::testing::{Random, seeds};
+use emu_core::testing::{Random, seeds, vcpu};
 
 use super::bits::mstatus;
 use super::csr::{Op, csr_read_debug, csr_write_debug, execute};
 use super::helper::Helper;
 use super::state::{Config, Hart, HartTimer, Riscv};
 use super::{Model, Privilege};
-use crate::testing::vcpu;
 
 pub(super) const RAM: u64 = 0x8000_0000;
 pub(super) const RAM_LEN: u64 = 0x10_0000;
