@@ -51,9 +51,9 @@ impl Tally {
         self.running = on;
     }
 
-    /// How many instructions it can count without overflowing `bits` bits, if it runs.
-    pub fn left(&self, bits: u32, retired: u64) -> Option<u64> {
-        self.running.then(|| left(self.read(retired), bits))
+    /// How many instructions it can count without overflowing `bits` bits.
+    pub fn left(&self, bits: u32, retired: u64) -> u64 {
+        left(self.read(retired), bits)
     }
 }
 
@@ -75,9 +75,9 @@ mod tests {
     fn a_tally_runs_stops_and_overflows() {
         let mut tally = Tally::default();
         tally.set(u64::from(u32::MAX) - 9, 100);
-        assert_eq!((tally.read(1000), tally.left(32, 1000)), (u64::from(u32::MAX) - 9, None));
+        assert_eq!((tally.read(1000), tally.left(32, 1000)), (u64::from(u32::MAX) - 9, 9));
         tally.run(true, 1000);
-        assert_eq!((tally.read(1009), tally.left(32, 1004)), (u64::from(u32::MAX), Some(5)));
+        assert_eq!((tally.read(1009), tally.left(32, 1004)), (u64::from(u32::MAX), 5));
         assert!(!tally.sync(32, 1009));
         assert!(tally.sync(32, 1010) && !tally.sync(32, 1010));
         tally.run(false, 1010);

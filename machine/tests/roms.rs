@@ -157,5 +157,5 @@ mod riscv64 {
 }
 
 mod aarch64 {
-    roms!(AARCH64, arm_passes: exceptions, paging, stage2, interrupts, psci, smp);
+    roms!(AARCH64, arm_passes: exceptions, paging, stage2, interrupts, pmu, psci, secure, smp, vgic);
 }

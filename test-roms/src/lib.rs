@@ -88,8 +88,11 @@ pub const AARCH64: &[Rom] = &[
     rom!("aarch64" "paging", levels: [1, 2, 3], harts: [1, 4], append: "", seconds: 60),
     rom!("aarch64" "stage2", levels: [2, 3], harts: [1, 4], append: "", seconds: 60),
     rom!("aarch64" "interrupts", levels: [1, 2], harts: [1, 4], append: "", seconds: 60),
+    rom!("aarch64" "pmu", levels: [1, 2, 3], harts: [1, 4], append: "", seconds: 60),
     rom!("aarch64" "psci", levels: [1, 2], harts: [1, 4], append: "", seconds: 60),
+    rom!("aarch64" "secure", levels: [3], harts: [1, 4], append: "", seconds: 60),
     rom!("aarch64" "smp", levels: [1, 2], harts: [1, 2, 4], append: "", seconds: 120),
+    rom!("aarch64" "vgic", levels: [2], harts: [1, 4], append: "", seconds: 60),
 ];
 
 /// Every ROM.

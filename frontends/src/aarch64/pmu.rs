@@ -87,6 +87,8 @@ pub(super) struct Pmu {
     el: u8,
     /// Some counter may run.
     active: bool,
+    /// The counters whose overflow is to interrupt, wherever they count.
+    awaited: u64,
     /// How the interrupt is driven.
     level: bool,
 }
@@ -94,17 +96,24 @@ pub(super) struct Pmu {
 impl Pmu {
     /// At exception level `el`, nothing runs.
     pub(super) fn new(el: u8) -> Self {
-        Self { events: [Tally::default(); EVENTS], cycles: Tally::default(), el, active: false, level: false }
+        Self {
+            events: [Tally::default(); EVENTS],
+            cycles: Tally::default(),
+            el,
+            active: false,
+            awaited: 0,
+            level: false,
+        }
     }
 
     /// When it must be looked at whether a counter has overflowed.
     pub(super) fn deadline(&self, now: u64, retired: u64) -> Option<u64> {
-        if !self.active {
-            return None;
-        }
-        // Soon enough for a cycle counter of 32 bits, too: then it is looked at too often at most.
-        let events = self.events.iter().filter_map(|tally| tally.left(32, retired)).min();
-        let left = [events, self.cycles.left(32, retired)].into_iter().flatten().min()?;
+        // Counters that stand still may run as soon as the exception level is another one. Soon enough for a cycle counter of
+        // 32 bits is soon enough for one of 64.
+        let awaited = |n: u32| self.awaited >> n & 1 != 0;
+        let events = self.events.iter().zip(0..).filter(|&(_, n)| awaited(n)).map(|(tally, _)| tally);
+        let all = events.chain(awaited(CYCLE).then_some(&self.cycles));
+        let left = all.map(|tally| tally.left(32, retired)).min()?;
         Some(now.saturating_add(overflow_wait(left)))
     }
 }
@@ -160,10 +169,15 @@ impl Aarch64 {
         self.sys[Reg::PMOVSSET_EL0] |= overflows;
     }
 
+    /// Whether event counter `n` is one that counts the overflows of the one before.
+    fn is_chained(&self, n: usize) -> bool {
+        !n.is_multiple_of(2) && self.event_type(n) & EVENT == event::CHAIN && self.enabled(n)
+    }
+
     /// Event counter `n` has overflowed: counts that in a chained one. The overflow bits of both.
     fn carry(&mut self, n: usize, retired: u64) -> u64 {
         let mut overflows = 1 << n;
-        if n.is_multiple_of(2) && self.event_type(n + 1) & EVENT == event::CHAIN && self.enabled(n + 1) {
+        if self.is_chained(n + 1) {
             let next = &mut self.pmu.events[n + 1];
             let value = next.read(retired) & 0xffff_ffff;
             next.set(value + 1, retired);
@@ -172,11 +186,25 @@ impl Aarch64 {
         overflows
     }
 
+    /// The counters that EL1 has.
+    fn of_el1(&self) -> u64 {
+        let events =
+            if self.config.el2 { (self.sys[Reg::MDCR_EL2] & HPMN).min(EVENTS as u64) } else { EVENTS as u64 };
+        1 << CYCLE | ((1 << events) - 1)
+    }
+
+    /// The counters that are switched on, as far as all of EL1's or of EL2's are.
+    fn switched_on(&self) -> u64 {
+        let of_el1 = self.of_el1();
+        let on = |on: bool, counters: u64| if on { counters } else { 0 };
+        on(self.sys[Reg::PMCR_EL0] & E != 0, of_el1) | on(self.sys[Reg::MDCR_EL2] & HPME != 0, ALL & !of_el1)
+    }
+
     /// Whether event counter `n` is switched on and may count here.
     fn enabled(&self, n: usize) -> bool {
-        let of_el1 = !self.config.el2 || (n as u64) < self.sys[Reg::MDCR_EL2] & HPMN;
-        let on = if of_el1 { self.sys[Reg::PMCR_EL0] & E != 0 } else { self.sys[Reg::MDCR_EL2] & HPME != 0 };
-        on && self.sys[Reg::PMCNTENSET_EL0] >> n & 1 != 0
+        let of_el1 = self.of_el1() >> n & 1 != 0;
+        self.switched_on() >> n & 1 != 0
+            && self.sys[Reg::PMCNTENSET_EL0] >> n & 1 != 0
             && !self.prohibited(of_el1)
             && self.counts(self.event_type(n))
     }
@@ -195,6 +223,9 @@ impl Aarch64 {
             self.pmu.events[n].run(on, retired);
         }
         self.pmu.active = self.sys[Reg::PMCNTENSET_EL0] != 0;
+        let awaited = self.sys[Reg::PMCNTENSET_EL0] & self.sys[Reg::PMINTENSET_EL1] & self.switched_on();
+        // What a chained counter counts is the overflows of another.
+        self.pmu.awaited = awaited | awaited >> 1 & 0x5555_5555;
     }
 
     /// The exception level or the Security state changes.
@@ -211,7 +242,7 @@ impl Aarch64 {
 }
 
 /// Changes something that the counters depend on.
-fn change(cpu: &mut Cpu, apply: impl FnOnce(&mut Aarch64, u64)) {
+pub(super) fn change(cpu: &mut Cpu, apply: impl FnOnce(&mut Aarch64, u64)) {
     let retired = cpu.state.retired;
     cpu.isa.sync_counters(retired);
     apply(&mut cpu.isa, retired);
@@ -230,7 +261,7 @@ pub(super) fn update(cpu: &mut Cpu) {
 
 fn drive(cpu: &mut Cpu) {
     let sys = &cpu.isa.sys;
-    let wanted = sys[Reg::PMOVSSET_EL0] & sys[Reg::PMINTENSET_EL1] != 0 && sys[Reg::PMCR_EL0] & E != 0;
+    let wanted = sys[Reg::PMOVSSET_EL0] & sys[Reg::PMINTENSET_EL1] & cpu.isa.switched_on() != 0;
     if std::mem::replace(&mut cpu.isa.pmu.level, wanted) != wanted
         && let Some(line) = &cpu.isa.wiring.pmu
     {
@@ -240,12 +271,7 @@ fn drive(cpu: &mut Cpu) {
 
 /// The counters of event registers that the processor's exception level has.
 fn mine(isa: &Aarch64) -> u64 {
-    if isa.below_el2() {
-        let mine = (isa.sys[Reg::MDCR_EL2] & HPMN).min(EVENTS as u64);
-        1 << CYCLE | ((1 << mine) - 1)
-    } else {
-        ALL
-    }
+    if isa.below_el2() { isa.of_el1() } else { ALL }
 }
 
 /// `PMCR_EL0`.
@@ -290,8 +316,16 @@ fn fresh_overflows(cpu: &Cpu) -> u64 {
         let mut tally = *tally;
         u64::from(tally.sync(bits, retired))
     };
-    let events = pmu.events.iter().enumerate().fold(0, |all, (n, tally)| all | over(tally, 32) << n);
+    let mut events = pmu.events.iter().enumerate().fold(0, |all, (n, tally)| all | over(tally, 32) << n);
+    for n in (1..EVENTS).filter(|&n| fresh_carry(cpu, n)) {
+        events |= u64::from(pmu.events[n].left(32, retired) == 0) << n;
+    }
     events | over(&pmu.cycles, cpu.isa.cycle_bits()) << CYCLE
+}
+
+/// Whether chained counter `n` has not yet counted an overflow.
+fn fresh_carry(cpu: &Cpu, n: usize) -> bool {
+    cpu.isa.is_chained(n) && { cpu.isa.pmu.events[n - 1] }.sync(32, cpu.state.retired)
 }
 
 pub(super) fn set_bits(cpu: &mut Cpu, register: Reg, value: u64) {
@@ -338,7 +372,8 @@ pub(super) fn write_filter(cpu: &mut Cpu, register: Reg, value: u64) {
 /// `PMEVCNTR<n>_EL0`.
 pub(super) fn read_count(cpu: &Cpu, register: Reg) -> u64 {
     let n = number(register, Reg::PMEVCNTR0_EL0);
-    cpu.isa.pmu.events[n].read(cpu.state.retired) & 0xffff_ffff
+    let value = cpu.isa.pmu.events[n].read(cpu.state.retired).wrapping_add(fresh_carry(cpu, n).into());
+    value & 0xffff_ffff
 }
 
 pub(super) fn write_count(cpu: &mut Cpu, register: Reg, value: u64) {
@@ -412,11 +447,6 @@ pub(super) fn event_counter(isa: &Aarch64, write: bool) -> Verdict {
 /// Who may access `PMSELR_EL0`.
 pub(super) fn selection(isa: &Aarch64, _: bool) -> Verdict {
     user_may(isa, USER_ER)
-}
-
-/// `PMUSERENR_EL0` itself can be read at EL0.
-pub(super) fn user_enable(isa: &Aarch64, write: bool) -> Verdict {
-    Verdict::trap_unless(!write || isa.pstate.el != 0)
 }
 
 /// The bits of `MDCR_EL2` and `MDCR_EL3` by which most registers trap.

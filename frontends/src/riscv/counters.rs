@@ -155,7 +155,7 @@ impl Counters {
             return None;
         }
         let armed = self.active & !self.inhibit & !self.overflows();
-        (FIRST_HPM..32).filter(|n| armed >> n & 1 != 0).map(|n| !self.read(n, retired)).min()
+        (FIRST_HPM..32).filter(|n| armed >> n & 1 != 0).map(|n| self.all[n].tally.left(64, retired)).min()
     }
 
     /// Whether a counter has newly overflowed since this was last asked; see the module for when that is

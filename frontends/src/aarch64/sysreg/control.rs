@@ -6,6 +6,7 @@ use super::super::bits::{cptr, hcr, mdcr, scr, sctlr};
 use super::super::exception;
 use super::super::features::Feature;
 use super::super::model::Model;
+use super::super::pmu;
 use super::super::state::{Aarch64, Config, Cpu};
 use super::{Reg, Storage, Verdict, id};
 
@@ -134,7 +135,7 @@ pub(super) fn monitor_debug(cpu: &mut Cpu, register: Reg, value: u64) {
     } else {
         mdcr::TPM | mdcr::TDA | mdcr::TDOSA | mdcr::SDD | mdcr::SPME
     };
-    cpu.isa.sys[register] = value & mask;
+    pmu::change(cpu, |isa, _| isa.sys[register] = value & mask);
     cpu.mode_changed();
 }
 

@@ -215,7 +215,7 @@ registers! {
     PMCCNTR_EL0         3 3  9 13 0  RW .mdcr(pmu::TRAPS).gate(pmu::cycle_counter).read(pmu::read_cycles).write(pmu::write_cycles);
     PMXEVTYPER_EL0      3 3  9 13 1  RW .mdcr(pmu::TRAPS).gate(pmu::any).read(pmu::read_selected_type).write(pmu::write_selected_type);
     PMXEVCNTR_EL0       3 3  9 13 2  RW .mdcr(pmu::TRAPS).gate(pmu::event_counter).read(pmu::read_selected_count).write(pmu::write_selected_count);
-    PMUSERENR_EL0       3 3  9 14 0  RW .mdcr(pmu::TRAPS).gate(pmu::user_enable).mask(0xf);
+    PMUSERENR_EL0       3 3  9 14 0  RW .mdcr(pmu::TRAPS).gate(state::read_only_gate).mask(0xf);
     PMINTENSET_EL1      3 0  9 14 1  RW .mdcr(pmu::TRAPS).read(pmu::read_bits).write(pmu::set_bits);
     PMINTENCLR_EL1      3 0  9 14 2  RW .mdcr(pmu::TRAPS).read(pmu::read_bits).write(pmu::clear_bits);
     PMOVSSET_EL0        3 3  9 14 3  RW .mdcr(pmu::TRAPS).gate(pmu::any).read(pmu::read_bits).write(pmu::set_bits);
