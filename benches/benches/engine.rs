@@ -21,7 +21,7 @@ const ENGINES: [(&str, MakeEngine); 2] =
     [("interpreter", |_| Box::new(Interpreter::new())), ("tier1", |hart| Box::new(tier1(hart)))];
 
 fn tier1(hart: &Hart) -> Jit<Riscv> {
-    let config = JitConfig { code_bytes: 8 << 20 };
+    let config = JitConfig { code_bytes: 8 << 20, regions: None };
     let shared = JitShared::new::<Riscv>(config, Arc::clone(hart.group()), hart.blocks());
     Jit::new(shared.expect("code memory"))
 }

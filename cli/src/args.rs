@@ -103,6 +103,9 @@ pub struct RunArgs {
     /// How much memory for translated code: 256K to 1G
     #[arg(long, default_value = "64M", value_parser = parse::size, value_name = "SIZE")]
     pub jit_cache: u64,
+    /// Compile hot loops as a whole, on a thread beside the vCPUs. `eager`: at once, in them; finds mistakes in ferry
+    #[arg(long, value_enum, default_value_t = RegionsArg::On, hide_short_help = true)]
+    pub jit_regions: RegionsArg,
     /// Drop translated code at random, every so many milliseconds: finds mistakes in ferry
     #[arg(long, value_name = "MS", value_parser = parse::period, hide_short_help = true)]
     pub jit_drop: Option<Duration>,
@@ -171,6 +174,14 @@ pub enum GicArg {
     /// GICv3 with an ITS
     #[value(name = "3")]
     V3,
+}
+
+/// Whether hot loops are compiled as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RegionsArg {
+    On,
+    Off,
+    Eager,
 }
 
 /// The accelerators.

@@ -6,11 +6,11 @@ use std::sync::{Arc, OnceLock};
 use anyhow::{Context, bail};
 use images::{Options, Store};
 use machine::{
-    Accel, Arch, Console, Ended, Firmware, GicVersion, Isa, Machine, MachineConfig, NetConfig, TraceConfig,
-    net,
+    Accel, Arch, Console, Ended, Firmware, GicVersion, Isa, Machine, MachineConfig, NetConfig, Regions,
+    TraceConfig, net,
 };
 
-use crate::args::{AccelArg, ArchArg, ConsoleArg, GicArg, RunArgs};
+use crate::args::{AccelArg, ArchArg, ConsoleArg, GicArg, RegionsArg, RunArgs};
 use crate::install::{self, OnDisk};
 use crate::progress::Bars;
 use crate::signals::Signals;
@@ -68,6 +68,11 @@ fn board(args: &RunArgs, arch: Arch) -> MachineConfig {
         AccelArg::Lockstep => Accel::Lockstep,
     };
     config.code_bytes = args.jit_cache;
+    config.regions = match args.jit_regions {
+        RegionsArg::On => Regions::On,
+        RegionsArg::Off => Regions::Off,
+        RegionsArg::Eager => Regions::Eager,
+    };
     config.drop_code = args.jit_drop;
     config.virtio_legacy = args.virtio_legacy;
     config.aclint = args.aclint;

@@ -13,10 +13,12 @@ use emu_core::mem::{PAGE_SIZE, next_page};
 
 use crate::frame::PLAIN_EXIT;
 use crate::helpers::{self, Context, Table};
+use crate::region::Samples;
+use crate::region::place::Compiled;
 use crate::shared::{Chunk, Found, JitShared, Variant};
 use crate::stats::JitStats;
 use crate::stubs::Left;
-use crate::template::{Compiler, Features};
+use crate::template::{Code, Compiler, Features};
 
 /// Runs one vCPU on translated code. Each vCPU thread has its own; they share a [`JitShared`].
 pub struct Jit<I: Isa> {
@@ -32,6 +34,7 @@ pub struct Jit<I: Isa> {
     plain_at: Option<u64>,
     /// Translated code leaves at its first poll.
     briefly: bool,
+    samples: Samples,
     isa: std::marker::PhantomData<fn(I)>,
 }
 
@@ -149,6 +152,7 @@ impl<I: Isa> Jit<I> {
             unlinked: None,
             plain_at: None,
             briefly: false,
+            samples: Samples::default(),
             isa: std::marker::PhantomData,
             shared,
         }
@@ -164,7 +168,11 @@ impl<I: Isa> Jit<I> {
     /// # Panics
     /// If it cannot be translated, or there is no room.
     pub fn execute(&mut self, vcpu: &mut Vcpu<I>, block: &Block) -> Result<(), Stop> {
-        let code = self.place_alone(vcpu, block, Variant::Merged);
+        let features = self.compiler.features();
+        let code = match self.samples.block_alone(&self.shared, block, features) {
+            Some(region) => self.place_region_alone(vcpu, &region),
+            None => self.place_alone(vcpu, block, Variant::Merged),
+        };
         self.context.finder.alone = true;
         vcpu.state.page_base = vcpu.state.pc & !(PAGE_SIZE - 1);
         // SAFETY: it was just written into a chunk of this engine's own, which it goes on filling behind it.
@@ -188,17 +196,38 @@ impl<I: Isa> Jit<I> {
             let base = self.shared.place(&self.chunk);
             let code = self.compiler.compile(block, variant, 0, base);
             let code = code.unwrap_or_else(|error| panic!("{error}"));
-            if code.bytes.len() <= self.chunk.room() {
-                let mut bytes = code.bytes;
-                for exit in &code.exits {
-                    let cold = exit.cold.wrapping_sub(exit.site + 4).to_le_bytes();
-                    bytes[exit.site as usize..][..4].copy_from_slice(&cold);
-                }
-                return self.shared.write(&mut self.chunk, &bytes);
+            if let Some(place) = self.write_alone(vcpu, code) {
+                return place;
             }
+        }
+    }
+
+    /// As [`Jit::place_alone`], for a region of one entry.
+    fn place_region_alone(&mut self, vcpu: &Vcpu<I>, region: &Compiled) -> usize {
+        let shared = Arc::clone(&self.shared);
+        loop {
+            let placed = region.place(1, shared.hot, &shared.stubs, shared.place(&self.chunk), 0);
+            let placed = placed.unwrap_or_else(|| panic!("the assembler failed"));
+            let entry = placed.entries[0];
+            if let Some(place) = self.write_alone(vcpu, placed.code) {
+                return place + entry;
+            }
+        }
+    }
+
+    /// Writes code whose jumps are not to be linked; none if that takes another chunk, for which it must be made again.
+    fn write_alone(&mut self, vcpu: &Vcpu<I>, code: Code) -> Option<usize> {
+        if code.bytes.len() > self.chunk.room() {
             let chunk = self.shared.chunk(vcpu.index(), code.bytes.len());
             self.chunk = chunk.unwrap_or_else(|| panic!("no room for {} bytes of code", code.bytes.len()));
+            return None;
         }
+        let mut bytes = code.bytes;
+        for exit in &code.exits {
+            let cold = exit.cold.wrapping_sub(exit.site + 4).to_le_bytes();
+            bytes[exit.site as usize..][..4].copy_from_slice(&cold);
+        }
+        Some(self.shared.write(&mut self.chunk, &bytes))
     }
 
     /// Runs translated code until it comes back.
@@ -271,7 +300,7 @@ impl<I: Isa> Jit<I> {
     }
 
     /// Takes over how translated code came back.
-    fn left(&mut self, vcpu: &Vcpu<I>, left: Left) -> Result<(), Stop> {
+    fn left(&mut self, vcpu: &mut Vcpu<I>, left: Left) -> Result<(), Stop> {
         let counters = &self.shared.counters;
         let counter = match left {
             Left::Stopped => &counters.stops,
@@ -283,7 +312,10 @@ impl<I: Isa> Jit<I> {
                 &counters.unlinked
             }
             Left::Lookup => &counters.lookups,
-            Left::Attention => &counters.attentions,
+            Left::Attention => {
+                self.samples.take(vcpu, &self.shared, self.compiler.features());
+                &counters.attentions
+            }
         };
         counter.fetch_add(1, Relaxed);
         match self.context.stop.take() {

@@ -144,6 +144,7 @@ pub(crate) const STATUS: Mem = frame(offset_of!(Frame, status));
 /// MXCSR with nothing accrued.
 pub(crate) const CLEAN: Mem = frame(offset_of!(Frame, mxcsr) + 4);
 pub(crate) const JUMPS: Mem = state(offset_of!(CpuState, tables) + offset_of!(Tables, jumps));
+pub(crate) const FETCH: Mem = state(offset_of!(CpuState, fetch_table));
 pub(crate) const ATTENTION: Mem = frame(offset_of!(Frame, entry) + offset_of!(Entry, attention));
 pub(crate) const RESULT: Mem = frame(offset_of!(Frame, result));
 

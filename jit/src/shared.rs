@@ -8,18 +8,20 @@
 //!
 //! A dropped block is unlinked and found no more, but its memory stays as it is: a vCPU may be in the middle of it, and may
 //! find it in its jump cache until it has seen that the epoch has moved ([`emu_core::exec::BlockMap::epoch`]), which it does
-//! at the next barrier. Memory is reused by regions, the oldest first. The blocks of a region are dropped, the epoch is moved,
-//! and the region is written again only when every vCPU has been out of translated code since then: each counts its
+//! at the next barrier. Memory is reused by segments, the oldest first. The blocks of a segment are dropped, the epoch is moved,
+//! and the segment is written again only when every vCPU has been out of translated code since then: each counts its
 //! entries and exits, and checks the epoch after it has counted an entry. Nobody waits for that: until it is so, new
 //! blocks are interpreted.
 
-use std::collections::HashMap;
+mod regions;
+
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::{Arc, OnceLock};
 
 use emu_core::exec::{BlockMap, Isa, Translations};
 use emu_core::ir::{Block, BlockKey, SlotInfo};
@@ -29,13 +31,14 @@ use parking_lot::Mutex;
 
 use crate::cache::CodeMemory;
 use crate::frame::PLAIN_EXIT;
+use crate::region::{self, Queue, RegionConfig};
 use crate::stats::{Counters, JitStats};
 use crate::stubs::Stubs;
 use crate::template::{Code, Exit};
 
-/// Regions that the code memory is divided into.
-const REGIONS: usize = 8;
-/// What a vCPU takes from a region at a time.
+/// Segments that the code memory is divided into.
+const SEGMENTS: usize = 8;
+/// What a vCPU takes from a segment at a time.
 const CHUNK: usize = 64 << 10;
 /// How far before the place that a jump goes to while it is not linked is the one that looks its target up.
 const LOOKUP: usize = 5;
@@ -47,6 +50,8 @@ const STUBS: usize = 4096;
 pub struct JitConfig {
     /// Bytes of code memory, in [`JitConfig::CODE_BYTES`]; what lies outside is taken as the nearer end.
     pub code_bytes: usize,
+    /// How regions are found; none: there is tier 1 only.
+    pub regions: Option<RegionConfig>,
 }
 
 impl JitConfig {
@@ -56,7 +61,7 @@ impl JitConfig {
 
 impl Default for JitConfig {
     fn default() -> Self {
-        Self { code_bytes: 64 << 20 }
+        Self { code_bytes: 64 << 20, regions: Some(RegionConfig::default()) }
     }
 }
 
@@ -111,7 +116,7 @@ pub(crate) struct Found {
 pub(crate) struct Chunk {
     start: usize,
     end: usize,
-    region: usize,
+    segment: usize,
     serial: u64,
 }
 
@@ -130,9 +135,11 @@ struct Published {
     exits: Vec<Exit>,
     /// The exits that are linked to it, by block and number. Their blocks may be gone.
     incoming: Vec<(u32, u32)>,
+    /// All entries of the region that it is one of; empty for a block.
+    region: Vec<u32>,
 }
 
-struct Region {
+struct Segment {
     start: usize,
     next: usize,
     end: usize,
@@ -141,9 +148,9 @@ struct Region {
     blocks: Vec<u32>,
 }
 
-/// A region that has been emptied, but that some vCPUs may still be in.
+/// A segment that has been emptied, but that some vCPUs may still be in.
 struct Draining {
-    region: usize,
+    segment: usize,
     /// The count of each vCPU at that time.
     counts: Vec<u64>,
 }
@@ -154,10 +161,15 @@ struct Inner {
     by_key: Map<(BlockKey, Variant), (u32, Found)>,
     /// The blocks that depend on a page, by RAM offset. They may be gone.
     by_page: Map<usize, Vec<u32>>,
-    regions: Vec<Region>,
+    segments: Vec<Segment>,
     current: usize,
     draining: Option<Draining>,
     last_id: u32,
+    /// The places that have been chosen as heads of regions, whatever came of it.
+    elected: HashSet<BlockKey>,
+    /// The regions that are being compiled.
+    tickets: Vec<regions::Ticket>,
+    last_ticket: u64,
 }
 
 /// The translated code of one machine.
@@ -167,6 +179,10 @@ pub struct JitShared {
     pub(crate) hot: &'static [u16],
     pub(crate) slots: &'static [SlotInfo],
     pub(crate) counters: Counters,
+    pub(crate) regions: Option<RegionConfig>,
+    pub(crate) queue: OnceLock<Queue>,
+    /// Where the next region goes.
+    region_chunk: Mutex<Chunk>,
     group: Arc<Group>,
     blocks: Arc<BlockMap>,
     inner: Mutex<Inner>,
@@ -182,16 +198,16 @@ impl JitShared {
         blocks: &Arc<BlockMap>,
     ) -> io::Result<Arc<Self>> {
         let (least, most) = (*JitConfig::CODE_BYTES.start(), *JitConfig::CODE_BYTES.end());
-        let region = (config.code_bytes.clamp(least, most) / REGIONS) & !(PAGE_SIZE as usize - 1);
-        let memory = CodeMemory::new(region * REGIONS)?;
+        let segment = (config.code_bytes.clamp(least, most) / SEGMENTS) & !(PAGE_SIZE as usize - 1);
+        let memory = CodeMemory::new(segment * SEGMENTS)?;
         let (stubs, code) = Stubs::build(I::HOT_SLOTS, memory.address(0));
         assert!(code.len() <= STUBS, "the stubs do not fit their place");
         memory.write(0, &code);
-        let regions = (0..REGIONS).map(|i| {
-            let start = if i == 0 { STUBS } else { i * region };
-            Region { start, next: start, end: (i + 1) * region, serial: 0, blocks: Vec::new() }
+        let segments = (0..SEGMENTS).map(|i| {
+            let start = if i == 0 { STUBS } else { i * segment };
+            Segment { start, next: start, end: (i + 1) * segment, serial: 0, blocks: Vec::new() }
         });
-        let inner = Inner { regions: regions.collect(), ..Inner::default() };
+        let inner = Inner { segments: segments.collect(), ..Inner::default() };
         let passages = (0..group.len()).map(|_| AtomicU64::new(0)).collect();
         let shared = Arc::new(Self {
             memory,
@@ -199,12 +215,18 @@ impl JitShared {
             hot: I::HOT_SLOTS,
             slots: I::SLOTS,
             counters: Counters::default(),
+            regions: config.regions,
+            queue: OnceLock::new(),
+            region_chunk: Mutex::default(),
             group,
             blocks: Arc::clone(blocks),
             inner: Mutex::new(inner),
             passages,
         });
         blocks.attach(Arc::clone(&shared) as Arc<dyn Translations>);
+        if let Some(regions) = config.regions {
+            region::start(&shared, regions)?;
+        }
         Ok(shared)
     }
 
@@ -222,18 +244,18 @@ impl JitShared {
     /// A piece of code memory with room for `bytes` bytes, unless there is none now.
     pub(crate) fn chunk(&self, me: usize, bytes: usize) -> Option<Chunk> {
         let mut inner = self.inner.lock();
-        let region = inner.regions[inner.current].end - inner.regions[inner.current].start;
-        let size = bytes.max(CHUNK.min(region / 4)).next_multiple_of(64);
+        let segment = inner.segments[inner.current].end - inner.segments[inner.current].start;
+        let size = bytes.max(CHUNK.min(segment / 4)).next_multiple_of(64);
         let next = match &inner.draining {
-            // The current region is full.
-            Some(draining) => draining.region,
+            // The current segment is full.
+            Some(draining) => draining.segment,
             None => {
-                let region = &inner.regions[inner.current];
-                if region.end - region.next >= size {
+                let segment = &inner.segments[inner.current];
+                if segment.end - segment.next >= size {
                     return Some(inner.take(size));
                 }
-                let next = (inner.current + 1) % REGIONS;
-                if size > inner.regions[next].end - inner.regions[next].start {
+                let next = (inner.current + 1) % SEGMENTS;
+                if size > inner.segments[next].end - inner.segments[next].start {
                     return None;
                 }
                 self.empty(&mut inner, next);
@@ -249,26 +271,27 @@ impl JitShared {
         }
         inner.draining = None;
         inner.current = next;
-        let region = &mut inner.regions[next];
-        region.next = region.start;
-        (region.end - region.start >= size).then(|| inner.take(size))
+        let segment = &mut inner.segments[next];
+        segment.next = segment.start;
+        (segment.end - segment.start >= size).then(|| inner.take(size))
     }
 
-    /// Drops all blocks of a region, so that it can be reused.
+    /// Drops all blocks of a segment, so that it can be reused.
     fn empty(&self, inner: &mut Inner, index: usize) {
-        let region = &mut inner.regions[index];
-        region.serial += 1;
-        let ids = std::mem::take(&mut region.blocks);
+        let segment = &mut inner.segments[index];
+        segment.serial += 1;
+        let ids = std::mem::take(&mut segment.blocks);
         let evicts = !ids.is_empty();
         if evicts {
             self.counters.evictions.fetch_add(1, SeqCst);
             for id in ids {
                 self.drop_block(inner, id);
             }
+            inner.elected.clear();
             self.blocks.advance_epoch();
         }
         let counts = self.passages.iter().map(|count| if evicts { count.load(SeqCst) } else { 0 });
-        inner.draining = Some(Draining { region: index, counts: counts.collect() });
+        inner.draining = Some(Draining { segment: index, counts: counts.collect() });
         if evicts {
             // Makes those who run leave; there is nothing else for them to do.
             self.group.ports().iter().for_each(|port| port.interrupt());
@@ -318,13 +341,14 @@ impl JitShared {
             start: chunk.start,
             exits: Vec::new(),
             incoming: Vec::new(),
+            region: Vec::new(),
         };
         if let Some(code) = code {
-            let region = &mut inner.regions[chunk.region];
-            if region.serial != chunk.serial || chunk.room() < code.bytes.len() {
+            let segment = &mut inner.segments[chunk.segment];
+            if segment.serial != chunk.serial || chunk.room() < code.bytes.len() {
                 return false;
             }
-            region.blocks.push(id);
+            segment.blocks.push(id);
             published.found.code = self.write(chunk, &code.bytes);
             published.exits = code.exits;
             for exit in &published.exits {
@@ -421,6 +445,7 @@ impl JitShared {
         for id in ids {
             self.drop_block(&mut inner, id);
         }
+        inner.elected.clear();
         drop(inner);
         self.blocks.advance_epoch();
         self.group.ports().iter().for_each(|port| port.interrupt());
@@ -443,19 +468,22 @@ impl JitShared {
 }
 
 impl Inner {
-    /// Takes `size` bytes of the current region, which has them.
+    /// Takes `size` bytes of the current segment, which has them.
     fn take(&mut self, size: usize) -> Chunk {
         let index = self.current;
-        let region = &mut self.regions[index];
-        let start = region.next;
-        region.next += size;
-        Chunk { start, end: region.next, region: index, serial: region.serial }
+        let segment = &mut self.segments[index];
+        let start = segment.next;
+        segment.next += size;
+        Chunk { start, end: segment.next, segment: index, serial: segment.serial }
     }
 }
 
 impl Translations for JitShared {
     fn drop_pages(&self, pages: &[usize]) {
         let mut inner = self.inner.lock();
+        let page_of = |pa: u64| pa as usize & !(PAGE_SIZE as usize - 1);
+        inner.elected.retain(|key| !pages.contains(&page_of(key.pa)));
+        inner.outdate_tickets(|page| pages.contains(&page));
         for page in pages {
             for id in inner.by_page.remove(page).unwrap_or_default() {
                 self.drop_block(&mut inner, id);
@@ -466,6 +494,8 @@ impl Translations for JitShared {
     fn clear(&self) {
         let mut inner = self.inner.lock();
         inner.by_page.clear();
+        inner.elected.clear();
+        inner.outdate_tickets(|_| true);
         let ids: Vec<u32> = inner.blocks.keys().copied().collect();
         for id in ids {
             self.drop_block(&mut inner, id);

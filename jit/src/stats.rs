@@ -59,6 +59,20 @@ counters! {
     searches,
     /// Jumps linked.
     links,
-    /// Regions of code memory emptied for reuse.
+    /// Segments of code memory emptied for reuse.
     evictions,
+    /// Regions of tier 2 compiled.
+    regions,
+    /// Blocks in them.
+    region_blocks,
+    /// Time that took the worker, in nanoseconds.
+    region_ns,
+    /// Time that the vCPUs took to plan them, in nanoseconds.
+    plan_ns,
+    /// Places that were hot, but are no loop that tier 2 has a form for.
+    regions_unfit,
+    /// Regions taken out of use because tier 1 is as fast.
+    regions_retired,
+    /// Regions that were planned but not published: the code had changed, or there was no room.
+    regions_refused,
 }

@@ -8,7 +8,7 @@ use emu_core::interp::Interpreter;
 use emu_core::ir::{Block, BlockBuilder, BlockKey, Cc, Class, Effect, Hint, Op, Terminal, Ty, Val, verify};
 use emu_core::mem::Flush;
 use emu_core::testing::{MEMORY_BASE, MEMORY_LEN, Random, Toy, toy_machine};
-use jit::{Jit, JitConfig, JitShared};
+use jit::{Jit, JitConfig, JitShared, RegionConfig};
 
 /// What blocks are made of.
 trait Choices {
@@ -89,6 +89,8 @@ struct Generator<'a> {
     random: &'a mut Random,
     builder: BlockBuilder,
     temps: Vec<(Val, Class)>,
+    /// No instruction uses temporaries of another one, as it is with real code.
+    apart: bool,
 }
 
 impl Generator<'_> {
@@ -230,6 +232,9 @@ impl Generator<'_> {
             let bytes = self.random.pick(&[2u8, 4]);
             self.builder.mark(at, bytes);
             at += i32::from(bytes);
+            if self.apart {
+                self.temps.clear();
+            }
             for _ in 0..self.random.below(4) {
                 self.op(ops);
             }
@@ -337,11 +342,19 @@ fn lanes(random: &mut Random, kind: u64) -> u64 {
     }
 }
 
+/// Compares blocks by themselves, then such as regions, where they can be that.
 fn compare(seed: u64, rounds: usize, ops: &[Op]) {
+    for regions in [None, Some(RegionConfig { threshold: 1, sampled: false, background: false })] {
+        let rounds = if regions.is_some() { rounds / 10 } else { rounds };
+        compare_with(JitConfig { code_bytes: 2 << 20, regions }, seed, rounds, ops);
+    }
+}
+
+fn compare_with(config: JitConfig, seed: u64, rounds: usize, ops: &[Op]) {
     let mut random = Random(seed);
     let (mut a, mut b) = (toy_machine(), toy_machine());
     let mut interpreter = Interpreter::new();
-    let shared = JitShared::new::<Toy>(JitConfig { code_bytes: 2 << 20 }, b.group().clone(), b.blocks());
+    let shared = JitShared::new::<Toy>(config, b.group().clone(), b.blocks());
     let mut jit = Jit::<Toy>::new(shared.unwrap());
     for vcpu in [&mut a, &mut b] {
         vcpu.state.vectors = vec![7; 128];
@@ -372,7 +385,9 @@ fn compare(seed: u64, rounds: usize, ops: &[Op]) {
             b.mmu.flush(Flush::ALL);
         }
         let offset = 2 * random.below(1024) as i32;
-        let generator = Generator { random: &mut random, builder: BlockBuilder::new(), temps: Vec::new() };
+        let apart = config.regions.is_some();
+        let builder = BlockBuilder::new();
+        let generator = Generator { random: &mut random, builder, temps: Vec::new(), apart };
         let block = generator.block(ops, offset);
         let shown = || block.display(Toy::SLOTS).to_string();
         if let Err(error) = verify(&block, Toy::SLOTS) {

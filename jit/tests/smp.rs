@@ -9,12 +9,12 @@ use emu_core::exec::{BlockMap, Engine, Exit, HostRequest, Limits, Vcpu, VcpuPart
 use emu_core::mem::{BusBuilder, RamBuilder};
 use emu_core::sync::Group;
 use emu_core::time::Clock;
-use jit::{Jit, JitConfig, JitShared, JitStats};
+use jit::{Jit, JitConfig, JitShared, JitStats, RegionConfig};
 use tiny::{ADD, ADDI, CALL, HALT, JNE, MEMORY, MOVI, RET, STB, SYNC, Tiny, back, put};
 
 /// Runs a program on each of two vCPUs: it changes a function, synchronises, calls it, and counts in r6 how often the
 /// result is not what it wrote. `r5` is where the function is, `r4` how often to do that.
-fn stress(functions: [u64; 2], rounds: u64, code_bytes: usize) -> ([Vcpu<Tiny>; 2], JitStats) {
+fn stress(functions: [u64; 2], rounds: u64, config: JitConfig) -> ([Vcpu<Tiny>; 2], JitStats) {
     let ram = RamBuilder::new().region("memory", 0, MEMORY, true).and_then(RamBuilder::build).unwrap();
     for function in functions {
         // r2 = imm; r3 += r2, over some blocks; return
@@ -40,7 +40,7 @@ fn stress(functions: [u64; 2], rounds: u64, code_bytes: usize) -> ([Vcpu<Tiny>; 
     starts.into_iter().for_each(|start| put(&ram, start, &main));
     let bus = Arc::new(BusBuilder::new(Arc::new(ram)).build());
     let (group, blocks) = (Arc::new(Group::new(2)), Arc::new(BlockMap::default()));
-    let shared = JitShared::new::<Tiny>(JitConfig { code_bytes }, group.clone(), &blocks).unwrap();
+    let shared = JitShared::new::<Tiny>(config, group.clone(), &blocks).unwrap();
     let threads = [0, 1].map(|index| {
         let parts = VcpuParts {
             index,
@@ -66,12 +66,18 @@ fn stress(functions: [u64; 2], rounds: u64, code_bytes: usize) -> ([Vcpu<Tiny>; 
     ([a, b], stats)
 }
 
+/// Little memory for code; every other time loops become regions as soon as they are seen.
+fn config(round: usize) -> JitConfig {
+    let regions = RegionConfig { threshold: 1, sampled: true, background: false };
+    JitConfig { code_bytes: 256 << 10, regions: (!round.is_multiple_of(2)).then_some(regions) }
+}
+
 /// What one vCPU writes, it runs, whatever the other does; retired instructions are exact.
 #[test]
 fn each_changes_its_own_function() {
     // The immediate is a signed byte, so that rounds up to 127 compare equal.
-    for _ in 0..40 {
-        let (vcpus, stats) = stress([0x3000, 0x4000], 127, 256 << 10);
+    for round in 0..40 {
+        let (vcpus, stats) = stress([0x3000, 0x4000], 127, config(round));
         for vcpu in vcpus {
             assert_eq!(vcpu.state.slots[6], 0, "stale code ran");
             assert_eq!(vcpu.state.slots[4], 0);
@@ -85,8 +91,8 @@ fn each_changes_its_own_function() {
 /// Both change a function of the same page; what each sees is its own function in some version not older than its own.
 #[test]
 fn both_change_one_page() {
-    for _ in 0..40 {
-        let (vcpus, _) = stress([0x3000, 0x3800], 127, 256 << 10);
+    for round in 0..40 {
+        let (vcpus, _) = stress([0x3000, 0x3800], 127, config(round));
         for vcpu in vcpus {
             assert_eq!(vcpu.state.slots[6], 0, "stale code ran");
             assert_eq!(vcpu.state.slots[3], (1 << 40) + 2 * (1..=127).sum::<u64>());
@@ -97,9 +103,11 @@ fn both_change_one_page() {
 /// Memory for code is reused while both run.
 #[test]
 fn code_memory_is_reused() {
-    let (vcpus, stats) = stress([0x3000, 0x4000], 20_000, 256 << 10);
-    assert!(stats.evictions > 2, "{stats:?}");
-    for vcpu in vcpus {
-        assert_eq!(vcpu.state.slots[4], 0);
+    for round in 0..2 {
+        let (vcpus, stats) = stress([0x3000, 0x4000], 20_000, config(round));
+        assert!(stats.evictions > 2, "{stats:?}");
+        for vcpu in vcpus {
+            assert_eq!(vcpu.state.slots[4], 0);
+        }
     }
 }

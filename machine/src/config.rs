@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use devices::backend::chardev::InputFilter;
-use jit::JitConfig;
+use jit::{JitConfig, RegionConfig};
 
 use crate::error::Error;
 
@@ -45,6 +45,17 @@ pub enum Firmware {
     None,
     /// A firmware image, entered with all privileges, that finds the kernel itself.
     File(PathBuf),
+}
+
+/// Whether loops that take time are compiled as a whole, by an optimising compiler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Regions {
+    /// On a thread beside the vCPUs, and kept if they run faster so.
+    On,
+    /// Never.
+    Off,
+    /// At once, by the vCPU itself, and kept; to find mistakes in this emulator.
+    Eager,
 }
 
 /// What runs guest code.
@@ -137,6 +148,8 @@ pub struct MachineConfig {
     pub accel: Accel,
     /// Bytes of memory for translated code: 256 KiB to 1 GiB.
     pub code_bytes: u64,
+    /// Whether hot loops are compiled as a whole.
+    pub regions: Regions,
     /// How often translations are dropped that nothing is wrong with, chosen at random; to find mistakes in this emulator.
     pub drop_code: Option<Duration>,
     /// A guest that reboots ends instead.
@@ -178,6 +191,7 @@ impl MachineConfig {
             virtio_console: None,
             accel: Accel::Auto,
             code_bytes: JitConfig::default().code_bytes as u64,
+            regions: Regions::On,
             drop_code: None,
             no_reboot: false,
             virtio_legacy: false,
@@ -191,13 +205,29 @@ impl MachineConfig {
         }
     }
 
+    fn region_config(&self) -> Option<RegionConfig> {
+        match self.regions {
+            Regions::Off => None,
+            Regions::Eager => {
+                Some(RegionConfig { threshold: 1, sampled: !self.repeatable, background: false })
+            }
+            // What is compared must not depend on how fast a worker is.
+            Regions::On if self.accel == Accel::Lockstep => {
+                Some(RegionConfig { sampled: false, background: false, ..RegionConfig::default() })
+            }
+            Regions::On => Some(RegionConfig::default()),
+        }
+    }
+
     /// How code is translated.
     ///
     /// # Errors
     /// A setting is out of range.
     pub(crate) fn jit(&self) -> Result<JitConfig, Error> {
         match usize::try_from(self.code_bytes) {
-            Ok(code_bytes) if JitConfig::CODE_BYTES.contains(&code_bytes) => Ok(JitConfig { code_bytes }),
+            Ok(code_bytes) if JitConfig::CODE_BYTES.contains(&code_bytes) => {
+                Ok(JitConfig { code_bytes, regions: self.region_config() })
+            }
             _ => {
                 let text =
                     format!("{} bytes for translated code: expected 256 KiB to 1 GiB", self.code_bytes);

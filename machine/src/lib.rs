@@ -22,7 +22,7 @@ pub use devices::backend::net;
 pub use firmware::load::{Isa, identify_file};
 
 pub use config::{
-    Accel, Arch, Console, Firmware, GicVersion, InputFilter, MachineConfig, NetConfig, TraceConfig,
+    Accel, Arch, Console, Firmware, GicVersion, InputFilter, MachineConfig, NetConfig, Regions, TraceConfig,
 };
 pub use error::Error;
 pub use stats::{Stats, VcpuStats};

@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use images::CpioWriter;
-use machine::{Arch, MachineConfig};
+use machine::{Arch, MachineConfig, Regions};
 use support::guest::{COMMAND_LIMIT, Guest, config_for};
 
 /// CPUs of the guest.
@@ -76,4 +76,18 @@ fn four_cpus_that_forget_their_code() {
         config.code_bytes = 2 << 20;
         config.drop_code = Some(Duration::from_millis(50));
     });
+}
+
+/// Every loop that is seen is compiled as a whole, at once, and stays so.
+#[test]
+fn four_cpus_with_regions() {
+    stress(Arch::Riscv64, |config| {
+        config.regions = Regions::Eager;
+        config.drop_code = Some(Duration::from_millis(500));
+    });
+}
+
+#[test]
+fn four_arm_cpus_with_regions() {
+    stress(Arch::Aarch64, |config| config.regions = Regions::Eager);
 }

@@ -223,6 +223,17 @@ impl<I: Isa> Vcpu<I> {
         Ok((cached.block, cached.next_page))
     }
 
+    /// Lifts the block with this key, wherever it lies, for a compiler. None if it reaches out of its page. What is made of it
+    /// is out of date if [`BlockMap::epoch`] has moved since before this call.
+    pub fn lift_within_page(&mut self, key: BlockKey) -> Option<Block> {
+        let offset = key.pa as usize;
+        let page = page_of(offset);
+        self.protect_code(page);
+        let mut code = CodeReader { ram: self.bus.ram(), page, next: None, wants_next: false };
+        let start = (offset - page) as u32;
+        self.isa.lift(&mut self.builder, key, start, &mut code, usize::MAX).ok()
+    }
+
     /// Lifts one block without keeping it: for single steps, where no block but this has this length.
     pub(crate) fn lift_one(&mut self) -> Result<Block, Exception> {
         Ok(self.lift_alone()?.block)

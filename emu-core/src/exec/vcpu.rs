@@ -31,6 +31,8 @@ pub struct CpuState {
     pub slots: [u64; SLOTS],
     /// The vector file of instruction sets whose vectors have a length of their own; empty for the others.
     pub vectors: Vec<u8>,
+    /// Where the current mode's cached translations for fetches are.
+    pub fetch_table: u64,
 }
 
 /// What a vCPU is connected to.
@@ -99,6 +101,7 @@ impl<I: Isa> Vcpu<I> {
             vectors: Vec::new(),
             fp_flags: 0,
             tables: mmu.tables(),
+            fetch_table: mmu.fetch_table(),
         };
         let builder = BlockBuilder::new();
         Self {
@@ -146,6 +149,7 @@ impl<I: Isa> Vcpu<I> {
         self.mode = self.isa.mode();
         self.mmu.switch(&self.mode);
         self.state.tables = self.mmu.tables();
+        self.state.fetch_table = self.mmu.fetch_table();
     }
 
     /// What blocks and translations depend on now.

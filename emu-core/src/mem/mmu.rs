@@ -257,6 +257,11 @@ impl Mmu {
         Tables { data: self.data.each_ref().map(address), jumps: self.jumps.address() }
     }
 
+    /// Host address of the [`TLB_ENTRIES`] entries for fetches in the current mode.
+    pub fn fetch_table(&self) -> u64 {
+        self.banks[self.fetch].entries.as_ptr().addr() as u64
+    }
+
     /// Lets jumps to `pc` in the current mode go to the translated code at host address `code`, until the translation of its
     /// page or the next one changes or [`Mmu::clear_jumps`]. Does nothing unless the fetch translation of `pc` is cached.
     pub fn cache_jump(&mut self, pc: u64, code: u64) {

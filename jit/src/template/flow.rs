@@ -3,10 +3,11 @@
 use emu_core::ir::{Block, Cc, Hint, Inst, Op, Terminal, Ty};
 use emu_core::mem::{JUMP_ENTRIES, JumpEntry, PAGE_BITS, PAGE_SIZE, jump_index};
 
-use super::asm::{Alu, Cond, Mem, Operand, RAX, RCX, RDX, Shift};
+use super::asm::{Alu, Asm, Cond, Mem, Operand, RAX, RCX, RDX, Shift};
 use super::regs::AnyReg;
 use super::{Cold, Compiler, Done, Exit};
 use crate::frame::{self, MarkAt, PLAIN_EXIT, Site};
+use crate::stubs::Stubs;
 
 // What `Compiler::go` computes is the index of the jump cache, scaled by half of an entry's size.
 const _: () = assert!(size_of::<JumpEntry>() == 16 && std::mem::offset_of!(JumpEntry, code) == 8);
@@ -262,17 +263,23 @@ impl Compiler {
             cold.append(&mut self.cold);
         }
         self.cold = cold;
-        for number in 0..self.exits.len() {
-            let target = self.exits[number].target;
-            // For targets that cannot be linked to; what follows `cold` says where to, too.
-            self.asm.call_out(self.stubs.go_at);
-            self.exits[number].cold = self.asm.offset() as u32;
-            self.asm.call_out(self.stubs.link);
-            self.asm.ops_push(&target.to_le_bytes());
-            self.asm.ops_push(&self.id.to_le_bytes());
-            let plain = if self.exits[number].plain { PLAIN_EXIT } else { 0 };
-            self.asm.ops_push(&(number as u32 | plain).to_le_bytes());
-        }
+        self.asm.cold_links(&mut self.exits, &self.stubs, self.id);
         Ok(())
+    }
+}
+
+impl Asm {
+    /// Emits where the exits of the code `id` go while they are not linked, and notes where that is.
+    pub(crate) fn cold_links(&mut self, exits: &mut [Exit], stubs: &Stubs, id: u32) {
+        for (number, exit) in exits.iter_mut().enumerate() {
+            // For targets that cannot be linked to; what follows `cold` says where to, too.
+            self.call_out(stubs.go_at);
+            exit.cold = self.offset() as u32;
+            self.call_out(stubs.link);
+            self.ops_push(&exit.target.to_le_bytes());
+            self.ops_push(&id.to_le_bytes());
+            let plain = if exit.plain { PLAIN_EXIT } else { 0 };
+            self.ops_push(&(number as u32 | plain).to_le_bytes());
+        }
     }
 }

@@ -203,6 +203,10 @@ impl Compiler {
         }
     }
 
+    pub(crate) fn features(&self) -> Features {
+        self.features
+    }
+
     /// The code of `block`, to be put at host address `base`; its exits name it as `id`.
     pub(crate) fn compile(
         &mut self,

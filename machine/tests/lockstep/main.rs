@@ -20,7 +20,7 @@ use emu_core::mem::{BusBuilder, Flush, PAGE_SIZE, RamBuilder};
 use emu_core::sync::{Group, Port};
 use emu_core::testing::{Random, seeds};
 use emu_core::time::Clock;
-use jit::{Jit, JitConfig, JitShared};
+use jit::{Jit, JitConfig, JitShared, RegionConfig};
 use machine::lockstep::{Inspect, Lockstep, OnTrap, Stretch};
 use program::{BELL, END, RAM, RAM_LEN};
 
@@ -138,7 +138,13 @@ fn run<G: Guest>(seed: u64, brief: bool) -> Result<Done, String> {
     let clock = Clock::manual();
     let (mut a, bell) = machine(&guest, &clock, true);
     let (mut b, _) = machine(&guest, &clock, false);
-    let config = JitConfig { code_bytes: if seed.is_multiple_of(4) { 64 << 20 } else { 256 << 10 } };
+    let code_bytes = if seed.is_multiple_of(4) { 64 << 20 } else { 256 << 10 };
+    let regions = (!seed.is_multiple_of(2)).then_some(RegionConfig {
+        threshold: 1 + seed as u32 % 3,
+        sampled: false,
+        background: false,
+    });
+    let config = JitConfig { code_bytes, regions };
     let code = JitShared::new::<G::Isa>(config, Arc::clone(a.group()), a.blocks()).unwrap();
     let traps = Arc::new(AtomicU64::new(0));
     let hooks = [on_trap::<G>(Some((Arc::clone(&traps), seed))), on_trap::<G>(None)];

@@ -1,0 +1,379 @@
+//! Floating point, on the host's unit as in tier 1, which does what the host does differently, and every NaN.
+//!
+//! Cranelift drops a computation whose result nothing uses, and with it the flags that it would raise. The check for a NaN
+//! is a use; what has none must be read by its own block, or the block is tier 1's.
+
+use cranelift_codegen::ir::condcodes::FloatCC;
+use cranelift_codegen::ir::{InstBuilder, Type, Value, types};
+use emu_core::ir::{Block, Class, FpAttr, Inst, Op, Sgnj, Terminal, ToInt, Ty, Val, ValKind};
+
+use super::{Any, Gen};
+use crate::template::Features;
+
+const BOX: u64 = 0xffff_ffff << 32;
+const NAN_32: i64 = 0x7fc0_0000;
+const NEAREST: u8 = 0;
+const TOWARD_ZERO: u8 = 1;
+
+/// Whether the operation has a form here.
+pub(super) fn supports(block: &Block, at: usize, features: Features) -> bool {
+    let inst = &block.insts[at];
+    if matches!(inst.op, Op::Fmov | Op::Fbits | Op::Ffrom) {
+        return true;
+    }
+    if !matches!(inst.ty, Ty::F32 | Ty::F64) {
+        return false;
+    }
+    let attr = FpAttr::from_bits(inst.attr);
+    let selector = inst.attr >> 8;
+    let nearest = !attr.flush && attr.round == NEAREST;
+    match inst.op {
+        Op::Fbox | Op::Funbox | Op::Fsgnj => true,
+        Op::Fadd | Op::Fsub | Op::Fmul | Op::Fdiv | Op::Fsqrt => nearest,
+        Op::Fma => nearest && features.fma,
+        Op::Fmin | Op::Fmax | Op::Fcmp | Op::Fnzcv => !attr.flush,
+        Op::Fcvt => nearest && selector & 3 == if inst.ty == Ty::F32 { 2 } else { 1 },
+        Op::Ftoint => {
+            let signed = matches!(ToInt::from_bits(selector & 3), ToInt::I32 | ToInt::I64);
+            !attr.flush && attr.round == TOWARD_ZERO && signed && inst.imm == 0 && is_read(block, at)
+        }
+        Op::Ffromint => nearest && inst.imm == 0 && is_read(block, at),
+        _ => false,
+    }
+}
+
+/// Whether some operands of the operation are left to tier 1.
+pub(super) const fn may_give_up(op: Op) -> bool {
+    matches!(
+        op,
+        Op::Fadd
+            | Op::Fsub
+            | Op::Fmul
+            | Op::Fdiv
+            | Op::Fsqrt
+            | Op::Fma
+            | Op::Fmin
+            | Op::Fmax
+            | Op::Fnzcv
+            | Op::Fcmp
+            | Op::Fcvt
+            | Op::Ftoint
+    )
+}
+
+const fn host_type(ty: Ty) -> Type {
+    if matches!(ty, Ty::F32) { types::F32 } else { types::F64 }
+}
+
+/// Whether the block reads the result of its operation `at` before it writes it again.
+fn is_read(block: &Block, at: usize) -> bool {
+    let val = block.insts[at].dst;
+    for inst in &block.insts[at + 1..] {
+        if [inst.a, inst.b, inst.c].contains(&val) {
+            return true;
+        }
+        if inst.dst == val {
+            return false;
+        }
+    }
+    match block.terminal {
+        Terminal::Branch { a, b, .. } => a == val || b == val,
+        Terminal::Indirect { target, .. } => target == val,
+        _ => false,
+    }
+}
+
+impl Gen<'_, '_> {
+    /// A value of 64 bits.
+    pub(super) fn double_of(&mut self, val: Val) -> Value {
+        match self.any_of(val) {
+            Any::Double(value) => value,
+            Any::Single(value) => self.widened(value),
+            Any::Vector(value) => self.lane(value, types::F64X2, types::F64),
+            Any::Int(value) => self.bits_as(types::F64, value),
+        }
+    }
+
+    /// A binary32 number: the low bits.
+    pub(super) fn single_of(&mut self, val: Val) -> Value {
+        match self.any_of(val) {
+            Any::Single(value) => value,
+            Any::Double(value) => match self.boxed.get(&value) {
+                Some(&single) => single,
+                None => {
+                    let bits = self.bits_as(types::I64, value);
+                    let low = self.f.ins().ireduce(types::I32, bits);
+                    self.bits_as(types::F32, low)
+                }
+            },
+            Any::Vector(value) => self.lane(value, types::F32X4, types::F32),
+            Any::Int(value) => {
+                let low = self.f.ins().ireduce(types::I32, value);
+                self.bits_as(types::F32, low)
+            }
+        }
+    }
+
+    pub(super) fn vector_of(&mut self, val: Val) -> Value {
+        match self.any_of(val) {
+            Any::Vector(value) => value,
+            _ => unreachable!("the verifier knows classes"),
+        }
+    }
+
+    fn any_of(&mut self, val: Val) -> Any {
+        match val.kind() {
+            ValKind::Slot(n) => {
+                let slot = self.slot(n);
+                let value = self.f.use_var(slot.var);
+                match slot.class {
+                    Class::Int => Any::Int(value),
+                    Class::Float if slot.single => Any::Single(value),
+                    Class::Float => Any::Double(value),
+                    Class::Vec => Any::Vector(value),
+                }
+            }
+            ValKind::Temp(n) => {
+                self.temps[usize::from(n)].unwrap_or_else(|| unreachable!("the verifier knows order"))
+            }
+            ValKind::Const(_) | ValKind::None => Any::Int(self.int_of(val)),
+        }
+    }
+
+    /// A binary32 number in a container, zeros above it.
+    pub(super) fn widened(&mut self, value: Value) -> Value {
+        let bits = self.bits_as(types::I32, value);
+        let wide = self.f.ins().uextend(types::I64, bits);
+        self.bits_as(types::F64, wide)
+    }
+
+    pub(super) fn bits_as(&mut self, ty: Type, value: Value) -> Value {
+        let little = cranelift_codegen::ir::MemFlagsData::new()
+            .with_endianness(cranelift_codegen::ir::Endianness::Little);
+        self.f.ins().bitcast(ty, little, value)
+    }
+
+    pub(super) fn lane(&mut self, value: Value, lanes: Type, ty: Type) -> Value {
+        let value = self.bits_as(lanes, value);
+        debug_assert_eq!(lanes.lane_type(), ty);
+        self.f.ins().extractlane(value, 0)
+    }
+
+    fn float_of(&mut self, ty: Ty, val: Val) -> Value {
+        if ty == Ty::F32 { self.single_of(val) } else { self.double_of(val) }
+    }
+
+    fn set_float(&mut self, ty: Ty, val: Val, value: Value) {
+        self.set(val, if ty == Ty::F32 { Any::Single(value) } else { Any::Double(value) });
+    }
+
+    pub(super) fn float(&mut self, inst: &Inst, at: usize) {
+        let ty = inst.ty;
+        let selector = inst.attr >> 8;
+        match inst.op {
+            Op::Fmov => {
+                let value = self.double_of(inst.a);
+                self.set(inst.dst, Any::Double(value));
+            }
+            Op::Fbits => {
+                let value = self.double_of(inst.a);
+                let bits = self.bits_as(types::I64, value);
+                self.set(inst.dst, Any::Int(bits));
+            }
+            Op::Ffrom => {
+                let bits = self.int_of(inst.a);
+                let value = self.bits_as(types::F64, bits);
+                self.set(inst.dst, Any::Double(value));
+            }
+            Op::Fbox if ty == Ty::F32 => {
+                let single = self.single_of(inst.a);
+                if matches!(inst.dst.kind(), ValKind::Slot(n) if self.slot(n).single) {
+                    return self.set(inst.dst, Any::Single(single));
+                }
+                let bits = self.bits_as(types::I32, single);
+                let bits = self.f.ins().uextend(types::I64, bits);
+                let upper = self.f.ins().iconst(types::I64, BOX as i64);
+                let bits = self.f.ins().bor(bits, upper);
+                let value = self.bits_as(types::F64, bits);
+                self.boxed.insert(value, single);
+                self.set(inst.dst, Any::Double(value));
+            }
+            Op::Fbox | Op::Funbox if ty == Ty::F64 => {
+                let value = self.double_of(inst.a);
+                self.set(inst.dst, Any::Double(value));
+            }
+            Op::Funbox => {
+                if let (ValKind::Slot(_), Any::Single(single)) = (inst.a.kind(), self.any_of(inst.a)) {
+                    return self.set(inst.dst, Any::Single(single));
+                }
+                let value = self.double_of(inst.a);
+                let single = match self.boxed.get(&value) {
+                    Some(&single) => single,
+                    None => self.unboxed(value),
+                };
+                self.set(inst.dst, Any::Single(single));
+            }
+            Op::Fsgnj => {
+                let (a, b) = (self.float_of(ty, inst.a), self.float_of(ty, inst.b));
+                let kind = Sgnj::from_bits(selector & 3);
+                let value = match kind {
+                    Sgnj::Copy if inst.a == inst.b => a,
+                    Sgnj::Not if inst.a == inst.b => self.f.ins().fneg(a),
+                    Sgnj::Xor if inst.a == inst.b => self.f.ins().fabs(a),
+                    Sgnj::Copy => self.f.ins().fcopysign(a, b),
+                    Sgnj::Not => {
+                        let b = self.f.ins().fneg(b);
+                        self.f.ins().fcopysign(a, b)
+                    }
+                    Sgnj::Xor => self.xor_sign(ty, a, b),
+                };
+                self.set_float(ty, inst.dst, value);
+            }
+            Op::Fadd | Op::Fsub | Op::Fmul | Op::Fdiv | Op::Fsqrt | Op::Fma | Op::Fcvt => {
+                self.arithmetic(inst, selector);
+            }
+            Op::Fmin | Op::Fmax => {
+                let (a, b) = (self.float_of(ty, inst.a), self.float_of(ty, inst.b));
+                let unordered = self.f.ins().fcmp(FloatCC::Unordered, a, b);
+                self.give_up_if(unordered);
+                let value = match inst.op {
+                    Op::Fmin => self.f.ins().fmin(a, b),
+                    _ => self.f.ins().fmax(a, b),
+                };
+                self.set_float(ty, inst.dst, value);
+            }
+            Op::Fcmp => self.compare_floats(inst, at, selector),
+            Op::Fnzcv => self.compare_to_flags(inst),
+            Op::Ftoint => {
+                let a = self.float_of(ty, inst.a);
+                let int = ToInt::from_bits(selector & 3);
+                let unordered = self.f.ins().fcmp(FloatCC::Unordered, a, a);
+                self.give_up_if(unordered);
+                let value = match int {
+                    ToInt::I32 => {
+                        let value = self.f.ins().fcvt_to_sint_sat(types::I32, a);
+                        self.f.ins().uextend(types::I64, value)
+                    }
+                    _ => self.f.ins().fcvt_to_sint_sat(types::I64, a),
+                };
+                self.set(inst.dst, Any::Int(value));
+            }
+            _ => {
+                let a = self.int_of(inst.a);
+                let to = host_type(ty);
+                let value = match ToInt::from_bits(selector & 3) {
+                    ToInt::I64 => self.f.ins().fcvt_from_sint(to, a),
+                    ToInt::U64 => self.f.ins().fcvt_from_uint(to, a),
+                    ToInt::I32 => {
+                        let low = self.f.ins().ireduce(types::I32, a);
+                        self.f.ins().fcvt_from_sint(to, low)
+                    }
+                    ToInt::U32 => {
+                        let low = self.f.ins().ireduce(types::I32, a);
+                        let wide = self.f.ins().uextend(types::I64, low);
+                        self.f.ins().fcvt_from_sint(to, wide)
+                    }
+                };
+                self.set_float(ty, inst.dst, value);
+            }
+        }
+    }
+
+    /// The binary32 number in a container, of which nothing is known.
+    fn unboxed(&mut self, value: Value) -> Value {
+        let bits = self.bits_as(types::I64, value);
+        let upper = self.f.ins().ushr_imm_u(bits, 32);
+        let low = self.f.ins().ireduce(types::I32, bits);
+        let is_boxed = self.f.ins().icmp_imm_u(
+            cranelift_codegen::ir::condcodes::IntCC::Equal,
+            upper,
+            i64::from(u32::MAX),
+        );
+        let nan = self.f.ins().iconst(types::I32, NAN_32);
+        let low = self.f.ins().select(is_boxed, low, nan);
+        self.bits_as(types::F32, low)
+    }
+
+    fn xor_sign(&mut self, ty: Ty, a: Value, b: Value) -> Value {
+        let ints = if ty == Ty::F32 { types::I32 } else { types::I64 };
+        let (x, y) = (self.bits_as(ints, a), self.bits_as(ints, b));
+        let sign = if ty == Ty::F32 { i64::from(i32::MIN) } else { i64::MIN };
+        let sign = self.f.ins().iconst(ints, sign);
+        let y = self.f.ins().band(y, sign);
+        let value = self.f.ins().bxor(x, y);
+        self.bits_as(host_type(ty), value)
+    }
+
+    fn arithmetic(&mut self, inst: &Inst, selector: u16) {
+        let ty = inst.ty;
+        let from = match inst.op {
+            Op::Fcvt if ty == Ty::F32 => Ty::F64,
+            Op::Fcvt => Ty::F32,
+            _ => ty,
+        };
+        let sources: Vec<Value> = [inst.a, inst.b, inst.c]
+            .into_iter()
+            .filter(|val| !val.is_none())
+            .map(|val| self.float_of(from, val))
+            .collect();
+        let value = match (inst.op, sources.as_slice()) {
+            (Op::Fadd, &[a, b]) => self.f.ins().fadd(a, b),
+            (Op::Fsub, &[a, b]) => self.f.ins().fsub(a, b),
+            (Op::Fmul, &[a, b]) => self.f.ins().fmul(a, b),
+            (Op::Fdiv, &[a, b]) => self.f.ins().fdiv(a, b),
+            (Op::Fsqrt, &[a]) => self.f.ins().sqrt(a),
+            (Op::Fcvt, &[a]) if ty == Ty::F32 => self.f.ins().fdemote(types::F32, a),
+            (Op::Fcvt, &[a]) => self.f.ins().fpromote(types::F64, a),
+            (_, &[a, b, c]) => {
+                let a = if selector & 1 != 0 { self.f.ins().fneg(a) } else { a };
+                let c = if selector & 2 != 0 { self.f.ins().fneg(c) } else { c };
+                self.f.ins().fma(a, b, c)
+            }
+            _ => unreachable!("the verifier counts operands"),
+        };
+        let rounded = matches!(inst.op, Op::Fmul | Op::Fma) || inst.op == Op::Fcvt && ty == Ty::F32;
+        let odd = if rounded && FpAttr::from_bits(inst.attr).tiny_before {
+            let normal = if ty == Ty::F32 {
+                self.f.ins().f32const(f32::MIN_POSITIVE)
+            } else {
+                self.f.ins().f64const(f64::MIN_POSITIVE)
+            };
+            let magnitude = self.f.ins().fabs(value);
+            self.f.ins().fcmp(FloatCC::UnorderedOrEqual, magnitude, normal)
+        } else {
+            self.f.ins().fcmp(FloatCC::Unordered, value, value)
+        };
+        self.give_up_if(odd);
+        self.set_float(ty, inst.dst, value);
+    }
+
+    fn compare_floats(&mut self, inst: &Inst, at: usize, selector: u16) {
+        let (a, b) = (self.float_of(inst.ty, inst.a), self.float_of(inst.ty, inst.b));
+        let (cc, silent) = match selector & 3 {
+            0 => (FloatCC::Equal, true),
+            1 => (FloatCC::LessThan, selector & 4 != 0),
+            2 => (FloatCC::LessThanOrEqual, selector & 4 != 0),
+            _ => (FloatCC::Unordered, true),
+        };
+        if !silent || !is_read(self.block(), at) {
+            let unordered = self.f.ins().fcmp(FloatCC::Unordered, a, b);
+            self.give_up_if(unordered);
+        }
+        let holds = self.f.ins().fcmp(cc, a, b);
+        let value = self.f.ins().uextend(types::I64, holds);
+        self.set(inst.dst, Any::Int(value));
+    }
+
+    fn compare_to_flags(&mut self, inst: &Inst) {
+        let (a, b) = (self.float_of(inst.ty, inst.a), self.float_of(inst.ty, inst.b));
+        let unordered = self.f.ins().fcmp(FloatCC::Unordered, a, b);
+        self.give_up_if(unordered);
+        let [less, equal, more] =
+            [0b1000i64, 0b0110, 0b0010].map(|nzcv| self.f.ins().iconst(types::I64, nzcv << 28));
+        let is_less = self.f.ins().fcmp(FloatCC::LessThan, a, b);
+        let is_equal = self.f.ins().fcmp(FloatCC::Equal, a, b);
+        let value = self.f.ins().select(is_less, less, more);
+        let value = self.f.ins().select(is_equal, equal, value);
+        self.set(inst.dst, Any::Int(value));
+    }
+}

@@ -1,0 +1,261 @@
+//! Loads and stores. Accesses of a block that have one base share a check, as in tier 1. For bases that move on in short steps
+//! the region keeps the page that was accessed last: as long as the next address lies in it, there is nothing to look up.
+
+use std::mem::offset_of;
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{InstBuilder, Value, types};
+use cranelift_frontend::{FunctionBuilder, Variable};
+use emu_core::ir::{Block, Inst, MemAttr, Op, Ty, Val, ValKind, View};
+use emu_core::mem::{PAGE_BITS, PAGE_SIZE, TLB_ENTRIES, TlbEntry};
+
+use super::{Any, FLAGS, Gen, Plan};
+use crate::frame;
+
+/// Pages that a region keeps at most: each takes two registers, or room on the stack.
+const MOST_CACHES: usize = 4;
+/// A base that moves on by more bytes than this is in another page too often; measured: the wrong guesses of the host's branch
+/// prediction then cost more than looking the page up.
+const LONGEST_STEP: u64 = 64;
+/// Bytes that one check covers at most.
+const MOST_BYTES: i32 = 512;
+const PAGE_MASK: i64 = -(PAGE_SIZE as i64);
+/// What a virtual address is shifted by to get the byte offset of its entry.
+const ENTRY_SHIFT: i64 = PAGE_BITS as i64 - 5;
+const ENTRY_MASK: i64 = (TLB_ENTRIES as i64 - 1) << 5;
+/// No page's address.
+const NO_PAGE: i64 = 1;
+
+/// Whether the access has a form here.
+pub(super) fn supports(inst: &Inst) -> bool {
+    !matches!(inst.ty, Ty::F16) && !MemAttr::from_bits(inst.attr).exclusive
+}
+
+/// Accesses of one block that share a check: those with one base while it does not change.
+#[derive(Clone, Copy)]
+pub(super) struct Group {
+    base: Val,
+    view: View,
+    /// The bytes that are touched, from the base: first and last.
+    first: i32,
+    last: i32,
+    write: bool,
+    cache: Option<usize>,
+    /// What to add a distance from the base to, once the check has been made.
+    host: Option<Value>,
+}
+
+/// The page that was accessed last.
+#[derive(Clone, Copy)]
+pub(super) struct PageCache {
+    /// The slot that all who share it have as base.
+    slot: u16,
+    /// It is looked up for writing.
+    write: bool,
+    /// Its virtual address.
+    page: Variable,
+    /// What to add to addresses in it.
+    addend: Variable,
+}
+
+/// The groups of a block, and for each operation the number of its group.
+pub(super) fn groups(block: &Block) -> (Vec<Group>, Vec<Option<usize>>) {
+    let mut groups: Vec<Group> = Vec::new();
+    let mut of = vec![None; block.insts.len()];
+    let mut open: Vec<usize> = Vec::new();
+    for (at, inst) in block.insts.iter().enumerate() {
+        if matches!(inst.op, Op::Load | Op::Store) {
+            let view = MemAttr::from_bits(inst.attr).view;
+            let (first, last) = (inst.imm, inst.imm.saturating_add(inst.ty.bytes() as i32 - 1));
+            let fits = |group: &Group| {
+                group.base == inst.a
+                    && group.view == view
+                    && last.max(group.last).saturating_sub(first.min(group.first)) < MOST_BYTES
+            };
+            let number = match open.iter().find(|&&number| fits(&groups[number])) {
+                Some(&number) => number,
+                None => {
+                    let write = false;
+                    groups.push(Group { base: inst.a, view, first, last, write, cache: None, host: None });
+                    open.push(groups.len() - 1);
+                    groups.len() - 1
+                }
+            };
+            let group = &mut groups[number];
+            group.first = group.first.min(first);
+            group.last = group.last.max(last);
+            group.write |= inst.op == Op::Store;
+            of[at] = Some(number);
+        }
+        open.retain(|&number| groups[number].base != inst.dst);
+    }
+    (groups, of)
+}
+
+/// Whether the slot does not change in the region but by short steps.
+fn steps_only(plan: &Plan, slot: u16) -> bool {
+    let slot = Val::slot(slot);
+    plan.nodes.iter().all(|node| {
+        let step = |inst: &Inst| {
+            let by = node.block.constant(inst.b).map(|by| (by as i64).unsigned_abs());
+            inst.op == Op::Add && inst.a == slot && by.is_some_and(|by| by <= LONGEST_STEP)
+        };
+        node.block.insts.iter().all(|inst| inst.dst != slot || step(inst))
+    })
+}
+
+/// Declares what the region keeps of pages, of which nothing is known at first; the groups of each node know theirs.
+pub(super) fn plan_caches(
+    f: &mut FunctionBuilder<'_>,
+    plan: &Plan,
+    groups: &mut [(Vec<Group>, Vec<Option<usize>>)],
+) -> Vec<PageCache> {
+    let mut caches: Vec<PageCache> = Vec::new();
+    for (groups, _) in groups {
+        for group in groups {
+            let slot = match group.base.kind() {
+                ValKind::Slot(n) if group.view == View::Current && steps_only(plan, n) => n,
+                _ => continue,
+            };
+            if let Some(number) = caches.iter().position(|cache| cache.slot == slot) {
+                caches[number].write |= group.write;
+                group.cache = Some(number);
+            } else if caches.len() < MOST_CACHES {
+                let (page, addend) = (f.declare_var(types::I64), f.declare_var(types::I64));
+                let none = f.ins().iconst(types::I64, NO_PAGE);
+                f.def_var(page, none);
+                f.def_var(addend, none);
+                group.cache = Some(caches.len());
+                caches.push(PageCache { slot, write: group.write, page, addend });
+            }
+        }
+    }
+    caches
+}
+
+impl Gen<'_, '_> {
+    /// The address of the entry for `va` among the translations at `table`.
+    pub(super) fn tlb_entry(&mut self, va: Value, table: Value) -> Value {
+        let shifted = self.f.ins().ushr_imm_u(va, ENTRY_SHIFT);
+        let offset = self.f.ins().band_imm_s(shifted, ENTRY_MASK);
+        self.f.ins().iadd(offset, table)
+    }
+
+    /// The host address of the base of an access, which may be made from there on.
+    fn reach(&mut self, at: usize) -> Value {
+        let number = self.group_of[at].unwrap_or_else(|| unreachable!("every access has a group"));
+        let group = self.groups[number];
+        if let Some(host) = group.host {
+            return host;
+        }
+        let base = self.int_of(group.base);
+        let first =
+            if group.first == 0 { base } else { self.f.ins().iadd_imm_s(base, i64::from(group.first)) };
+        let len = i64::from(group.last - group.first) + 1;
+        let addend = match group.cache {
+            Some(cache) => {
+                let cache = self.pages[cache];
+                self.kept(cache, group.view, first, len)
+            }
+            None => {
+                let (_, addend) = self.look_up(group.view, group.write, first, len);
+                addend
+            }
+        };
+        let host = self.f.ins().iadd(base, addend);
+        self.groups[number].host = Some(host);
+        host
+    }
+
+    /// What to add to an address in the page where `len` bytes from `first` on are: the one kept, if they are there.
+    fn kept(&mut self, cache: PageCache, view: View, first: Value, len: i64) -> Value {
+        let (look, hit) = (self.f.create_block(), self.f.create_block());
+        self.f.set_cold_block(look);
+        let last = self.f.use_var(cache.page);
+        // A unit of its own size is all in one page if it is aligned.
+        let unit = len <= 8 && (len as u64).is_power_of_two();
+        let page = self.f.ins().band_imm_s(first, PAGE_MASK | if unit { len - 1 } else { 0 });
+        let same = self.f.ins().icmp(IntCC::Equal, page, last);
+        if unit {
+            self.f.ins().brif(same, hit, &[], look, &[]);
+        } else {
+            let fits = self.f.create_block();
+            self.f.ins().brif(same, fits, &[], look, &[]);
+            self.f.switch_to_block(fits);
+            let within = self.f.ins().band_imm_s(first, PAGE_SIZE as i64 - 1);
+            let crosses = self.f.ins().icmp_imm_u(IntCC::UnsignedGreaterThan, within, PAGE_SIZE as i64 - len);
+            self.f.ins().brif(crosses, look, &[], hit, &[]);
+        }
+        self.f.switch_to_block(look);
+        let (page, addend) = self.look_up(view, cache.write, first, len);
+        self.f.def_var(cache.page, page);
+        self.f.def_var(cache.addend, addend);
+        self.f.ins().jump(hit, &[]);
+        self.f.switch_to_block(hit);
+        self.f.use_var(cache.addend)
+    }
+
+    /// Looks the page of `len` bytes from `first` on up: its address, and what to add to addresses in it. Where that is not all,
+    /// the region is left.
+    fn look_up(&mut self, view: View, write: bool, first: Value, len: i64) -> (Value, Value) {
+        let table = self.state_load(types::I64, frame::tlb(view as usize));
+        let entry = self.tlb_entry(first, table);
+        let end = if len == 1 { first } else { self.f.ins().iadd_imm_s(first, len - 1) };
+        let page = self.f.ins().band_imm_s(end, PAGE_MASK);
+        let tag = if write { offset_of!(TlbEntry, write) } else { offset_of!(TlbEntry, read) };
+        let tag = self.f.ins().load(types::I64, FLAGS, entry, tag as i32);
+        let differs = self.f.ins().icmp(IntCC::NotEqual, page, tag);
+        self.give_up_if(differs);
+        let addend = self.f.ins().load(types::I64, FLAGS, entry, offset_of!(TlbEntry, addend) as i32);
+        (page, addend)
+    }
+
+    pub(super) fn load(&mut self, inst: &Inst, at: usize) {
+        let host = self.reach(at);
+        let imm = inst.imm;
+        let signed = MemAttr::from_bits(inst.attr).signed;
+        let ty = types::I64;
+        let value = match (inst.ty, signed) {
+            (Ty::I8, false) => self.f.ins().uload8(ty, FLAGS, host, imm),
+            (Ty::I8, true) => self.f.ins().sload8(ty, FLAGS, host, imm),
+            (Ty::I16, false) => self.f.ins().uload16(ty, FLAGS, host, imm),
+            (Ty::I16, true) => self.f.ins().sload16(ty, FLAGS, host, imm),
+            (Ty::I32, false) => self.f.ins().uload32(FLAGS, host, imm),
+            (Ty::I32, true) => self.f.ins().sload32(FLAGS, host, imm),
+            (Ty::F32, _) => self.f.ins().load(types::F32, FLAGS, host, imm),
+            (Ty::F64, _) => self.f.ins().load(types::F64, FLAGS, host, imm),
+            (Ty::V128, _) => self.f.ins().load(types::I8X16, FLAGS, host, imm),
+            _ => self.f.ins().load(ty, FLAGS, host, imm),
+        };
+        let value = match inst.ty {
+            Ty::F32 => Any::Single(value),
+            Ty::F64 => Any::Double(value),
+            Ty::V128 => Any::Vector(value),
+            _ => Any::Int(value),
+        };
+        self.set(inst.dst, value);
+    }
+
+    pub(super) fn store(&mut self, inst: &Inst, at: usize) {
+        let value = match inst.ty {
+            Ty::F32 => self.single_of(inst.b),
+            Ty::F64 => self.double_of(inst.b),
+            Ty::V128 => self.vector_of(inst.b),
+            _ => self.int_of(inst.b),
+        };
+        let host = self.reach(at);
+        let imm = inst.imm;
+        match inst.ty {
+            Ty::I8 => self.f.ins().istore8(FLAGS, value, host, imm),
+            Ty::I16 => self.f.ins().istore16(FLAGS, value, host, imm),
+            Ty::I32 => self.f.ins().istore32(FLAGS, value, host, imm),
+            _ => self.f.ins().store(FLAGS, value, host, imm),
+        };
+        if MemAttr::from_bits(inst.attr).release {
+            self.f.ins().fence();
+        }
+    }
+}
+
+/// For blocks that nothing more is to be said of.
+pub(super) type Groups = (Vec<Group>, Vec<Option<usize>>);

@@ -1,0 +1,680 @@
+//! A region as Cranelift's intermediate form. Guest registers are variables, which the region loads from the vCPU's state
+//! where it is entered and writes back where it is left.
+//!
+//! The function is `(state, frame, entry) -> exit`; the exits are numbered as [`super::place`] has it. Nothing here may be
+//! optimised by Cranelift: what raises floating-point flags, or may be seen by other vCPUs, is to it a computation like any
+//! other.
+
+mod float;
+mod int;
+mod mem;
+mod vec;
+
+use std::mem::offset_of;
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{self, InstBuilder, MemFlagsData, Type, Value, types};
+use cranelift_codegen::isa::TargetFrontendConfig;
+use cranelift_frontend::{FunctionBuilder, Switch, Variable};
+use emu_core::exec::SLOTS;
+use emu_core::ir::{Block, Cc, Class, Inst, Op, SlotInfo, Terminal, Ty, Val, ValKind};
+use emu_core::mem::{PAGE_SIZE, TlbEntry};
+
+use self::mem::{Group, Groups, PageCache};
+use super::place::{EXIT_GO, EXIT_LEAVE, EXIT_LINKS};
+use super::plan::{Edge, Plan, ends_well};
+use crate::frame;
+use crate::template::Features;
+use crate::template::asm::Mem;
+
+/// Whether every operation of the block is one that regions have.
+pub(crate) fn supports(block: &Block, features: Features) -> bool {
+    ends_well(block)
+        && block.insts.iter().enumerate().all(|(at, inst)| match inst.op {
+            Op::Load | Op::Store => mem::supports(inst),
+            Op::Fence | Op::ExitIf | Op::RaiseIf | Op::Pc => true,
+            op if (op as u8) < Op::Load as u8 => int::supports(inst),
+            op if (op as u8) > Op::Fence as u8 && (op as u8) < Op::Vmov as u8 => {
+                float::supports(block, at, features)
+            }
+            _ => vec::supports(inst),
+        })
+        && is_restartable(block)
+}
+
+/// Whether no instruction has changed anything when one of its operations may be given up: tier 1 does all of it again.
+fn is_restartable(block: &Block) -> bool {
+    let (groups, group_of) = mem::groups(block);
+    let mut checked = vec![false; groups.len()];
+    let (mut number, mut changed) = (0, false);
+    for (at, inst) in block.insts.iter().enumerate() {
+        while block.marks.get(number + 1).is_some_and(|mark| usize::from(mark.inst) <= at) {
+            (number, changed) = (number + 1, false);
+        }
+        let may_give_up = match inst.op {
+            Op::Load | Op::Store => {
+                group_of[at].is_some_and(|group| !std::mem::replace(&mut checked[group], true))
+            }
+            op => op == Op::RaiseIf || float::may_give_up(op),
+        };
+        if may_give_up && changed {
+            return false;
+        }
+        changed |= inst.op == Op::Store || matches!(inst.dst.kind(), ValKind::Slot(_));
+    }
+    true
+}
+
+/// What the code of a region needs to be told of the outside.
+pub(crate) struct Outside<'a> {
+    pub slots: &'a [SlotInfo],
+    /// Host address of RAM offset zero.
+    pub host_base: u64,
+}
+
+/// A temporary's value, as what it was made.
+#[derive(Clone, Copy)]
+enum Any {
+    Int(Value),
+    Double(Value),
+    Single(Value),
+    Vector(Value),
+}
+
+/// A set of slots.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct SlotSet([u64; SLOTS / 64]);
+
+impl SlotSet {
+    fn add(&mut self, slot: u16) {
+        self.0[usize::from(slot) / 64] |= 1 << (slot % 64);
+    }
+
+    fn union(self, other: Self) -> Self {
+        Self(std::array::from_fn(|i| self.0[i] | other.0[i]))
+    }
+
+    fn iter(self) -> impl Iterator<Item = u16> {
+        (0..SLOTS as u16).filter(move |slot| self.0[usize::from(*slot) / 64] >> (slot % 64) & 1 != 0)
+    }
+}
+
+/// A guest register slot in the region.
+#[derive(Clone, Copy)]
+struct Slot {
+    var: Variable,
+    class: Class,
+    /// It holds nothing but boxed binary32 numbers, so that the variable is one.
+    single: bool,
+}
+
+/// Whether a slot of numbers holds nothing but boxed binary32 numbers, as far as the region is concerned.
+fn holds_singles(plan: &Plan, slot: u16) -> bool {
+    let slot = Val::slot(slot);
+    let mut boxes = false;
+    for inst in plan.nodes.iter().flat_map(|node| &node.block.insts) {
+        if inst.dst == slot {
+            if (inst.op, inst.ty) != (Op::Fbox, Ty::F32) {
+                return false;
+            }
+            boxes = true;
+        }
+        let read = [inst.a, inst.b, inst.c].contains(&slot);
+        if read && !(inst.ty == Ty::F32 && matches!(inst.op, Op::Funbox | Op::Store)) {
+            return false;
+        }
+        boxes |= read && inst.op == Op::Funbox;
+    }
+    boxes
+}
+
+/// Exits by jumps that can be linked: their targets, from the start of the first page, and whether they go to code that shares no
+/// checks.
+pub(crate) type Links = Vec<(i32, bool)>;
+
+struct Gen<'a, 'f> {
+    f: FunctionBuilder<'f>,
+    plan: &'a Plan,
+    outside: &'a Outside<'a>,
+    slots: Vec<Option<Slot>>,
+    /// The nodes' blocks.
+    heads: Vec<ir::Block>,
+    /// Slots whose memory may be out of date when each node begins.
+    dirty_in: Vec<SlotSet>,
+    state: Value,
+    attention: Value,
+    /// Virtual address of the first page.
+    base: Value,
+    retired: Variable,
+    /// Whether a page is known to be mapped as it was, by page; there is nothing to know of the first.
+    known: Vec<Option<Variable>>,
+    /// Where all ways out come together; its parameter is the exit.
+    out: ir::Block,
+    pages: Vec<PageCache>,
+    all_groups: Vec<Groups>,
+    links: Links,
+    // Of the block in hand.
+    node: usize,
+    number: usize,
+    dirty: SlotSet,
+    temps: Vec<Option<Any>>,
+    groups: Vec<Group>,
+    group_of: Vec<Option<usize>>,
+    /// The binary32 number in a container that is known to be boxed.
+    boxed: std::collections::HashMap<Value, Value>,
+}
+
+/// Makes the function's body; the exits that can be linked.
+pub(crate) fn build(
+    f: FunctionBuilder<'_>,
+    plan: &Plan,
+    outside: &Outside<'_>,
+    config: TargetFrontendConfig,
+) -> Links {
+    let mut generator = Gen::new(f, plan, outside);
+    for node in 0..plan.nodes.len() {
+        generator.node(node);
+    }
+    let out = generator.out;
+    generator.f.switch_to_block(out);
+    let exit = generator.f.block_params(out)[0];
+    generator.f.ins().return_(&[exit]);
+    generator.f.seal_all_blocks();
+    let Gen { f, links, .. } = generator;
+    f.finalize(config);
+    links
+}
+
+const fn class_type(class: Class) -> Type {
+    match class {
+        Class::Int => types::I64,
+        Class::Float => types::F64,
+        Class::Vec => types::I8X16,
+    }
+}
+
+/// Memory that is there.
+const FLAGS: MemFlagsData = MemFlagsData::trusted();
+
+fn written(block: &Block) -> SlotSet {
+    let mut set = SlotSet::default();
+    for inst in &block.insts {
+        if let ValKind::Slot(n) = inst.dst.kind() {
+            set.add(n);
+        }
+    }
+    set
+}
+
+/// The slots that a block reads or writes.
+fn used(block: &Block) -> SlotSet {
+    let mut set = written(block);
+    let mut read = |val: Val| {
+        if let ValKind::Slot(n) = val.kind() {
+            set.add(n);
+        }
+    };
+    for inst in &block.insts {
+        [inst.a, inst.b, inst.c].into_iter().for_each(&mut read);
+    }
+    match block.terminal {
+        Terminal::Branch { a, b, .. } => [a, b].into_iter().for_each(&mut read),
+        Terminal::Indirect { target, .. } => read(target),
+        _ => {}
+    }
+    set
+}
+
+/// For each node the slots whose memory may be out of date when it begins.
+fn dirty_in(plan: &Plan) -> Vec<SlotSet> {
+    let own: Vec<SlotSet> = plan.nodes.iter().map(|node| written(&node.block)).collect();
+    let mut all = vec![SlotSet::default(); plan.nodes.len()];
+    loop {
+        let mut changed = false;
+        for (n, node) in plan.nodes.iter().enumerate() {
+            let out = all[n].union(own[n]);
+            for edge in node.edges {
+                if let Edge::To { node, .. } = edge {
+                    let new = all[node].union(out);
+                    changed |= new != all[node];
+                    all[node] = new;
+                }
+            }
+            // Side exits may go to nodes, too.
+        }
+        if !changed {
+            return all;
+        }
+    }
+}
+
+impl<'a, 'f> Gen<'a, 'f> {
+    fn new(mut f: FunctionBuilder<'f>, plan: &'a Plan, outside: &'a Outside<'a>) -> Self {
+        let entry = f.create_block();
+        f.append_block_params_for_function_params(entry);
+        f.switch_to_block(entry);
+        let &[state, frame, number] = f.block_params(entry) else { unreachable!("three parameters") };
+        let load = |f: &mut FunctionBuilder<'_>, ty, base, mem: Mem| f.ins().load(ty, FLAGS, base, mem.disp);
+        let attention = load(&mut f, types::I64, frame, frame::ATTENTION);
+        let base = load(&mut f, types::I64, state, frame::PAGE_BASE);
+        let retired = f.declare_var(types::I64);
+        let count = load(&mut f, types::I64, state, frame::RETIRED);
+        f.def_var(retired, count);
+        let mut slots = vec![None; SLOTS];
+        let mut uppers: Option<Value> = None;
+        let all = plan.nodes.iter().fold(SlotSet::default(), |set, node| set.union(used(&node.block)));
+        for info in outside.slots {
+            if all.0[usize::from(info.index) / 64] >> (info.index % 64) & 1 == 0 {
+                continue;
+            }
+            let single = info.class == Class::Float && holds_singles(plan, info.index);
+            let ty = if single { types::F32 } else { class_type(info.class) };
+            let at = frame::slot(info.index);
+            let var = f.declare_var(ty);
+            let value = load(&mut f, ty, state, at);
+            f.def_var(var, value);
+            if single {
+                let upper = load(&mut f, types::I32, state, Mem { disp: at.disp + 4, ..at });
+                uppers = Some(match uppers {
+                    Some(all) => f.ins().band(all, upper),
+                    None => upper,
+                });
+            }
+            slots[usize::from(info.index)] = Some(Slot { var, class: info.class, single });
+        }
+        let mut known = Vec::new();
+        for page in 0..plan.pages.len() {
+            let var = (page > 0).then(|| f.declare_var(types::I32));
+            if let Some(var) = var {
+                let no = f.ins().iconst(types::I32, 0);
+                f.def_var(var, no);
+            }
+            known.push(var);
+        }
+        let mut all_groups: Vec<Groups> = plan.nodes.iter().map(|node| mem::groups(&node.block)).collect();
+        let pages = mem::plan_caches(&mut f, plan, &mut all_groups);
+        let heads: Vec<ir::Block> = plan.nodes.iter().map(|_| f.create_block()).collect();
+        let out = f.create_block();
+        f.append_block_param(out, types::I32);
+        f.set_cold_block(out);
+        let mut links = Links::new();
+        if let Some(uppers) = uppers {
+            // Something else than boxed numbers is tier 1's.
+            let (boxed, other) = (f.create_block(), f.create_block());
+            f.set_cold_block(other);
+            let all = f.ins().icmp_imm_s(IntCC::Equal, uppers, -1);
+            f.ins().brif(all, boxed, &[], other, &[]);
+            f.switch_to_block(other);
+            let mut exit = f.ins().iconst(types::I32, i64::from(EXIT_LINKS));
+            for (n, &node) in plan.entries.iter().enumerate() {
+                links.push((plan.nodes[node].block.marks[0].offset, true));
+                let own = f.ins().iconst(types::I32, i64::from(EXIT_LINKS) + n as i64);
+                let this = f.ins().icmp_imm_u(IntCC::Equal, number, n as i64);
+                exit = f.ins().select(this, own, exit);
+            }
+            f.ins().jump(out, &[exit.into()]);
+            f.switch_to_block(boxed);
+        }
+        match plan.entries.as_slice() {
+            [only] => {
+                f.ins().jump(heads[*only], &[]);
+            }
+            entries => {
+                let mut switch = Switch::new();
+                for (n, &node) in entries.iter().enumerate().skip(1) {
+                    switch.set_entry(n as u128, heads[node]);
+                }
+                switch.emit(&mut f, number, heads[entries[0]]);
+            }
+        }
+        Self {
+            f,
+            plan,
+            outside,
+            slots,
+            heads,
+            dirty_in: dirty_in(plan),
+            state,
+            attention,
+            base,
+            retired,
+            known,
+            out,
+            pages,
+            all_groups,
+            links,
+            node: 0,
+            number: 0,
+            dirty: SlotSet::default(),
+            temps: Vec::new(),
+            groups: Vec::new(),
+            group_of: Vec::new(),
+            boxed: std::collections::HashMap::new(),
+        }
+    }
+
+    fn block(&self) -> &'a Block {
+        &self.plan.nodes[self.node].block
+    }
+
+    fn delta(&self) -> i64 {
+        self.plan.pages[self.plan.nodes[self.node].page].delta
+    }
+
+    fn node(&mut self, node: usize) {
+        let head = self.heads[node];
+        self.f.switch_to_block(head);
+        self.node = node;
+        self.dirty = self.dirty_in[node];
+        let block = self.block();
+        self.temps = vec![None; block.temps.into()];
+        (self.groups, self.group_of) = std::mem::take(&mut self.all_groups[node]);
+        self.number = 0;
+        for (at, inst) in block.insts.iter().enumerate() {
+            while block.marks.get(self.number + 1).is_some_and(|mark| usize::from(mark.inst) <= at) {
+                self.number += 1;
+            }
+            match inst.op {
+                Op::Load => self.load(inst, at),
+                Op::Store => self.store(inst, at),
+                Op::Fence => {
+                    const STORE_LOAD: u16 = 0b0110;
+                    if inst.attr & STORE_LOAD == STORE_LOAD {
+                        self.f.ins().fence();
+                    }
+                }
+                Op::ExitIf => self.exit_if(inst),
+                Op::RaiseIf => self.raise_if(inst),
+                op if (op as u8) < Op::Load as u8 => self.int(inst),
+                op if (op as u8) < Op::Vmov as u8 => self.float(inst, at),
+                _ => self.vector(inst),
+            }
+        }
+        self.terminal(block);
+    }
+
+    // Values.
+
+    fn slot(&self, n: u16) -> Slot {
+        self.slots[usize::from(n)].unwrap_or_else(|| unreachable!("all slots in use have variables"))
+    }
+
+    /// An integer operand, all 64 bits.
+    fn int_of(&mut self, val: Val) -> Value {
+        match val.kind() {
+            ValKind::Const(_) => {
+                let value = self.block().constant(val).unwrap_or(0);
+                self.f.ins().iconst(types::I64, value as i64)
+            }
+            ValKind::Slot(n) => {
+                let slot = self.slot(n);
+                let value = self.f.use_var(slot.var);
+                match slot.class {
+                    Class::Int => value,
+                    _ => unreachable!("the verifier knows classes"),
+                }
+            }
+            ValKind::Temp(n) => match self.temps[usize::from(n)] {
+                Some(Any::Int(value)) => value,
+                _ => unreachable!("the verifier knows classes"),
+            },
+            ValKind::None => self.f.ins().iconst(types::I64, 0),
+        }
+    }
+
+    /// Its lower half if the operation works in 32 bits.
+    fn int_as(&mut self, ty: Ty, val: Val) -> Value {
+        if let (Ty::I32, Some(value)) = (ty, self.block().constant(val)) {
+            return self.f.ins().iconst(types::I32, i64::from(value as i32));
+        }
+        let value = self.int_of(val);
+        if ty == Ty::I32 { self.f.ins().ireduce(types::I32, value) } else { value }
+    }
+
+    fn set(&mut self, val: Val, value: Any) {
+        match val.kind() {
+            ValKind::Slot(n) => {
+                let slot = self.slot(n);
+                let value = match (slot.class, value) {
+                    (Class::Float, Any::Single(value)) if slot.single => value,
+                    (Class::Int, Any::Int(value))
+                    | (Class::Float, Any::Double(value))
+                    | (Class::Vec, Any::Vector(value)) => value,
+                    (Class::Float, Any::Single(value)) => self.widened(value),
+                    _ => unreachable!("the verifier knows classes"),
+                };
+                self.f.def_var(slot.var, value);
+                self.dirty.add(n);
+            }
+            ValKind::Temp(n) => self.temps[usize::from(n)] = Some(value),
+            ValKind::Const(_) | ValKind::None => {}
+        }
+    }
+
+    /// Sets an integer result; one of 32 bits is extended by zeros.
+    fn set_int(&mut self, ty: Ty, val: Val, value: Value) {
+        let value = if ty == Ty::I32 { self.f.ins().uextend(types::I64, value) } else { value };
+        self.set(val, Any::Int(value));
+    }
+
+    fn state_load(&mut self, ty: Type, mem: Mem) -> Value {
+        self.f.ins().load(ty, FLAGS, self.state, mem.disp)
+    }
+
+    fn state_store(&mut self, mem: Mem, value: Value) {
+        self.f.ins().store(FLAGS, value, self.state, mem.disp);
+    }
+
+    // Ways out.
+
+    /// Writes back what the state does not have yet; `retired`: how many instructions of this block have been.
+    fn write_back(&mut self, retired: usize) {
+        for n in self.dirty.iter() {
+            let slot = self.slot(n);
+            let value = self.f.use_var(slot.var);
+            let at = frame::slot(n);
+            self.state_store(at, value);
+            if slot.single {
+                let upper = self.f.ins().iconst(types::I32, -1);
+                self.state_store(Mem { disp: at.disp + 4, ..at }, upper);
+            }
+        }
+        let count = self.f.use_var(self.retired);
+        let count = if retired == 0 { count } else { self.f.ins().iadd_imm_s(count, retired as i64) };
+        self.state_store(frame::RETIRED, count);
+    }
+
+    fn leave(&mut self, exit: u32) {
+        let exit = self.f.ins().iconst(types::I32, i64::from(exit));
+        let out = self.out;
+        self.f.ins().jump(out, &[exit.into()]);
+    }
+
+    /// Leaves by a jump that can be linked, to what is at `offset` in the first page; everything is written back.
+    fn link(&mut self, offset: i64, plain: bool) {
+        let exit = EXIT_LINKS + self.links.len() as u32;
+        self.links.push((offset as i32, plain));
+        self.leave(exit);
+    }
+
+    /// Leaves the region for the virtual address at `offset` from the first page; everything is written back.
+    fn leave_for(&mut self, offset: i64, exit: u32) {
+        let pc = self.f.ins().iadd_imm_s(self.base, offset);
+        self.state_store(frame::PC, pc);
+        self.leave(exit);
+    }
+
+    /// Leaves for what is at `offset` from the first page; from the block in hand, of which everything has been.
+    fn go_out(&mut self, offset: i64) {
+        let in_page = |offset: i64| (0..PAGE_SIZE as i64).contains(&offset);
+        let start = self.delta() + i64::from(self.block().marks[0].offset);
+        if !in_page(start) || !in_page(offset) {
+            return self.leave_for(offset, EXIT_GO);
+        }
+        if offset <= start {
+            // It may close a cycle.
+            let wanted = self.poll();
+            self.f.switch_to_block(wanted.0);
+            self.leave_for(offset, EXIT_LEAVE);
+            self.f.switch_to_block(wanted.1);
+        }
+        self.link(offset, false);
+    }
+
+    /// Asks whether something wants attention: the blocks for where it does, and for where nothing does.
+    fn poll(&mut self) -> (ir::Block, ir::Block) {
+        let flags = self.f.ins().load(types::I32, FLAGS, self.attention, 0);
+        let (wanted, on) = (self.f.create_block(), self.f.create_block());
+        self.f.set_cold_block(wanted);
+        self.f.ins().brif(flags, wanted, &[], on, &[]);
+        (wanted, on)
+    }
+
+    /// Goes along an edge to what is at `offset` from the first page; the block has been counted.
+    fn follow(&mut self, edge: Edge, offset: i64) {
+        let Edge::To { node, poll } = edge else {
+            self.write_back(0);
+            return self.go_out(offset);
+        };
+        if poll {
+            let (wanted, on) = self.poll();
+            self.f.switch_to_block(wanted);
+            self.write_back(0);
+            self.leave_for(offset, EXIT_LEAVE);
+            self.f.switch_to_block(on);
+        }
+        self.check_page(node, offset);
+        let head = self.heads[node];
+        self.f.ins().jump(head, &[]);
+    }
+
+    /// Sees to it that a node's page is mapped as it was when the region was planned; else leaves.
+    fn check_page(&mut self, node: usize, offset: i64) {
+        let number = self.plan.nodes[node].page;
+        let page = &self.plan.pages[number];
+        let Some(known) = self.known[number] else { return };
+        if number == self.plan.nodes[self.node].page {
+            return;
+        }
+        let (look, other, on) = (self.f.create_block(), self.f.create_block(), self.f.create_block());
+        self.f.set_cold_block(look);
+        self.f.set_cold_block(other);
+        let is_known = self.f.use_var(known);
+        self.f.ins().brif(is_known, on, &[], look, &[]);
+        self.f.switch_to_block(look);
+        let va = self.f.ins().iadd_imm_s(self.base, page.delta);
+        let fetch = self.state_load(types::I64, frame::FETCH);
+        let entry = self.tlb_entry(va, fetch);
+        let tag = self.f.ins().load(types::I64, FLAGS, entry, offset_of!(TlbEntry, read) as i32);
+        let addend = self.f.ins().load(types::I64, FLAGS, entry, offset_of!(TlbEntry, addend) as i32);
+        let context = self.f.ins().load(types::I32, FLAGS, entry, offset_of!(TlbEntry, flags) as i32 + 4);
+        let host = self.f.ins().iadd(va, addend);
+        let wanted = self.f.ins().iconst(types::I64, (self.outside.host_base + page.ram as u64) as i64);
+        let same_tag = self.f.ins().icmp(IntCC::Equal, tag, va);
+        let same_host = self.f.ins().icmp(IntCC::Equal, host, wanted);
+        let same_context = self.f.ins().icmp_imm_u(IntCC::Equal, context, i64::from(page.context));
+        let same = self.f.ins().band(same_tag, same_host);
+        let same = self.f.ins().band(same, same_context);
+        let yes = self.f.ins().iconst(types::I32, 1);
+        self.f.def_var(known, yes);
+        self.f.ins().brif(same, on, &[], other, &[]);
+        self.f.switch_to_block(other);
+        self.write_back(0);
+        self.leave_for(offset, EXIT_GO);
+        self.f.switch_to_block(on);
+    }
+
+    fn compare(&mut self, cc: Cc, ty: Ty, a: Val, b: Val) -> Value {
+        let cc = int::condition(cc);
+        let (a, b) = (self.int_as(ty, a), self.int_as(ty, b));
+        self.f.ins().icmp(cc, a, b)
+    }
+
+    fn exit_if(&mut self, inst: &Inst) {
+        let holds = self.compare(Cc::from_bits(inst.attr), inst.ty, inst.a, inst.b);
+        let (out, on) = (self.f.create_block(), self.f.create_block());
+        self.f.set_cold_block(out);
+        self.f.ins().brif(holds, out, &[], on, &[]);
+        self.f.switch_to_block(out);
+        self.write_back(self.number + 1);
+        let offset = self.delta() + i64::from(inst.imm);
+        self.go_out(offset);
+        self.f.switch_to_block(on);
+    }
+
+    fn raise_if(&mut self, inst: &Inst) {
+        let holds = self.compare(Cc::from_bits(inst.attr), inst.ty, inst.a, inst.b);
+        self.give_up_if(holds);
+    }
+
+    /// Leaves the region if the condition holds: tier 1 does the instruction in hand, of which nothing has been done.
+    fn give_up_if(&mut self, condition: Value) {
+        let (out, on) = (self.f.create_block(), self.f.create_block());
+        self.f.set_cold_block(out);
+        self.f.ins().brif(condition, out, &[], on, &[]);
+        self.f.switch_to_block(out);
+        self.write_back(self.number);
+        let offset = self.delta() + i64::from(self.block().marks[self.number].offset);
+        if self.plan.nodes[self.node].page == 0 {
+            self.link(offset, true);
+        } else {
+            self.leave_for(offset, EXIT_GO);
+        }
+        self.f.switch_to_block(on);
+    }
+
+    fn terminal(&mut self, block: &Block) {
+        let count = self.f.use_var(self.retired);
+        let count = self.f.ins().iadd_imm_s(count, block.len() as i64);
+        let delta = self.delta();
+        let at = |offset: i32| delta + i64::from(offset);
+        let edges = self.plan.nodes[self.node].edges;
+        match block.terminal {
+            Terminal::Jump { target, .. } => {
+                self.f.def_var(self.retired, count);
+                self.follow(edges[0], at(target));
+            }
+            Terminal::Branch { cc, ty, a, b, taken, fall } => {
+                let holds = self.compare(cc, ty, a, b);
+                self.f.def_var(self.retired, count);
+                let (yes, no) = (self.f.create_block(), self.f.create_block());
+                if edges[0] == Edge::Out {
+                    self.f.set_cold_block(yes);
+                }
+                if edges[1] == Edge::Out {
+                    self.f.set_cold_block(no);
+                }
+                self.f.ins().brif(holds, yes, &[], no, &[]);
+                self.f.switch_to_block(no);
+                self.follow(edges[1], at(fall));
+                self.f.switch_to_block(yes);
+                self.follow(edges[0], at(taken));
+            }
+            Terminal::Indirect { target, .. } => {
+                let target = self.int_of(target);
+                self.f.def_var(self.retired, count);
+                if let Edge::To { node, .. } = edges[0] {
+                    let start = &self.plan.nodes[node];
+                    let offset = self.plan.pages[start.page].delta + i64::from(start.block.marks[0].offset);
+                    let expected = self.f.ins().iadd_imm_s(self.base, offset);
+                    let same = self.f.ins().icmp(IntCC::Equal, target, expected);
+                    let (yes, no) = (self.f.create_block(), self.f.create_block());
+                    self.f.set_cold_block(no);
+                    self.f.ins().brif(same, yes, &[], no, &[]);
+                    self.f.switch_to_block(yes);
+                    self.follow(edges[0], offset);
+                    self.f.switch_to_block(no);
+                }
+                self.write_back(0);
+                self.state_store(frame::PC, target);
+                self.leave(EXIT_GO);
+            }
+            Terminal::Lookup { next } => {
+                self.f.def_var(self.retired, count);
+                self.write_back(0);
+                self.leave_for(at(next), EXIT_GO);
+            }
+            Terminal::Exception { .. } => unreachable!("no planned block ends so"),
+        }
+    }
+}

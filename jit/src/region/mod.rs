@@ -1,0 +1,248 @@
+//! Tier 2: regions of many blocks around hot loops, compiled by Cranelift on a thread of their own.
+//!
+//! A vCPU that runs translated code is interrupted every now and then; where it comes back is a sample. What is sampled often
+//! is the head of a loop that takes time. The vCPU gathers the blocks that can be reached from there ([`plan`]) and goes on in
+//! tier 1; a worker makes one function of them ([`build`]), with the guest registers in host registers throughout, and
+//! publishes it in the place of the loop's blocks ([`place`]). What a region has no form for is left to tier 1, block by block.
+
+mod build;
+pub(crate) mod place;
+pub(crate) mod plan;
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use emu_core::exec::{Isa, Vcpu};
+use emu_core::ir::{Block, BlockKey};
+
+use rustix::time::{ClockId, clock_gettime};
+
+use self::place::{Compiled, Compiler};
+use self::plan::Plan;
+use crate::shared::JitShared;
+use crate::template::Features;
+
+/// How regions are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RegionConfig {
+    /// Samples in one place that make it the head of a region.
+    pub threshold: u32,
+    /// Whether a thread looks where the vCPUs are every now and then; else that is seen only when they are interrupted anyway,
+    /// so that what runs depends on nothing else.
+    pub sampled: bool,
+    /// Whether a worker compiles while the vCPU goes on, and what is not faster than tier 1 is given up; else the vCPU waits,
+    /// and keeps everything.
+    pub background: bool,
+}
+
+impl Default for RegionConfig {
+    fn default() -> Self {
+        Self { threshold: 4, sampled: true, background: true }
+    }
+}
+
+/// Time between two samples.
+const PERIOD: Duration = Duration::from_millis(1);
+/// The same while no vCPU runs translated code.
+const IDLE_PERIOD: Duration = Duration::from_millis(8);
+/// Regions that wait for the worker at most; more are not planned.
+const QUEUE: usize = 16;
+/// How long code is looked at before a region is made of it, and how long that is, before it is judged. It takes the
+/// worker as long to make one.
+const TRIAL: Duration = Duration::from_millis(8);
+/// Places that samples are counted for at most.
+const MOST_PLACES: usize = 512;
+
+/// A region to be compiled.
+pub(crate) struct Job {
+    plan: Plan,
+    ctx: u32,
+    ticket: u64,
+    host_base: u64,
+}
+
+/// What one vCPU has been sampled at.
+#[derive(Default)]
+pub(crate) struct Samples {
+    places: HashMap<BlockKey, Place>,
+    last: Option<Sample>,
+    /// Of a vCPU that compiles by itself.
+    compiler: Option<Compiler>,
+}
+
+/// When a vCPU was seen, and where.
+#[derive(Clone, Copy)]
+struct Sample {
+    key: BlockKey,
+    in_region: bool,
+    /// CPU time of its thread.
+    at: Duration,
+    retired: u64,
+}
+
+/// What is known of a place where a vCPU has been seen.
+#[derive(Default)]
+struct Place {
+    samples: u32,
+    /// How fast it went from one sample to the next, in tier 1 and in a region.
+    speeds: [Speed; 2],
+    judged: bool,
+}
+
+/// Instructions over time.
+#[derive(Clone, Copy, Default)]
+struct Speed {
+    instructions: u64,
+    time: Duration,
+}
+
+impl Speed {
+    /// Whether this is faster than `other` by what makes it worth while.
+    fn pays_beside(self, other: Self) -> bool {
+        let [mine, others] = [self, other]
+            .map(|speed| u128::from(speed.instructions) * 1_000_000 / speed.time.as_nanos().max(1));
+        mine * 100 >= others * 104
+    }
+}
+
+/// The way to the worker.
+pub(crate) struct Queue(SyncSender<Job>);
+
+/// Starts the threads that the configuration asks for; they end when the machine's JIT is gone.
+pub(crate) fn start(shared: &Arc<JitShared>, config: RegionConfig) -> std::io::Result<()> {
+    if config.background {
+        let (sender, receiver) = sync_channel(QUEUE);
+        let weak = Arc::downgrade(shared);
+        thread::Builder::new().name("regions".into()).spawn(move || work(&weak, &receiver))?;
+        let _ = shared.queue.set(Queue(sender));
+    }
+    if config.sampled {
+        let weak = Arc::downgrade(shared);
+        thread::Builder::new().name("sampler".into()).spawn(move || sample(&weak))?;
+    }
+    Ok(())
+}
+
+/// CPU time of the calling thread.
+fn thread_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
+}
+
+fn sample(shared: &Weak<JitShared>) {
+    let mut pause = PERIOD;
+    loop {
+        thread::sleep(pause);
+        let Some(shared) = shared.upgrade() else { return };
+        pause = if shared.interrupt_running() { PERIOD } else { IDLE_PERIOD };
+    }
+}
+
+fn work(shared: &Weak<JitShared>, jobs: &Receiver<Job>) {
+    let Some(mut compiler) = Compiler::new(Features::of_host()) else { return };
+    for job in jobs {
+        let Some(shared) = shared.upgrade() else { return };
+        compile(&shared, &mut compiler, &job);
+    }
+}
+
+fn compile(shared: &JitShared, compiler: &mut Compiler, job: &Job) {
+    let begun = Instant::now();
+    let Job { plan, ctx, ticket, host_base } = job;
+    let counters = &shared.counters;
+    let compiled = compiler.compile(plan, shared.slots, *host_base);
+    let published = compiled.is_some_and(|compiled| shared.publish_region(plan, *ctx, *ticket, &compiled));
+    if published {
+        counters.regions.fetch_add(1, Relaxed);
+        counters.region_blocks.fetch_add(plan.nodes.len() as u64, Relaxed);
+    } else {
+        shared.close_ticket(*ticket);
+        counters.regions_refused.fetch_add(1, Relaxed);
+    }
+    counters.region_ns.fetch_add(begun.elapsed().as_nanos() as u64, Relaxed);
+}
+
+impl Samples {
+    /// The code of a block as a region of its own, if its operations have forms there, and it is to be made by the vCPU.
+    pub(crate) fn block_alone(
+        &mut self,
+        shared: &JitShared,
+        block: &Block,
+        features: Features,
+    ) -> Option<Compiled> {
+        let by_itself = shared.regions.is_some_and(|regions| !regions.background);
+        if !by_itself || block.crosses_page || !build::supports(block, features) {
+            return None;
+        }
+        let compiler = self.compiler(features)?;
+        compiler.compile(&Plan::of_block(block), shared.slots, 0)
+    }
+
+    fn compiler(&mut self, features: Features) -> Option<&mut Compiler> {
+        if self.compiler.is_none() {
+            self.compiler = Compiler::new(features);
+        }
+        self.compiler.as_mut()
+    }
+
+    /// The vCPU has come back at its program counter because something wanted attention.
+    pub(crate) fn take<I: Isa>(&mut self, vcpu: &mut Vcpu<I>, shared: &JitShared, features: Features) {
+        let Some(config) = shared.regions else { return };
+        let Some(key) = vcpu.cached_block_key() else { return };
+        if self.places.len() >= MOST_PLACES {
+            self.places.retain(|_, place| place.judged);
+        }
+        let in_region = shared.is_region(key);
+        let now = Sample { key, in_region, at: thread_time(), retired: vcpu.state.retired };
+        let last = self.last.replace(now);
+        let place = self.places.entry(key).or_default();
+        place.samples += 1;
+        if let Some(last) = last
+            && (last.key, last.in_region) == (key, in_region)
+        {
+            let speed = &mut place.speeds[usize::from(in_region)];
+            speed.instructions += now.retired.wrapping_sub(last.retired);
+            speed.time += now.at.saturating_sub(last.at);
+        }
+        let [before, after] = place.speeds;
+        if in_region {
+            if config.background && !place.judged && after.time >= TRIAL {
+                place.judged = true;
+                if !before.time.is_zero() && !after.pays_beside(before) {
+                    shared.retire_region(key);
+                }
+            }
+            return;
+        }
+        let known = before.time >= TRIAL || !config.background;
+        if place.samples < config.threshold || !known || !shared.elect(key) {
+            return;
+        }
+        let epoch = vcpu.blocks().epoch();
+        let begun = Instant::now();
+        let plan = Plan::new(vcpu, shared, key, features);
+        shared.counters.plan_ns.fetch_add(begun.elapsed().as_nanos() as u64, Relaxed);
+        let Some(plan) = plan else {
+            shared.counters.regions_unfit.fetch_add(1, Relaxed);
+            return;
+        };
+        let Some(ticket) = shared.open_ticket(&plan, epoch) else { return };
+        let host_base = vcpu.bus.ram().host_base().addr() as u64;
+        let job = Job { plan, ctx: key.ctx, ticket, host_base };
+        if config.background {
+            let sent = shared.queue.get().map(|queue| queue.0.try_send(job));
+            if let Some(Err(TrySendError::Full(job) | TrySendError::Disconnected(job))) = sent {
+                shared.close_ticket(job.ticket);
+                shared.forget_election(key);
+            }
+            return;
+        }
+        if let Some(compiler) = self.compiler(features) {
+            compile(shared, compiler, &job);
+        }
+    }
+}

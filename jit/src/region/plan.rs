@@ -1,0 +1,287 @@
+//! Which blocks make a region: what can be reached from a hot loop's head by direct jumps, through calls and back, as far as it
+//! leads back to a loop.
+
+use emu_core::exec::{Access, Isa, Vcpu};
+use emu_core::ir::{Block, BlockKey, Hint, Op, Terminal, View};
+use emu_core::mem::PAGE_SIZE;
+
+use super::build;
+use crate::shared::JitShared;
+use crate::template::Features;
+
+/// Blocks in a region at most; measured: more seldom run, and are compiled all the same.
+const MOST_NODES: usize = 96;
+/// Guest instructions in it at most.
+const MOST_INSTRUCTIONS: usize = 700;
+/// Pages that it lies in at most.
+const MOST_PAGES: usize = 6;
+/// Calls that are followed from inside calls.
+const MOST_CALLS: usize = 3;
+/// Places where it can be entered.
+const MOST_ENTRIES: usize = 8;
+
+/// A page that a region lies in.
+pub(crate) struct PlannedPage {
+    /// Its virtual address less that of the head's page.
+    pub delta: i64,
+    /// Where it lies in RAM.
+    pub ram: usize,
+    /// The context bits that its code has of it.
+    pub context: u32,
+}
+
+/// Where a block goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Edge {
+    /// There is no such way.
+    None,
+    /// Out of the region.
+    Out,
+    /// To a node; `poll`: this closes a cycle.
+    To { node: usize, poll: bool },
+}
+
+/// A block of a region. One that is reached by different calls is there for each.
+pub(crate) struct Node {
+    pub block: Block,
+    pub page: usize,
+    /// Where calls on the way here are expected to come back to, from the start of the head's page; the last one last.
+    pub returns: Vec<i64>,
+    /// Of a branch: taken, and not; else the only one, which of a return is that to where it is expected to go.
+    pub edges: [Edge; 2],
+}
+
+/// What is to be compiled.
+pub(crate) struct Plan {
+    pub pages: Vec<PlannedPage>,
+    /// The head is the first.
+    pub nodes: Vec<Node>,
+    /// The nodes that can be entered from outside, which lie in the first page.
+    pub entries: Vec<usize>,
+}
+
+impl Plan {
+    /// The region of the loop whose head is at the program counter, if there is one.
+    pub(crate) fn new<I: Isa>(
+        vcpu: &mut Vcpu<I>,
+        shared: &JitShared,
+        key: BlockKey,
+        features: Features,
+    ) -> Option<Self> {
+        let (ram, context) = vcpu.mmu.lookup_code(vcpu.state.pc)?;
+        let page = ram & !(PAGE_SIZE as usize - 1);
+        let pages = vec![PlannedPage { delta: 0, ram: page, context }];
+        let base = vcpu.state.pc & !(PAGE_SIZE - 1);
+        let mut planner = Planner {
+            vcpu,
+            shared,
+            features,
+            base,
+            ctx: key.ctx,
+            plan: Self { pages, nodes: Vec::new(), entries: Vec::new() },
+            way: Vec::new(),
+            instructions: 0,
+        };
+        let start = (ram - page) as i64;
+        planner.visit(start, &[])?;
+        planner.plan.trimmed()
+    }
+
+    /// A block alone.
+    pub(crate) fn of_block(block: &Block) -> Self {
+        let ram = block.key.pa as usize & !(PAGE_SIZE as usize - 1);
+        let node = Node { block: block.clone(), page: 0, returns: Vec::new(), edges: [Edge::Out; 2] };
+        Self { pages: vec![PlannedPage { delta: 0, ram, context: 0 }], nodes: vec![node], entries: vec![0] }
+    }
+
+    /// Only the innermost loop of the head: what lies between it and the last jump back to it, with the calls made there, as
+    /// far as it leads back. More would only compete for registers.
+    fn trimmed(mut self) -> Option<Self> {
+        let start = self.nodes[0].block.marks[0].offset;
+        let back = |node: &&Node| {
+            let jumps_back = |edge: &Edge| matches!(edge, Edge::To { node: 0, .. });
+            node.page == 0 && node.returns.is_empty() && node.edges.iter().any(jumps_back)
+        };
+        let end = self.nodes.iter().filter(back).map(|node| node.block.marks[0].offset).max()?;
+        let inside: Vec<bool> = self
+            .nodes
+            .iter()
+            .map(|node| {
+                let at = node.block.marks[0].offset;
+                !node.returns.is_empty() || node.page == 0 && (start..=end).contains(&at)
+            })
+            .collect();
+        let targets = |node: &Node| {
+            node.edges.map(|edge| match edge {
+                Edge::To { node, .. } if inside[node] => Some(node),
+                _ => None,
+            })
+        };
+        let mut reached = vec![false; self.nodes.len()];
+        let mut next = vec![0];
+        while let Some(n) = next.pop() {
+            if !std::mem::replace(&mut reached[n], true) {
+                next.extend(targets(&self.nodes[n]).into_iter().flatten());
+            }
+        }
+        let closes = |node: &Node| {
+            node.edges.iter().any(|edge| matches!(*edge, Edge::To { node, poll: true } if inside[node]))
+        };
+        let mut kept: Vec<bool> =
+            self.nodes.iter().zip(&reached).map(|(node, &reached)| reached && closes(node)).collect();
+        loop {
+            let mut changed = false;
+            for n in 0..self.nodes.len() {
+                let leads = targets(&self.nodes[n]).into_iter().flatten().any(|node| kept[node]);
+                if !kept[n] && reached[n] && leads {
+                    (kept[n], changed) = (true, true);
+                }
+            }
+            if !changed {
+                break;
+            }
+        }
+        if !*kept.first()? {
+            return None;
+        }
+        let mut number = 0;
+        let numbers: Vec<Option<usize>> = kept
+            .iter()
+            .map(|&kept| {
+                number += usize::from(kept);
+                kept.then(|| number - 1)
+            })
+            .collect();
+        let mut nodes = Vec::with_capacity(number);
+        for (node, number) in self.nodes.into_iter().zip(&numbers) {
+            if number.is_none() {
+                continue;
+            }
+            let edges = node.edges.map(|edge| match edge {
+                Edge::To { node, poll } => numbers[node].map_or(Edge::Out, |node| Edge::To { node, poll }),
+                edge => edge,
+            });
+            nodes.push(Node { edges, ..node });
+        }
+        self.nodes = nodes;
+        let mut entries = vec![0];
+        for node in &self.nodes {
+            for edge in node.edges {
+                if let Edge::To { node, poll: true } = edge
+                    && self.nodes[node].page == 0
+                    && self.nodes[node].returns.is_empty()
+                    && !entries.contains(&node)
+                    && entries.len() < MOST_ENTRIES
+                {
+                    entries.push(node);
+                }
+            }
+        }
+        self.entries = entries;
+        Some(self)
+    }
+}
+
+struct Planner<'a, I: Isa> {
+    vcpu: &'a mut Vcpu<I>,
+    shared: &'a JitShared,
+    features: Features,
+    /// Virtual address of the head's page.
+    base: u64,
+    ctx: u32,
+    plan: Plan,
+    /// The nodes on the way to the one in hand.
+    way: Vec<usize>,
+    instructions: usize,
+}
+
+impl<I: Isa> Planner<'_, I> {
+    /// The number of the page with that distance from the head's, if code may be fetched from it now, of the same context.
+    fn page(&mut self, delta: i64) -> Option<usize> {
+        if let Some(page) = self.plan.pages.iter().position(|page| page.delta == delta) {
+            return Some(page);
+        }
+        if self.plan.pages.len() >= MOST_PAGES {
+            return None;
+        }
+        let va = self.base.wrapping_add_signed(delta);
+        let (ram, context) = self.vcpu.mmu.lookup_code(va)?;
+        // It must be plain memory throughout.
+        self.vcpu.mmu.lookup(View::Current, va, PAGE_SIZE as usize, Access::Fetch)?;
+        if context != self.plan.pages[0].context {
+            return None;
+        }
+        self.plan.pages.push(PlannedPage { delta, ram, context });
+        Some(self.plan.pages.len() - 1)
+    }
+
+    /// The node for the block at `offset` from the start of the head's page, if there is to be one.
+    fn visit(&mut self, offset: i64, returns: &[i64]) -> Option<usize> {
+        let (delta, within) = (offset & !(PAGE_SIZE as i64 - 1), offset & (PAGE_SIZE as i64 - 1));
+        let found = self.plan.nodes.iter().position(|node| {
+            let at = self.plan.pages[node.page].delta + i64::from(node.block.marks[0].offset);
+            at == offset && node.returns == returns
+        });
+        if found.is_some() {
+            return found;
+        }
+        if self.plan.nodes.len() >= MOST_NODES || self.instructions >= MOST_INSTRUCTIONS {
+            return None;
+        }
+        let page = self.page(delta)?;
+        let key = BlockKey { pa: self.plan.pages[page].ram as u64 + within as u64, ctx: self.ctx };
+        // Only what has run.
+        if !self.shared.is_translated(key) {
+            return None;
+        }
+        let block = self.vcpu.lift_within_page(key)?;
+        if block.crosses_page || !build::supports(&block, self.features) {
+            return None;
+        }
+        let terminal = block.terminal;
+        self.instructions += block.len();
+        let number = self.plan.nodes.len();
+        self.plan.nodes.push(Node { block, page, returns: returns.to_vec(), edges: [Edge::None; 2] });
+        self.way.push(number);
+        let edges = match terminal {
+            Terminal::Jump { target, call: None } => {
+                [self.edge(delta + i64::from(target), returns), Edge::None]
+            }
+            Terminal::Jump { target, call: Some(back) } => {
+                let (target, back) = (delta + i64::from(target), delta + i64::from(back));
+                let edge = if returns.len() >= MOST_CALLS || returns.contains(&back) {
+                    Edge::Out
+                } else {
+                    let deeper: Vec<i64> = returns.iter().copied().chain([back]).collect();
+                    self.edge(target, &deeper)
+                };
+                [edge, Edge::None]
+            }
+            Terminal::Branch { taken, fall, .. } => {
+                let fall = self.edge(delta + i64::from(fall), returns);
+                [self.edge(delta + i64::from(taken), returns), fall]
+            }
+            Terminal::Indirect { hint: Hint::Return, .. } => match returns.split_last() {
+                Some((&back, rest)) => [self.edge(back, rest), Edge::None],
+                None => [Edge::Out, Edge::None],
+            },
+            _ => [Edge::Out, Edge::None],
+        };
+        self.plan.nodes[number].edges = edges;
+        self.way.pop();
+        Some(number)
+    }
+
+    fn edge(&mut self, offset: i64, returns: &[i64]) -> Edge {
+        match self.visit(offset, returns) {
+            Some(node) => Edge::To { node, poll: self.way.contains(&node) },
+            None => Edge::Out,
+        }
+    }
+}
+
+/// Whether nothing keeps the block out of a region but its operations.
+pub(crate) fn ends_well(block: &Block) -> bool {
+    !matches!(block.terminal, Terminal::Exception { .. })
+        && !block.insts.iter().any(|inst| inst.op == Op::Call)
+}

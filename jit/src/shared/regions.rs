@@ -1,0 +1,157 @@
+//! Regions of tier 2 among the translated blocks: their heads are elected, they are compiled elsewhere, and published in the
+//! place of blocks.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+use emu_core::ir::BlockKey;
+
+use super::{Found, Inner, JitShared, Published, Variant};
+use crate::region::place::Compiled;
+use crate::region::plan::Plan;
+
+/// A region that is being compiled.
+pub(super) struct Ticket {
+    number: u64,
+    /// RAM offsets of the pages that its code was read from.
+    pages: Vec<usize>,
+    /// It has changed since.
+    stale: bool,
+}
+
+impl JitShared {
+    /// Whether tier 1 has code for the block with this key.
+    pub(crate) fn is_translated(&self, key: BlockKey) -> bool {
+        self.inner.lock().by_key.get(&(key, Variant::Merged)).is_some_and(|(_, found)| found.code != 0)
+    }
+
+    /// Interrupts the vCPUs that run translated code, so that they can be seen. False if there is none.
+    pub(crate) fn interrupt_running(&self) -> bool {
+        let runs = |count: &AtomicU64| !count.load(Relaxed).is_multiple_of(2);
+        let running = self.passages.iter().zip(self.group.ports()).filter(|(count, _)| runs(count));
+        running.map(|(_, port)| port.interrupt()).count() > 0
+    }
+
+    /// Whether a region can be entered at the block with this key.
+    pub(crate) fn is_region(&self, key: BlockKey) -> bool {
+        self.inner.lock().entry(key).is_some_and(|entry| !entry.region.is_empty())
+    }
+
+    /// Takes the region that can be entered there out of use, for good: tier 1 is as fast.
+    pub(crate) fn retire_region(&self, key: BlockKey) {
+        let mut inner = self.inner.lock();
+        let Some(ids) = inner.entry(key).map(|entry| entry.region.clone()) else { return };
+        for id in ids {
+            self.drop_block(&mut inner, id);
+        }
+        self.blocks.advance_epoch();
+        drop(inner);
+        self.counters.regions_retired.fetch_add(1, Relaxed);
+        self.group.ports().iter().for_each(|port| port.interrupt());
+    }
+
+    /// Makes a place the head of a region; false if it has been before.
+    pub(crate) fn elect(&self, key: BlockKey) -> bool {
+        self.inner.lock().elected.insert(key)
+    }
+
+    /// Lets a place be elected again.
+    pub(crate) fn forget_election(&self, key: BlockKey) {
+        self.inner.lock().elected.remove(&key);
+    }
+
+    /// Notes that a region is to be compiled, whose code has been read since `epoch` was seen; none if that is out of date.
+    pub(crate) fn open_ticket(&self, plan: &Plan, epoch: u64) -> Option<u64> {
+        let mut inner = self.inner.lock();
+        if self.blocks.epoch() != epoch {
+            return None;
+        }
+        inner.last_ticket += 1;
+        let number = inner.last_ticket;
+        let pages = plan.pages.iter().map(|page| page.ram).collect();
+        inner.tickets.push(Ticket { number, pages, stale: false });
+        Some(number)
+    }
+
+    /// Forgets about a region that was to be compiled. True if its code is still what it was.
+    pub(crate) fn close_ticket(&self, number: u64) -> bool {
+        self.inner.lock().close_ticket(number)
+    }
+
+    /// Publishes a region in the place of the blocks at its entries. False if it is out of date, or there is no room.
+    pub(crate) fn publish_region(&self, plan: &Plan, ctx: u32, ticket: u64, compiled: &Compiled) -> bool {
+        let entries = plan.entries.len();
+        let room = compiled.room(entries);
+        let mut place = self.region_chunk.lock();
+        if place.room() < room || self.inner.lock().segments[place.segment].serial != place.serial {
+            // Nobody runs anything here: it waits for all vCPUs.
+            let Some(chunk) = self.chunk(usize::MAX, room) else { return false };
+            *place = chunk;
+        }
+        let chunk = &mut *place;
+        let base = self.place(chunk);
+        let ids: Vec<u32> = plan.entries.iter().map(|_| self.new_id()).collect();
+        let Some(placed) = compiled.place(entries, self.hot, &self.stubs, base, ids[0]) else { return false };
+        let mut inner = self.inner.lock();
+        let valid = inner.segments[chunk.segment].serial == chunk.serial && inner.close_ticket(ticket);
+        if !valid || chunk.room() < placed.code.bytes.len() {
+            return false;
+        }
+        let start = chunk.start;
+        let code = self.write(chunk, &placed.code.bytes);
+        for exit in &placed.code.exits {
+            let cold = exit.cold.wrapping_sub(exit.site + 4) as i32;
+            self.memory.patch(start + exit.site as usize, cold);
+        }
+        let mut exits = placed.code.exits;
+        for ((&id, &node), offset) in ids.iter().zip(&plan.entries).zip(placed.entries) {
+            let within = plan.nodes[node].block.marks[0].offset;
+            let key = BlockKey { pa: plan.pages[0].ram as u64 + within as u64, ctx };
+            if let Some(&(old, _)) = inner.by_key.get(&(key, Variant::Merged)) {
+                self.drop_block(&mut inner, old);
+            }
+            inner.elected.insert(key);
+            inner.segments[chunk.segment].blocks.push(id);
+            for page in &plan.pages {
+                inner.by_page.entry(page.ram).or_default().push(id);
+            }
+            let found = Found { code: code + offset, next_page: None };
+            let published = Published {
+                key,
+                variant: Variant::Merged,
+                found,
+                start: start + offset,
+                exits: std::mem::take(&mut exits),
+                incoming: Vec::new(),
+                region: ids.clone(),
+            };
+            inner.by_key.insert((key, Variant::Merged), (id, found));
+            inner.blocks.insert(id, published);
+        }
+        self.counters.code_bytes.fetch_add(placed.code.bytes.len() as u64, Relaxed);
+        // Those who know the blocks must look the region up.
+        self.blocks.advance_epoch();
+        drop(inner);
+        self.group.ports().iter().for_each(|port| port.interrupt());
+        true
+    }
+}
+
+impl Inner {
+    /// What is executed for the block with this key.
+    fn entry(&self, key: BlockKey) -> Option<&Published> {
+        self.blocks.get(&self.by_key.get(&(key, Variant::Merged))?.0)
+    }
+
+    fn close_ticket(&mut self, number: u64) -> bool {
+        let place = self.tickets.iter().position(|ticket| ticket.number == number);
+        place.is_some_and(|place| !self.tickets.swap_remove(place).stale)
+    }
+
+    /// Notes that the code in these pages, by RAM offset, has changed.
+    pub(super) fn outdate_tickets(&mut self, changed: impl Fn(usize) -> bool) {
+        for ticket in &mut self.tickets {
+            ticket.stale |= ticket.pages.iter().any(|&page| changed(page));
+        }
+    }
+}
