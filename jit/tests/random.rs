@@ -483,3 +483,26 @@ fn float_vectors() {
         compare(seed * 0x0f10_a7ec, 6000, &ops);
     }
 }
+
+/// Vectors of what regions have forms for: a block with anything else is none.
+#[test]
+fn vectors_in_regions() {
+    use Op::*;
+    let moves = [Vmov, Vget, Vset, Vdup, Vsplat, Vinsert, Vpair, Vext, Vrev, Vtbl, Vshuffle, Vnarrow, Vwiden];
+    let lanes = [Vand, Vandn, Vor, Vxor, Vselect, Vadd, Vsub, Vmul, Vmin, Vmax, Vcmp, Vshl, Vshr, Vmull];
+    let floats = [Vfadd, Vfsub, Vfmul, Vfdiv, Vfsqrt, Vfma, Vfmin, Vfmax, Vfcmp, Vftoint, Vffromint, Vfcvt];
+    let scalars = [Vlow, Vfromlow, Fbits, Ffrom, Fadd, Fmul, Fma, Fcmp, Fnzcv, Ffromint, Vdot, Vreduce];
+    let config = RegionConfig { threshold: 1, sampled: false, background: false };
+    for seed in 1..=4 {
+        for ops in
+            [[moves.as_slice(), &lanes].concat(), [floats.as_slice(), &scalars].concat(), floats.to_vec()]
+        {
+            compare_with(
+                JitConfig { code_bytes: 2 << 20, regions: Some(config) },
+                seed * 0x0ec7_0124,
+                4000,
+                &ops,
+            );
+        }
+    }
+}

@@ -1,19 +1,20 @@
 //! Floating point, on the host's unit as in tier 1, which does what the host does differently, and every NaN.
 //!
 //! Cranelift drops a computation whose result nothing uses, and with it the flags that it would raise. The check for a NaN
-//! is a use; what has none must be read by its own block, or the block is tier 1's.
+//! is a use; what has none must be needed by its own block, or the block is tier 1's.
 
 use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::{InstBuilder, Type, Value, types};
-use emu_core::ir::{Block, Class, FpAttr, Inst, Op, Sgnj, Terminal, ToInt, Ty, Val, ValKind};
+use cranelift_frontend::FunctionBuilder;
+use emu_core::ir::{Block, Class, Effect, FpAttr, Inst, Op, Sgnj, Terminal, ToInt, Ty, Val, ValKind};
 
 use super::{Any, Gen};
 use crate::template::Features;
 
 const BOX: u64 = 0xffff_ffff << 32;
 const NAN_32: i64 = 0x7fc0_0000;
-const NEAREST: u8 = 0;
-const TOWARD_ZERO: u8 = 1;
+pub(super) const NEAREST: u8 = 0;
+pub(super) const TOWARD_ZERO: u8 = 1;
 
 /// Whether the operation has a form here.
 pub(super) fn supports(block: &Block, at: usize, features: Features) -> bool {
@@ -35,9 +36,9 @@ pub(super) fn supports(block: &Block, at: usize, features: Features) -> bool {
         Op::Fcvt => nearest && selector & 3 == if inst.ty == Ty::F32 { 2 } else { 1 },
         Op::Ftoint => {
             let signed = matches!(ToInt::from_bits(selector & 3), ToInt::I32 | ToInt::I64);
-            !attr.flush && attr.round == TOWARD_ZERO && signed && inst.imm == 0 && is_read(block, at)
+            !attr.flush && attr.round == TOWARD_ZERO && signed && inst.imm == 0 && is_needed(block, at)
         }
-        Op::Ffromint => nearest && inst.imm == 0 && is_read(block, at),
+        Op::Ffromint => nearest && inst.imm == 0 && is_needed(block, at),
         _ => false,
     }
 }
@@ -61,24 +62,50 @@ pub(super) const fn may_give_up(op: Op) -> bool {
     )
 }
 
+/// Whether the operation looks for results of the smallest normal magnitude.
+pub(super) fn looks_for_tiny(inst: &Inst) -> bool {
+    FpAttr::from_bits(inst.attr).tiny_before
+        && matches!(inst.op, Op::Fmul | Op::Fma | Op::Fcvt | Op::Vfmul | Op::Vfma | Op::Vfcvt)
+}
+
+/// All bits but the sign, and the smallest normal number, in every lane.
+pub(super) fn tiny(f: &mut FunctionBuilder<'_>, ty: Ty) -> (Value, Value) {
+    let [magnitude, normal] = match ty {
+        Ty::F32 => {
+            [0x7fff_ffff, f32::MIN_POSITIVE.to_bits()].map(|lane| [lane; 4].map(u32::to_le_bytes).concat())
+        }
+        _ => [i64::MAX as u64, f64::MIN_POSITIVE.to_bits()]
+            .map(|lane| [lane; 2].map(u64::to_le_bytes).concat()),
+    }
+    .map(|bytes| {
+        let data = f.func.dfg.constants.insert(bytes.into());
+        f.ins().vconst(types::I8X16, data)
+    });
+    (magnitude, normal)
+}
+
 const fn host_type(ty: Ty) -> Type {
     if matches!(ty, Ty::F32) { types::F32 } else { types::F64 }
 }
 
-/// Whether the block reads the result of its operation `at` before it writes it again.
-fn is_read(block: &Block, at: usize) -> bool {
-    let val = block.insts[at].dst;
+/// Whether the result of the block's operation `at` makes a difference that Cranelift sees, whatever comes after the block.
+fn is_needed(block: &Block, at: usize) -> bool {
+    let mut with = vec![block.insts[at].dst];
     for inst in &block.insts[at + 1..] {
-        if [inst.a, inst.b, inst.c].contains(&val) {
+        let reads = [inst.a, inst.b, inst.c].iter().any(|val| !val.is_none() && with.contains(val));
+        let effect = inst.op.info().effect;
+        if reads && (may_give_up(inst.op) || !matches!(effect, Effect::Pure | Effect::Fp)) {
             return true;
         }
-        if inst.dst == val {
-            return false;
+        if reads {
+            with.push(inst.dst);
+        } else {
+            with.retain(|&val| val != inst.dst);
         }
     }
     match block.terminal {
-        Terminal::Branch { a, b, .. } => a == val || b == val,
-        Terminal::Indirect { target, .. } => target == val,
+        Terminal::Branch { a, b, .. } => with.contains(&a) || with.contains(&b),
+        Terminal::Indirect { target, .. } => with.contains(&target),
         _ => false,
     }
 }
@@ -159,7 +186,7 @@ impl Gen<'_, '_> {
         self.f.ins().extractlane(value, 0)
     }
 
-    fn float_of(&mut self, ty: Ty, val: Val) -> Value {
+    pub(super) fn float_of(&mut self, ty: Ty, val: Val) -> Value {
         if ty == Ty::F32 { self.single_of(val) } else { self.double_of(val) }
     }
 
@@ -331,20 +358,32 @@ impl Gen<'_, '_> {
             }
             _ => unreachable!("the verifier counts operands"),
         };
-        let rounded = matches!(inst.op, Op::Fmul | Op::Fma) || inst.op == Op::Fcvt && ty == Ty::F32;
+        self.give_up_if_odd(inst, value);
+        self.set_float(ty, inst.dst, value);
+    }
+
+    /// Leaves if the result is a NaN, or one that may have underflowed by the guest's rules alone.
+    pub(super) fn give_up_if_odd(&mut self, inst: &Inst, value: Value) {
+        let single = inst.ty == Ty::F32;
+        let rounded = match inst.op {
+            Op::Fmul | Op::Fma | Op::Vfmul | Op::Vfma => true,
+            op => op == Op::Fcvt && single,
+        };
         let odd = if rounded && FpAttr::from_bits(inst.attr).tiny_before {
-            let normal = if ty == Ty::F32 {
-                self.f.ins().f32const(f32::MIN_POSITIVE)
-            } else {
-                self.f.ins().f64const(f64::MIN_POSITIVE)
-            };
-            let magnitude = self.f.ins().fabs(value);
+            let (lanes, ty) = if single { (types::F32X4, types::F32) } else { (types::F64X2, types::F64) };
+            let (magnitude, normal) = self.tiny_lanes(inst.ty);
+            let (magnitude, normal) = (self.lane(magnitude, lanes, ty), self.lane(normal, lanes, ty));
+            let magnitude = self.f.ins().band(value, magnitude);
             self.f.ins().fcmp(FloatCC::UnorderedOrEqual, magnitude, normal)
         } else {
             self.f.ins().fcmp(FloatCC::Unordered, value, value)
         };
         self.give_up_if(odd);
-        self.set_float(ty, inst.dst, value);
+    }
+
+    /// What [`tiny`] has made for the type.
+    pub(super) fn tiny_lanes(&self, ty: Ty) -> (Value, Value) {
+        self.tiny[usize::from(ty == Ty::F64)].unwrap_or_else(|| unreachable!("the plan has been looked at"))
     }
 
     fn compare_floats(&mut self, inst: &Inst, at: usize, selector: u16) {
@@ -355,7 +394,7 @@ impl Gen<'_, '_> {
             2 => (FloatCC::LessThanOrEqual, selector & 4 != 0),
             _ => (FloatCC::Unordered, true),
         };
-        if !silent || !is_read(self.block(), at) {
+        if !silent || !is_needed(self.block(), at) {
             let unordered = self.f.ins().fcmp(FloatCC::Unordered, a, b);
             self.give_up_if(unordered);
         }

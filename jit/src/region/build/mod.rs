@@ -9,6 +9,7 @@ mod float;
 mod int;
 mod mem;
 mod vec;
+mod vec_float;
 
 use std::mem::offset_of;
 
@@ -37,7 +38,8 @@ pub(crate) fn supports(block: &Block, features: Features) -> bool {
             op if (op as u8) > Op::Fence as u8 && (op as u8) < Op::Vmov as u8 => {
                 float::supports(block, at, features)
             }
-            _ => vec::supports(inst),
+            op if (op as u8) < Op::Vfadd as u8 => vec::supports(inst),
+            _ => vec_float::supports(inst, features),
         })
         && is_restartable(block)
 }
@@ -55,7 +57,7 @@ fn is_restartable(block: &Block) -> bool {
             Op::Load | Op::Store => {
                 group_of[at].is_some_and(|group| !std::mem::replace(&mut checked[group], true))
             }
-            op => op == Op::RaiseIf || float::may_give_up(op),
+            op => op == Op::RaiseIf || float::may_give_up(op) || vec_float::may_give_up(op),
         };
         if may_give_up && changed {
             return false;
@@ -162,6 +164,8 @@ struct Gen<'a, 'f> {
     group_of: Vec<Option<usize>>,
     /// The binary32 number in a container that is known to be boxed.
     boxed: std::collections::HashMap<Value, Value>,
+    /// What results of the smallest normal magnitude are found with, for binary32 and binary64 (see [`Self::tiny_lanes`]).
+    tiny: [Option<(Value, Value)>; 2],
 }
 
 /// Makes the function's body; the exits that can be linked.
@@ -282,6 +286,10 @@ impl<'a, 'f> Gen<'a, 'f> {
             }
             slots[usize::from(info.index)] = Some(Slot { var, class: info.class, single });
         }
+        let tiny = [Ty::F32, Ty::F64].map(|ty| {
+            let mut insts = plan.nodes.iter().flat_map(|node| &node.block.insts);
+            insts.any(|inst| inst.ty == ty && float::looks_for_tiny(inst)).then(|| float::tiny(&mut f, ty))
+        });
         let mut known = Vec::new();
         for page in 0..plan.pages.len() {
             let var = (page > 0).then(|| f.declare_var(types::I32));
@@ -350,6 +358,7 @@ impl<'a, 'f> Gen<'a, 'f> {
             groups: Vec::new(),
             group_of: Vec::new(),
             boxed: std::collections::HashMap::new(),
+            tiny,
         }
     }
 
@@ -387,7 +396,8 @@ impl<'a, 'f> Gen<'a, 'f> {
                 Op::RaiseIf => self.raise_if(inst),
                 op if (op as u8) < Op::Load as u8 => self.int(inst),
                 op if (op as u8) < Op::Vmov as u8 => self.float(inst, at),
-                _ => self.vector(inst),
+                op if (op as u8) < Op::Vfadd as u8 => self.vector(inst),
+                _ => self.vector_float(inst),
             }
         }
         self.terminal(block);

@@ -1,46 +1,193 @@
-//! Operations on vectors.
+//! Operations on vectors of integers, and moves of lanes.
 
-use cranelift_codegen::ir::{InstBuilder, types};
-use emu_core::ir::{Inst, Op, Ty};
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{ConstantData, InstBuilder, Type, Value, types};
+use emu_core::ir::{Halving, Inst, Op, Reduction, Shuffle, Ty, Val, VecCc, VecUnary};
 
 use super::{Any, Gen};
 
+/// The part of a vector that takes part, as attributes have it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    All,
+    Half,
+    One,
+}
+
+impl Part {
+    pub(super) fn of(bits: u16) -> Self {
+        match bits & 3 {
+            0 => Self::All,
+            1 => Self::Half,
+            _ => Self::One,
+        }
+    }
+}
+
+/// The element width, 0 for bytes.
+fn width(inst: &Inst) -> usize {
+    usize::from(inst.attr & 3)
+}
+
+fn part(inst: &Inst) -> Part {
+    Part::of(inst.attr >> 2)
+}
+
+fn signed(inst: &Inst) -> bool {
+    inst.attr >> 4 & 1 == 0
+}
+
+fn is_high(inst: &Inst) -> bool {
+    inst.attr >> 5 & 1 != 0
+}
+
+const fn lanes(width: usize) -> Type {
+    match width {
+        0 => types::I8X16,
+        1 => types::I16X8,
+        2 => types::I32X4,
+        _ => types::I64X2,
+    }
+}
+
+/// What picks these bytes of two vectors; those beyond are their own.
+fn order(bytes: impl Fn(usize) -> usize) -> [u8; 16] {
+    std::array::from_fn(|i| bytes(i) as u8)
+}
+
+/// The same of lanes: `n` counts those of both vectors.
+fn order_of_lanes(width: usize, n: impl Fn(usize) -> usize) -> [u8; 16] {
+    order(|i| n(i >> width) << width | i & ((1 << width) - 1))
+}
+
 /// Whether the operation has a form here.
 pub(super) fn supports(inst: &Inst) -> bool {
+    let width = width(inst);
     match inst.op {
-        Op::Vmov | Op::Vlow | Op::Vpair => true,
+        Op::Vmov | Op::Vlow | Op::Vpair | Op::Vget | Op::Vset | Op::Vdup | Op::Vsplat | Op::Vinsert => true,
+        Op::Vand | Op::Vandn | Op::Vor | Op::Vxor | Op::Vselect => true,
+        Op::Vadd | Op::Vsub | Op::Vmul | Op::Vcmp | Op::Vext | Op::Vnarrow | Op::Vwiden | Op::Vmull => true,
         Op::Vfromlow => matches!(inst.ty, Ty::F32 | Ty::F64),
-        Op::Vand | Op::Vandn | Op::Vor | Op::Vxor | Op::Vselect => inst.attr == 0,
+        Op::Vmin | Op::Vmax => width < 3,
+        Op::Vunary => {
+            let function = VecUnary::from_bits(inst.attr >> 4 & 7);
+            function == VecUnary::Abs || (function == VecUnary::Popcnt && width == 0)
+        }
+        Op::Vhalve => {
+            let how = Halving::from_bits(inst.attr >> 5 & 3);
+            !signed(inst) && how == Halving::Round && width < 2
+        }
+        Op::Vshl => (0..8 << width).contains(&inst.imm),
+        Op::Vshr => (0..=8 << width).contains(&inst.imm),
+        Op::Vshuffle => width < 3 || part(inst) == Part::All,
+        Op::Vrev => width <= usize::from(inst.attr >> 4 & 3),
+        Op::Vtbl => matches!(inst.imm, 0 | 16 | 32 | 48),
+        Op::Vdot => true,
+        Op::Vreduce => {
+            let how = Reduction::from_bits(inst.attr >> 4 & 7);
+            width < 3 && !matches!(how, Reduction::Adds | Reduction::Addu)
+        }
         _ => false,
     }
 }
 
 impl Gen<'_, '_> {
+    pub(super) fn constant_vector(&mut self, bytes: [u8; 16]) -> Value {
+        let data = self.f.func.dfg.constants.insert(ConstantData::from(&bytes[..]));
+        self.f.ins().vconst(types::I8X16, data)
+    }
+
+    /// The lane in all lanes.
+    fn constant_lanes(&mut self, width: usize, lane: u64) -> Value {
+        let bytes = lane.to_le_bytes();
+        self.constant_vector(order(|i| usize::from(bytes[i & ((1 << width) - 1)])))
+    }
+
+    /// Some of the bytes of both, which are numbered in order.
+    pub(super) fn shuffled(&mut self, a: Value, b: Value, order: [u8; 16]) -> Value {
+        let (a, b) = (self.bits_as(types::I8X16, a), self.bits_as(types::I8X16, b));
+        let order = self.f.func.dfg.immediates.push(ConstantData::from(&order[..]));
+        self.f.ins().shuffle(a, b, order)
+    }
+
+    /// The vector, as bytes, without what does not take part.
+    pub(super) fn cleared(&mut self, part: Part, width: usize, value: Value) -> Value {
+        let value = match (part, width) {
+            (Part::All, _) => value,
+            (Part::Half, _) | (Part::One, 3) => {
+                let low = self.lane(value, types::F64X2, types::F64);
+                self.f.ins().scalar_to_vector(types::F64X2, low)
+            }
+            (Part::One, 2) => {
+                let low = self.lane(value, types::F32X4, types::F32);
+                self.f.ins().scalar_to_vector(types::F32X4, low)
+            }
+            (Part::One, _) => {
+                let mask = self.constant_vector(order(|i| if i < 1 << width { 0xff } else { 0 }));
+                let value = self.bits_as(types::I8X16, value);
+                self.f.ins().band(value, mask)
+            }
+        };
+        self.bits_as(types::I8X16, value)
+    }
+
+    pub(super) fn lanes_of(&mut self, ty: Type, val: Val) -> Value {
+        let value = self.vector_of(val);
+        self.bits_as(ty, value)
+    }
+
     pub(super) fn vector(&mut self, inst: &Inst) {
+        let (width, part) = (width(inst), part(inst));
         let value = match inst.op {
-            Op::Vmov => self.vector_of(inst.a),
             Op::Vlow => {
                 let value = self.double_of(inst.a);
                 return self.set(inst.dst, Any::Double(value));
             }
+            Op::Vget => {
+                let a = self.lanes_of(lanes(width), inst.a);
+                let value = self.f.ins().extractlane(a, inst.imm as u8 & (15 >> width));
+                let value = if width == 3 { value } else { self.f.ins().uextend(types::I64, value) };
+                return self.set(inst.dst, Any::Int(value));
+            }
+            Op::Vmov => self.vector_of(inst.a),
             Op::Vpair => {
                 let (low, high) = (self.int_of(inst.a), self.int_of(inst.b));
-                let low = self.f.ins().scalar_to_vector(types::I64X2, low);
-                let both = self.f.ins().insertlane(low, high, 1);
-                self.bits_as(types::I8X16, both)
+                match [inst.a, inst.b].map(|val| self.block().constant(val)) {
+                    [Some(low), Some(high)] => {
+                        let all = u128::from(high) << 64 | u128::from(low);
+                        self.constant_vector(all.to_le_bytes())
+                    }
+                    [_, high_constant] => {
+                        let low = self.f.ins().scalar_to_vector(types::I64X2, low);
+                        if high_constant == Some(0) { low } else { self.f.ins().insertlane(low, high, 1) }
+                    }
+                }
             }
             Op::Vfromlow => {
-                let (lanes, value) = if inst.ty == Ty::F32 {
-                    (types::F32X4, self.single_of(inst.a))
+                if inst.ty == Ty::F32 {
+                    let value = self.single_of(inst.a);
+                    self.f.ins().scalar_to_vector(types::F32X4, value)
                 } else {
-                    (types::F64X2, self.double_of(inst.a))
-                };
-                let value = self.f.ins().scalar_to_vector(lanes, value);
-                self.bits_as(types::I8X16, value)
+                    let value = self.double_of(inst.a);
+                    self.f.ins().scalar_to_vector(types::F64X2, value)
+                }
             }
-            op => {
+            Op::Vdup => self.dup(inst),
+            Op::Vset => {
+                let (a, b) = (self.lanes_of(lanes(width), inst.a), self.int_of(inst.b));
+                let b = if width == 3 { b } else { self.f.ins().ireduce(lanes(width).lane_type(), b) };
+                self.f.ins().insertlane(a, b, inst.imm as u8 & (15 >> width))
+            }
+            Op::Vsplat => {
+                let lane = inst.imm as usize & (15 >> width);
+                let a = self.vector_of(inst.a);
+                let all = self.shuffled(a, a, order_of_lanes(width, |_| lane));
+                self.cleared(part, width, all)
+            }
+            Op::Vinsert => self.insert(inst),
+            Op::Vand | Op::Vandn | Op::Vor | Op::Vxor | Op::Vselect => {
                 let (a, b) = (self.vector_of(inst.a), self.vector_of(inst.b));
-                match op {
+                let value = match inst.op {
                     Op::Vand => self.f.ins().band(a, b),
                     Op::Vandn => self.f.ins().band_not(a, b),
                     Op::Vor => self.f.ins().bor(a, b),
@@ -49,9 +196,290 @@ impl Gen<'_, '_> {
                         let c = self.vector_of(inst.c);
                         self.f.ins().bitselect(a, b, c)
                     }
+                };
+                self.cleared(part, 0, value)
+            }
+            Op::Vshuffle => self.shuffle(inst),
+            Op::Vext => {
+                let (a, b) = (self.vector_of(inst.a), self.vector_of(inst.b));
+                if part == Part::All {
+                    let first = inst.imm as usize & 15;
+                    self.shuffled(a, b, order(|i| first + i))
+                } else {
+                    let first = inst.imm as usize & 7;
+                    let both = self.shuffled(a, b, order_of_lanes(3, |n| 2 * n));
+                    let value = self.shuffled(both, both, order(|i| first + i));
+                    self.cleared(part, 0, value)
                 }
             }
+            Op::Vrev => {
+                let a = self.vector_of(inst.a);
+                let unit = 2usize << (inst.attr >> 4 & 3);
+                let last = (unit >> width) - 1;
+                let value = self.shuffled(a, a, order_of_lanes(width, |n| n ^ last));
+                self.cleared(part, 0, value)
+            }
+            Op::Vtbl => {
+                let (a, mut b) = (self.vector_of(inst.a), self.vector_of(inst.b));
+                if inst.imm != 0 {
+                    let less = self.constant_lanes(0, inst.imm as u64);
+                    b = self.f.ins().isub(b, less);
+                }
+                // The host looks at the sign and the low four bits.
+                let beyond = self.constant_lanes(0, 0x70);
+                let b = self.f.ins().uadd_sat(b, beyond);
+                let value = self.f.ins().x86_pshufb(a, b);
+                self.cleared(part, 0, value)
+            }
+            Op::Vnarrow => {
+                let a = self.vector_of(inst.a);
+                let zero = self.constant_lanes(0, 0);
+                if width == 2 {
+                    self.shuffled(a, zero, order_of_lanes(2, |n| 2 * n))
+                } else {
+                    let low = order(|i| match (i & 7) >> width << (width + 1) | i & ((1 << width) - 1) {
+                        byte if i < 8 => byte,
+                        _ => 0x80,
+                    });
+                    let low = self.constant_vector(low);
+                    self.f.ins().x86_pshufb(a, low)
+                }
+            }
+            Op::Vwiden => self.widened_half(inst, inst.a),
+            Op::Vmull => {
+                let (a, b) = (self.widened_half(inst, inst.a), self.widened_half(inst, inst.b));
+                self.f.ins().imul(a, b)
+            }
+            Op::Vdot => self.dot(inst),
+            Op::Vreduce => self.reduce(inst),
+            _ => {
+                let value = self.each_lane(inst);
+                self.cleared(part, width, value)
+            }
         };
+        let value = self.bits_as(types::I8X16, value);
         self.set(inst.dst, Any::Vector(value));
+    }
+
+    fn dup(&mut self, inst: &Inst) -> Value {
+        let (width, part) = (width(inst), part(inst));
+        let taking = match part {
+            Part::All => 16,
+            Part::Half => 8,
+            Part::One => 1 << width,
+        };
+        if let Some(value) = self.block().constant(inst.a) {
+            let bytes = value.to_le_bytes();
+            let byte = |i| if i < taking { usize::from(bytes[i & ((1 << width) - 1)]) } else { 0 };
+            return self.constant_vector(order(byte));
+        }
+        let a = self.int_of(inst.a);
+        let lane = lanes(width).lane_type();
+        let low = if width == 3 { a } else { self.f.ins().ireduce(lane, a) };
+        match (part, width) {
+            (Part::Half | Part::One, 3) | (Part::One, 2) => self.f.ins().scalar_to_vector(lanes(width), low),
+            (Part::One, _) => {
+                let low = self.f.ins().uextend(types::I32, low);
+                self.f.ins().scalar_to_vector(types::I32X4, low)
+            }
+            _ => {
+                let all = self.f.ins().splat(lanes(width), low);
+                self.cleared(part, width, all)
+            }
+        }
+    }
+
+    fn insert(&mut self, inst: &Inst) -> Value {
+        let width = width(inst);
+        let most = 15 >> width;
+        let [to, from] = [inst.imm, inst.imm >> 8].map(|n| n as usize & most);
+        let (a, b) = (self.vector_of(inst.a), self.vector_of(inst.b));
+        if width == 3 || to == from {
+            let both = |n| if n == to { from + most + 1 } else { n };
+            return self.shuffled(a, b, order_of_lanes(width, both));
+        }
+        let ty = if width == 2 { types::F32X4 } else { lanes(width) };
+        let (a, b) = (self.bits_as(ty, a), self.bits_as(ty, b));
+        let lane = self.f.ins().extractlane(b, from as u8);
+        self.f.ins().insertlane(a, lane, to as u8)
+    }
+
+    fn shuffle(&mut self, inst: &Inst) -> Value {
+        let (width, half) = (width(inst), part(inst) == Part::Half);
+        let kind = Shuffle::from_bits(inst.attr >> 4 & 7);
+        let (mut a, mut b) = (self.vector_of(inst.a), self.vector_of(inst.b));
+        let count = 16 >> width;
+        let odd = usize::from(matches!(kind, Shuffle::Zip2 | Shuffle::Uzp2 | Shuffle::Trn2));
+        let alternately = |first: usize| move |n: usize| first + n / 2 + if n & 1 == 0 { 0 } else { count };
+        let value = match kind {
+            Shuffle::Zip1 => self.shuffled(a, b, order_of_lanes(width, alternately(0))),
+            Shuffle::Zip2 if half => {
+                let low = self.shuffled(a, b, order_of_lanes(width, alternately(0)));
+                self.shuffled(low, low, order_of_lanes(3, |_| 1))
+            }
+            Shuffle::Zip2 => self.shuffled(a, b, order_of_lanes(width, alternately(count / 2))),
+            Shuffle::Uzp1 | Shuffle::Uzp2 => {
+                if half {
+                    let both = self.shuffled(a, b, order_of_lanes(3, |n| 2 * n));
+                    (a, b) = (both, both);
+                }
+                self.shuffled(a, b, order_of_lanes(width, |n| 2 * n + odd))
+            }
+            // The host has an instruction for the one order, and for the other one of one vector.
+            Shuffle::Trn1 | Shuffle::Trn2 if width == 2 => {
+                let apart = self.shuffled(a, b, order_of_lanes(2, |n| 2 * n + odd));
+                self.shuffled(apart, apart, order_of_lanes(2, |n| [0, 2, 1, 3][n]))
+            }
+            Shuffle::Trn1 | Shuffle::Trn2 => {
+                self.shuffled(a, b, order_of_lanes(width, |n| (n & !1) + odd + count * (n & 1)))
+            }
+        };
+        self.cleared(part(inst), 0, value)
+    }
+
+    /// The lanes in one half, extended.
+    fn widened_half(&mut self, inst: &Inst, val: Val) -> Value {
+        let value = self.lanes_of(lanes(width(inst)), val);
+        match (signed(inst), is_high(inst)) {
+            (true, false) => self.f.ins().swiden_low(value),
+            (true, true) => self.f.ins().swiden_high(value),
+            (false, false) => self.f.ins().uwiden_low(value),
+            (false, true) => self.f.ins().uwiden_high(value),
+        }
+    }
+
+    fn dot(&mut self, inst: &Inst) -> Value {
+        let [a, b, c] = [
+            self.lanes_of(types::I32X4, inst.a),
+            self.lanes_of(types::I8X16, inst.b),
+            self.lanes_of(types::I8X16, inst.c),
+        ];
+        let [low, high] = [false, true].map(|high| {
+            let [b, c] = [b, c].map(|value| match (signed(inst), high) {
+                (true, false) => self.f.ins().swiden_low(value),
+                (true, true) => self.f.ins().swiden_high(value),
+                (false, false) => self.f.ins().uwiden_low(value),
+                (false, true) => self.f.ins().uwiden_high(value),
+            });
+            // One instruction of the host: bytes of either kind are signed words.
+            let [bl, cl] = [b, c].map(|value| self.f.ins().swiden_low(value));
+            let [bh, ch] = [b, c].map(|value| self.f.ins().swiden_high(value));
+            let (l, h) = (self.f.ins().imul(bl, cl), self.f.ins().imul(bh, ch));
+            self.f.ins().iadd_pairwise(l, h)
+        });
+        let sums = self.f.ins().iadd_pairwise(low, high);
+        let value = self.f.ins().iadd(a, sums);
+        self.cleared(part(inst), 2, value)
+    }
+
+    fn reduce(&mut self, inst: &Inst) -> Value {
+        let (width, half) = (width(inst), part(inst) == Part::Half);
+        let how = Reduction::from_bits(inst.attr >> 4 & 7);
+        let ty = lanes(width);
+        let mut value = self.vector_of(inst.a);
+        let count = if half { 8 >> width } else { 16 >> width };
+        let mut step = count / 2;
+        while step > 0 {
+            let other = self.shuffled(value, value, order(|i| (i + (step << width)) & 15));
+            let (x, y) = (self.bits_as(ty, value), self.bits_as(ty, other));
+            let both = match how {
+                Reduction::Mins => self.f.ins().smin(x, y),
+                Reduction::Maxs => self.f.ins().smax(x, y),
+                Reduction::Minu => self.f.ins().umin(x, y),
+                Reduction::Maxu => self.f.ins().umax(x, y),
+                _ => self.f.ins().iadd(x, y),
+            };
+            value = self.bits_as(types::I8X16, both);
+            step /= 2;
+        }
+        self.cleared(Part::One, width, value)
+    }
+
+    /// Arithmetic, comparisons and shifts, of all lanes.
+    fn each_lane(&mut self, inst: &Inst) -> Value {
+        let width = width(inst);
+        let a = self.lanes_of(lanes(width), inst.a);
+        if matches!(inst.op, Op::Vshl | Op::Vshr) {
+            return self.shifted_lanes(inst, a);
+        }
+        if inst.op == Op::Vunary {
+            return match VecUnary::from_bits(inst.attr >> 4 & 7) {
+                VecUnary::Abs => self.f.ins().iabs(a),
+                _ => self.f.ins().popcnt(a),
+            };
+        }
+        let b = self.lanes_of(lanes(width), inst.b);
+        match inst.op {
+            Op::Vadd => self.f.ins().iadd(a, b),
+            Op::Vsub => self.f.ins().isub(a, b),
+            Op::Vmul if width == 0 => self.multiplied_bytes(a, b),
+            Op::Vmul => self.f.ins().imul(a, b),
+            Op::Vmin if signed(inst) => self.f.ins().smin(a, b),
+            Op::Vmin => self.f.ins().umin(a, b),
+            Op::Vmax if signed(inst) => self.f.ins().smax(a, b),
+            Op::Vmax => self.f.ins().umax(a, b),
+            Op::Vhalve => self.f.ins().avg_round(a, b),
+            _ => match VecCc::from_bits(inst.attr >> 4 & 7) {
+                VecCc::Eq => self.f.ins().icmp(IntCC::Equal, a, b),
+                VecCc::Gts => self.f.ins().icmp(IntCC::SignedGreaterThan, a, b),
+                VecCc::Ges => self.f.ins().icmp(IntCC::SignedGreaterThanOrEqual, a, b),
+                VecCc::Gtu => self.f.ins().icmp(IntCC::UnsignedGreaterThan, a, b),
+                VecCc::Geu => self.f.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, a, b),
+                VecCc::Test => {
+                    let both = self.f.ins().band(a, b);
+                    let zero = self.constant_lanes(0, 0);
+                    let zero = self.bits_as(lanes(width), zero);
+                    self.f.ins().icmp(IntCC::NotEqual, both, zero)
+                }
+            },
+        }
+    }
+
+    /// The host multiplies words: the product of the low bytes, and that of the high bytes.
+    fn multiplied_bytes(&mut self, a: Value, b: Value) -> Value {
+        let (a, b) = (self.bits_as(types::I16X8, a), self.bits_as(types::I16X8, b));
+        let low = self.f.ins().imul(a, b);
+        let mask = self.constant_lanes(1, 0xff);
+        let mask = self.bits_as(types::I16X8, mask);
+        let low = self.f.ins().band(low, mask);
+        let by = self.f.ins().iconst(types::I32, 8);
+        let (a, b) = (self.f.ins().ushr(a, by), self.f.ins().ushr(b, by));
+        let high = self.f.ins().imul(a, b);
+        let high = self.f.ins().ishl(high, by);
+        self.f.ins().bor(low, high)
+    }
+
+    fn shifted_lanes(&mut self, inst: &Inst, a: Value) -> Value {
+        let width = width(inst);
+        let bits = 8i64 << width;
+        let by = i64::from(inst.imm);
+        let rounds = inst.op == Op::Vshr && inst.attr >> 5 & 1 != 0 && by != 0;
+        let main = match inst.op {
+            Op::Vshl => {
+                let by = self.f.ins().iconst(types::I32, by);
+                self.f.ins().ishl(a, by)
+            }
+            _ if signed(inst) => {
+                let by = self.f.ins().iconst(types::I32, by.min(bits - 1));
+                self.f.ins().sshr(a, by)
+            }
+            _ if by == bits => {
+                let zero = self.constant_lanes(0, 0);
+                self.bits_as(lanes(width), zero)
+            }
+            _ => {
+                let by = self.f.ins().iconst(types::I32, by);
+                self.f.ins().ushr(a, by)
+            }
+        };
+        if !rounds {
+            return main;
+        }
+        // The last bit that is shifted out.
+        let [rest, top] = [by - 1, bits - 1].map(|by| self.f.ins().iconst(types::I32, by));
+        let last = self.f.ins().ushr(a, rest);
+        let last = self.f.ins().ishl(last, top);
+        let last = self.f.ins().ushr(last, top);
+        self.f.ins().iadd(main, last)
     }
 }
