@@ -23,8 +23,8 @@ const PAGE_MASK: i64 = -(PAGE_SIZE as i64);
 /// What a virtual address is shifted by to get the byte offset of its entry.
 const ENTRY_SHIFT: i64 = PAGE_BITS as i64 - 5;
 const ENTRY_MASK: i64 = (TLB_ENTRIES as i64 - 1) << 5;
-/// No page's address.
-const NO_PAGE: i64 = 1;
+/// No page, nor a page with the low bits of a misaligned address, which [`Gen::kept`] compares as well.
+const NO_PAGE: i64 = PAGE_SIZE as i64 / 2;
 
 /// Whether the access has a form here.
 pub(super) fn supports(inst: &Inst) -> bool {
