@@ -8,7 +8,7 @@ use cranelift_codegen::ir::{InstBuilder, Type, Value, types};
 use cranelift_frontend::FunctionBuilder;
 use emu_core::ir::{Block, Class, Effect, FpAttr, Inst, Op, Sgnj, Terminal, ToInt, Ty, Val, ValKind};
 
-use super::{Any, Gen};
+use super::{Any, Form, Gen};
 use crate::template::Features;
 
 const BOX: u64 = 0xffff_ffff << 32;
@@ -142,10 +142,20 @@ impl Gen<'_, '_> {
     }
 
     pub(super) fn vector_of(&mut self, val: Val) -> Value {
-        match self.any_of(val) {
-            Any::Vector(value) => value,
-            _ => unreachable!("the verifier knows classes"),
-        }
+        let value = self.any_of(val);
+        self.whole(value)
+    }
+
+    /// All of a vector, which may have been made as the number in its low bits.
+    pub(super) fn whole(&mut self, value: Any) -> Value {
+        let (lanes, value) = match value {
+            Any::Vector(value) => return value,
+            Any::Single(value) => (types::F32X4, value),
+            Any::Double(value) => (types::F64X2, value),
+            Any::Int(_) => unreachable!("the verifier knows classes"),
+        };
+        let value = self.f.ins().scalar_to_vector(lanes, value);
+        self.bits_as(types::I8X16, value)
     }
 
     fn any_of(&mut self, val: Val) -> Any {
@@ -153,11 +163,11 @@ impl Gen<'_, '_> {
             ValKind::Slot(n) => {
                 let slot = self.slot(n);
                 let value = self.f.use_var(slot.var);
-                match slot.class {
-                    Class::Int => Any::Int(value),
-                    Class::Float if slot.single => Any::Single(value),
-                    Class::Float => Any::Double(value),
-                    Class::Vec => Any::Vector(value),
+                match (slot.class, slot.form) {
+                    (_, Form::Boxed | Form::LowSingle) => Any::Single(value),
+                    (Class::Float, _) | (_, Form::LowDouble) => Any::Double(value),
+                    (Class::Vec, Form::Whole) => Any::Vector(value),
+                    (Class::Int, Form::Whole) => Any::Int(value),
                 }
             }
             ValKind::Temp(n) => {
@@ -214,7 +224,7 @@ impl Gen<'_, '_> {
             }
             Op::Fbox if ty == Ty::F32 => {
                 let single = self.single_of(inst.a);
-                if matches!(inst.dst.kind(), ValKind::Slot(n) if self.slot(n).single) {
+                if matches!(inst.dst.kind(), ValKind::Slot(n) if self.slot(n).form == Form::Boxed) {
                     return self.set(inst.dst, Any::Single(single));
                 }
                 let bits = self.bits_as(types::I32, single);
@@ -270,7 +280,7 @@ impl Gen<'_, '_> {
                 self.set_float(ty, inst.dst, value);
             }
             Op::Fcmp => self.compare_floats(inst, at, selector),
-            Op::Fnzcv => self.compare_to_flags(inst),
+            Op::Fnzcv => self.compare_to_flags(inst, at),
             Op::Ftoint => {
                 let a = self.float_of(ty, inst.a);
                 let int = ToInt::from_bits(selector & 3);
@@ -403,16 +413,14 @@ impl Gen<'_, '_> {
         self.set(inst.dst, Any::Int(value));
     }
 
-    fn compare_to_flags(&mut self, inst: &Inst) {
+    fn compare_to_flags(&mut self, inst: &Inst, at: usize) {
         let (a, b) = (self.float_of(inst.ty, inst.a), self.float_of(inst.ty, inst.b));
         let unordered = self.f.ins().fcmp(FloatCC::Unordered, a, b);
         self.give_up_if(unordered);
-        let [less, equal, more] =
-            [0b1000i64, 0b0110, 0b0010].map(|nzcv| self.f.ins().iconst(types::I64, nzcv << 28));
-        let is_less = self.f.ins().fcmp(FloatCC::LessThan, a, b);
-        let is_equal = self.f.ins().fcmp(FloatCC::Equal, a, b);
-        let value = self.f.ins().select(is_less, less, more);
-        let value = self.f.ins().select(is_equal, equal, value);
+        if self.put_off(inst, at) {
+            return;
+        }
+        let value = self.flags_of(inst);
         self.set(inst.dst, Any::Int(value));
     }
 }

@@ -31,7 +31,7 @@ const fn int_type(ty: Ty) -> Type {
 }
 
 impl Gen<'_, '_> {
-    pub(super) fn int(&mut self, inst: &Inst) {
+    pub(super) fn int(&mut self, inst: &Inst, at: usize) {
         let ty = inst.ty;
         let host = int_type(ty);
         let bits = i64::from(host.bits());
@@ -146,10 +146,11 @@ impl Gen<'_, '_> {
                 let sum = self.f.ins().iadd(a, b);
                 self.f.ins().iadd(sum, c)
             }
-            Op::NzcvAdd | Op::NzcvSub => self.nzcv_sum(inst),
-            Op::NzcvLogic => {
-                let a = unary(self);
-                self.sign_and_zero(host, a)
+            Op::NzcvAdd | Op::NzcvSub | Op::NzcvLogic => {
+                if self.put_off(inst, at) {
+                    return;
+                }
+                self.nzcv(inst)
             }
             Op::NzcvTest => {
                 let holds = self.nzcv_test(inst);
@@ -237,6 +238,15 @@ impl Gen<'_, '_> {
         let zero = self.f.ins().ishl_imm_u(zero, 30);
         let both = self.f.ins().bor(sign, zero);
         if host == types::I32 { both } else { self.f.ins().uextend(types::I64, both) }
+    }
+
+    /// NZCV of a sum or of a logical result, as wide as the operation.
+    pub(super) fn nzcv(&mut self, inst: &Inst) -> Value {
+        if inst.op == Op::NzcvLogic {
+            let a = self.int_as(inst.ty, inst.a);
+            return self.sign_and_zero(int_type(inst.ty), a);
+        }
+        self.nzcv_sum(inst)
     }
 
     fn nzcv_sum(&mut self, inst: &Inst) -> Value {

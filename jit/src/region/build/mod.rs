@@ -7,6 +7,7 @@
 
 mod float;
 mod int;
+mod late;
 mod mem;
 mod vec;
 mod vec_float;
@@ -21,6 +22,7 @@ use emu_core::exec::SLOTS;
 use emu_core::ir::{Block, Cc, Class, Inst, Op, SlotInfo, Terminal, Ty, Val, ValKind};
 use emu_core::mem::{PAGE_SIZE, TlbEntry};
 
+use self::late::Late;
 use self::mem::{Group, Groups, PageCache};
 use super::place::{EXIT_GO, EXIT_LEAVE, EXIT_LINKS};
 use super::plan::{Edge, Plan, ends_well};
@@ -106,8 +108,57 @@ impl SlotSet {
 struct Slot {
     var: Variable,
     class: Class,
-    /// It holds nothing but boxed binary32 numbers, so that the variable is one.
-    single: bool,
+    form: Form,
+}
+
+/// What the variable of a slot is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// All of it.
+    Whole,
+    /// A binary32 number: the slot, one of numbers, holds nothing but such, boxed.
+    Boxed,
+    /// A binary32 number: the slot, one of vectors, holds nothing but such, with zeros above.
+    LowSingle,
+    /// The same with 64 bits.
+    LowDouble,
+}
+
+impl Form {
+    fn of(plan: &Plan, info: &SlotInfo) -> Self {
+        match info.class {
+            Class::Float if holds_singles(plan, info.index) => Self::Boxed,
+            Class::Vec => match holds_lows(plan, info.index) {
+                Some(Ty::F32) => Self::LowSingle,
+                Some(_) => Self::LowDouble,
+                None => Self::Whole,
+            },
+            _ => Self::Whole,
+        }
+    }
+
+    fn ty(self, class: Class) -> Type {
+        match self {
+            Self::Whole => class_type(class),
+            Self::Boxed | Self::LowSingle => types::F32,
+            Self::LowDouble => types::F64,
+        }
+    }
+}
+
+/// The type of the numbers that a slot of vectors holds, with zeros above, if the region makes it hold nothing else.
+fn holds_lows(plan: &Plan, slot: u16) -> Option<Ty> {
+    let slot = Val::slot(slot);
+    let mut found = None;
+    for inst in plan.nodes.iter().flat_map(|node| &node.block.insts) {
+        if inst.dst == slot {
+            let ty = vec_float::makes_low(inst)?;
+            if *found.get_or_insert(ty) != ty {
+                return None;
+            }
+        }
+    }
+    found
 }
 
 /// Whether a slot of numbers holds nothing but boxed binary32 numbers, as far as the region is concerned.
@@ -166,6 +217,7 @@ struct Gen<'a, 'f> {
     boxed: std::collections::HashMap<Value, Value>,
     /// What results of the smallest normal magnitude are found with, for binary32 and binary64 (see [`Self::tiny_lanes`]).
     tiny: [Option<(Value, Value)>; 2],
+    late: Option<Late>,
 }
 
 /// Makes the function's body; the exits that can be linked.
@@ -182,6 +234,7 @@ pub(crate) fn build(
     let out = generator.out;
     generator.f.switch_to_block(out);
     let exit = generator.f.block_params(out)[0];
+    generator.make_late();
     generator.f.ins().return_(&[exit]);
     generator.f.seal_all_blocks();
     let Gen { f, links, .. } = generator;
@@ -271,25 +324,41 @@ impl<'a, 'f> Gen<'a, 'f> {
             if all.0[usize::from(info.index) / 64] >> (info.index % 64) & 1 == 0 {
                 continue;
             }
-            let single = info.class == Class::Float && holds_singles(plan, info.index);
-            let ty = if single { types::F32 } else { class_type(info.class) };
+            let form = Form::of(plan, info);
+            let ty = form.ty(info.class);
             let at = frame::slot(info.index);
             let var = f.declare_var(ty);
             let value = load(&mut f, ty, state, at);
             f.def_var(var, value);
-            if single {
-                let upper = load(&mut f, types::I32, state, Mem { disp: at.disp + 4, ..at });
+            let mut upper = |ty, by| load(&mut f, ty, state, Mem { disp: at.disp + by, ..at });
+            // Zero, if the slot is what the region takes it for.
+            let beyond = match form {
+                Form::Whole => None,
+                Form::Boxed => {
+                    let upper = upper(types::I32, 4);
+                    let inverted = f.ins().bnot(upper);
+                    Some(f.ins().uextend(types::I64, inverted))
+                }
+                Form::LowDouble => Some(upper(types::I64, 8)),
+                Form::LowSingle => {
+                    let (next, last) = (upper(types::I32, 4), upper(types::I64, 8));
+                    let next = f.ins().uextend(types::I64, next);
+                    Some(f.ins().bor(next, last))
+                }
+            };
+            if let Some(beyond) = beyond {
                 uppers = Some(match uppers {
-                    Some(all) => f.ins().band(all, upper),
-                    None => upper,
+                    Some(all) => f.ins().bor(all, beyond),
+                    None => beyond,
                 });
             }
-            slots[usize::from(info.index)] = Some(Slot { var, class: info.class, single });
+            slots[usize::from(info.index)] = Some(Slot { var, class: info.class, form });
         }
         let tiny = [Ty::F32, Ty::F64].map(|ty| {
             let mut insts = plan.nodes.iter().flat_map(|node| &node.block.insts);
             insts.any(|inst| inst.ty == ty && float::looks_for_tiny(inst)).then(|| float::tiny(&mut f, ty))
         });
+        let late = Late::of(&mut f, plan);
         let mut known = Vec::new();
         for page in 0..plan.pages.len() {
             let var = (page > 0).then(|| f.declare_var(types::I32));
@@ -307,11 +376,10 @@ impl<'a, 'f> Gen<'a, 'f> {
         f.set_cold_block(out);
         let mut links = Links::new();
         if let Some(uppers) = uppers {
-            // Something else than boxed numbers is tier 1's.
+            // Something else than such numbers is tier 1's.
             let (boxed, other) = (f.create_block(), f.create_block());
             f.set_cold_block(other);
-            let all = f.ins().icmp_imm_s(IntCC::Equal, uppers, -1);
-            f.ins().brif(all, boxed, &[], other, &[]);
+            f.ins().brif(uppers, other, &[], boxed, &[]);
             f.switch_to_block(other);
             let mut exit = f.ins().iconst(types::I32, i64::from(EXIT_LINKS));
             for (n, &node) in plan.entries.iter().enumerate() {
@@ -359,6 +427,7 @@ impl<'a, 'f> Gen<'a, 'f> {
             group_of: Vec::new(),
             boxed: std::collections::HashMap::new(),
             tiny,
+            late,
         }
     }
 
@@ -394,7 +463,7 @@ impl<'a, 'f> Gen<'a, 'f> {
                 }
                 Op::ExitIf => self.exit_if(inst),
                 Op::RaiseIf => self.raise_if(inst),
-                op if (op as u8) < Op::Load as u8 => self.int(inst),
+                op if (op as u8) < Op::Load as u8 => self.int(inst, at),
                 op if (op as u8) < Op::Vmov as u8 => self.float(inst, at),
                 op if (op as u8) < Op::Vfadd as u8 => self.vector(inst),
                 _ => self.vector_float(inst),
@@ -446,7 +515,9 @@ impl<'a, 'f> Gen<'a, 'f> {
             ValKind::Slot(n) => {
                 let slot = self.slot(n);
                 let value = match (slot.class, value) {
-                    (Class::Float, Any::Single(value)) if slot.single => value,
+                    (_, Any::Single(value)) if matches!(slot.form, Form::Boxed | Form::LowSingle) => value,
+                    (_, Any::Double(value)) if slot.form == Form::LowDouble => value,
+                    (Class::Vec, Any::Single(_) | Any::Double(_)) => self.whole(value),
                     (Class::Int, Any::Int(value))
                     | (Class::Float, Any::Double(value))
                     | (Class::Vec, Any::Vector(value)) => value,
@@ -455,6 +526,7 @@ impl<'a, 'f> Gen<'a, 'f> {
                 };
                 self.f.def_var(slot.var, value);
                 self.dirty.add(n);
+                self.no_longer_late(n);
             }
             ValKind::Temp(n) => self.temps[usize::from(n)] = Some(value),
             ValKind::Const(_) | ValKind::None => {}
@@ -480,13 +552,24 @@ impl<'a, 'f> Gen<'a, 'f> {
     /// Writes back what the state does not have yet; `retired`: how many instructions of this block have been.
     fn write_back(&mut self, retired: usize) {
         for n in self.dirty.iter() {
+            if self.is_late(n) {
+                continue;
+            }
             let slot = self.slot(n);
             let value = self.f.use_var(slot.var);
             let at = frame::slot(n);
-            self.state_store(at, value);
-            if slot.single {
-                let upper = self.f.ins().iconst(types::I32, -1);
-                self.state_store(Mem { disp: at.disp + 4, ..at }, upper);
+            match slot.form {
+                Form::Whole => self.state_store(at, value),
+                Form::Boxed => {
+                    self.state_store(at, value);
+                    let upper = self.f.ins().iconst(types::I32, -1);
+                    self.state_store(Mem { disp: at.disp + 4, ..at }, upper);
+                }
+                Form::LowSingle | Form::LowDouble => {
+                    let lanes = if slot.form == Form::LowSingle { types::F32X4 } else { types::F64X2 };
+                    let value = self.f.ins().scalar_to_vector(lanes, value);
+                    self.state_store(at, value);
+                }
             }
         }
         let count = self.f.use_var(self.retired);

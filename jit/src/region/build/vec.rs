@@ -143,6 +143,13 @@ impl Gen<'_, '_> {
                 let value = self.double_of(inst.a);
                 return self.set(inst.dst, Any::Double(value));
             }
+            Op::Vfromlow => {
+                let value = match inst.ty {
+                    Ty::F32 => Any::Single(self.single_of(inst.a)),
+                    _ => Any::Double(self.double_of(inst.a)),
+                };
+                return self.set(inst.dst, value);
+            }
             Op::Vget => {
                 let a = self.lanes_of(lanes(width), inst.a);
                 let value = self.f.ins().extractlane(a, inst.imm as u8 & (15 >> width));
@@ -161,15 +168,6 @@ impl Gen<'_, '_> {
                         let low = self.f.ins().scalar_to_vector(types::I64X2, low);
                         if high_constant == Some(0) { low } else { self.f.ins().insertlane(low, high, 1) }
                     }
-                }
-            }
-            Op::Vfromlow => {
-                if inst.ty == Ty::F32 {
-                    let value = self.single_of(inst.a);
-                    self.f.ins().scalar_to_vector(types::F32X4, value)
-                } else {
-                    let value = self.double_of(inst.a);
-                    self.f.ins().scalar_to_vector(types::F64X2, value)
                 }
             }
             Op::Vdup => self.dup(inst),

@@ -53,6 +53,24 @@ const fn bits(single: bool) -> Type {
     if single { types::I32X4 } else { types::I64X2 }
 }
 
+/// The part of the vectors that takes part. Half a vector of two lanes is one of them.
+fn part(inst: &Inst) -> Part {
+    match Part::of(inst.attr >> 6) {
+        Part::Half if inst.ty != Ty::F32 => Part::One,
+        part => part,
+    }
+}
+
+const fn is_arithmetic(op: Op) -> bool {
+    matches!(op, Op::Vfadd | Op::Vfsub | Op::Vfmul | Op::Vfdiv | Op::Vfsqrt | Op::Vfma)
+}
+
+/// The type of the number that the operation makes with zeros above, if it makes that.
+pub(super) fn makes_low(inst: &Inst) -> Option<Ty> {
+    let low = inst.op == Op::Vfromlow || is_arithmetic(inst.op) && part(inst) == Part::One;
+    low.then_some(inst.ty)
+}
+
 impl Gen<'_, '_> {
     /// Leaves if any bit of the vector is set.
     fn give_up_if_any(&mut self, value: Value) {
@@ -73,12 +91,9 @@ impl Gen<'_, '_> {
 
     pub(super) fn vector_float(&mut self, inst: &Inst) {
         let single = inst.ty == Ty::F32;
-        let part = match Part::of(inst.attr >> 6) {
-            Part::Half if !single => Part::One,
-            part => part,
-        };
+        let part = part(inst);
         match inst.op {
-            Op::Vfadd | Op::Vfsub | Op::Vfmul | Op::Vfdiv | Op::Vfsqrt | Op::Vfma => {
+            op if is_arithmetic(op) => {
                 if part == Part::One {
                     return self.lowest_number(inst, single);
                 }
@@ -161,9 +176,7 @@ impl Gen<'_, '_> {
             [inst.a, inst.b, inst.c].map(|val| (!val.is_none()).then(|| self.float_of(inst.ty, val)));
         let value = self.computed(inst, sources);
         self.give_up_if_odd(inst, value);
-        let value = self.f.ins().scalar_to_vector(lanes(single), value);
-        let value = self.bits_as(types::I8X16, value);
-        self.set(inst.dst, Any::Vector(value));
+        self.set(inst.dst, if single { Any::Single(value) } else { Any::Double(value) });
     }
 
     /// What the operation makes of numbers, or of lanes.
