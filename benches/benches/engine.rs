@@ -11,17 +11,21 @@ use emu_core::interp::Interpreter;
 use emu_core::ir::View;
 use emu_core::mem::Flush;
 use frontends::riscv::{Hart, Riscv, enter_supervisor};
-use jit::{Jit, JitConfig, JitShared};
+use jit::{Jit, JitConfig, JitShared, RegionConfig};
 use rustix::time::{ClockId, clock_gettime};
 
 /// An engine by name, for the machine of a hart.
 type MakeEngine = fn(&Hart) -> Box<dyn Engine<Riscv>>;
 
-const ENGINES: [(&str, MakeEngine); 2] =
-    [("interpreter", |_| Box::new(Interpreter::new())), ("tier1", |hart| Box::new(tier1(hart)))];
+const ENGINES: [(&str, MakeEngine); 3] = [
+    ("interpreter", |_| Box::new(Interpreter::new())),
+    ("tier1", |hart| Box::new(jit(hart, None))),
+    // Loops are found while criterion warms up.
+    ("tier2", |hart| Box::new(jit(hart, Some(RegionConfig::default())))),
+];
 
-fn tier1(hart: &Hart) -> Jit<Riscv> {
-    let config = JitConfig { code_bytes: 8 << 20, regions: None };
+fn jit(hart: &Hart, regions: Option<RegionConfig>) -> Jit<Riscv> {
+    let config = JitConfig { code_bytes: 8 << 20, regions };
     let shared = JitShared::new::<Riscv>(config, Arc::clone(hart.group()), hart.blocks());
     Jit::new(shared.expect("code memory"))
 }
@@ -45,7 +49,7 @@ fn loops(c: &mut Criterion) {
 /// instruction.
 fn first_run(c: &mut Criterion) {
     let mut group = c.benchmark_group("first_run");
-    for (engine_name, make) in ENGINES {
+    for &(engine_name, make) in &ENGINES[..2] {
         let mut hart = bare_hart(&programs::straight(800));
         let mut engine = make(&hart);
         group.throughput(Throughput::Elements(run_program(engine.as_mut(), &mut hart)));
@@ -65,7 +69,7 @@ fn first_run(c: &mut Criterion) {
 fn translate(c: &mut Criterion) {
     let cpu_time = || Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default();
     let mut hart = bare_hart(&programs::mixed(1200));
-    let mut engine = tier1(&hart);
+    let mut engine = jit(&hart, None);
     let mut group = c.benchmark_group("translate");
     group.throughput(Throughput::Elements(run_program(&mut engine, &mut hart)));
     group.bench_function("tier1", |b| {

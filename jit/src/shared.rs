@@ -21,7 +21,7 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use emu_core::exec::{BlockMap, Isa, Translations};
 use emu_core::ir::{Block, BlockKey, SlotInfo};
@@ -165,7 +165,7 @@ struct Inner {
     current: usize,
     draining: Option<Draining>,
     last_id: u32,
-    /// The places that have been chosen as heads of regions, whatever came of it.
+    /// The places that have been chosen as heads of regions and are not to be chosen again.
     elected: HashSet<BlockKey>,
     /// The regions that are being compiled.
     tickets: Vec<regions::Ticket>,
@@ -223,7 +223,8 @@ impl JitShared {
             inner: Mutex::new(inner),
             passages,
         });
-        blocks.attach(Arc::clone(&shared) as Arc<dyn Translations>);
+        let weak: Weak<dyn Translations> = Arc::<Self>::downgrade(&shared);
+        blocks.attach(weak);
         if let Some(regions) = config.regions {
             region::start(&shared, regions)?;
         }
@@ -422,6 +423,10 @@ impl JitShared {
         let key = (block.key, block.variant);
         if inner.by_key.get(&key).is_some_and(|&(current, _)| current == id) {
             inner.by_key.remove(&key);
+        }
+        // A region's exits are those of its first entry: it lives and dies as a whole.
+        for sibling in block.region {
+            self.drop_block(inner, sibling);
         }
         for (source, number) in block.incoming {
             let Some(source) = inner.blocks.get(&source) else { continue };

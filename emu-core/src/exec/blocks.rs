@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::RwLock;
 
@@ -59,7 +59,7 @@ pub struct BlockMap {
     inner: RwLock<Inner>,
     /// Counts the times that blocks have been dropped.
     epoch: AtomicU64,
-    translations: OnceLock<Arc<dyn Translations>>,
+    translations: OnceLock<Weak<dyn Translations>>,
 }
 
 impl BlockMap {
@@ -91,9 +91,13 @@ impl BlockMap {
         self.epoch.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Makes a compiler's translations follow the blocks. Only the first call has an effect.
-    pub fn attach(&self, translations: Arc<dyn Translations>) {
+    /// Makes a compiler's translations follow the blocks, as long as they live. Only the first call has an effect.
+    pub fn attach(&self, translations: Weak<dyn Translations>) {
         let _ = self.translations.set(translations);
+    }
+
+    fn translations(&self) -> Option<Arc<dyn Translations>> {
+        self.translations.get()?.upgrade()
     }
 
     /// Adds a block that was lifted in `epoch`, unless blocks have been dropped since: its code may have changed.
@@ -135,7 +139,7 @@ impl BlockMap {
                 inner.blocks.remove(&key);
             }
         }
-        if let Some(translations) = self.translations.get() {
+        if let Some(translations) = self.translations() {
             translations.drop_pages(&stale);
         }
         // Not before: whoever finds nothing stale takes the epoch for settled, and keeps its jumps.
@@ -147,7 +151,7 @@ impl BlockMap {
         let mut inner = self.inner.write();
         self.epoch.fetch_add(1, Ordering::SeqCst);
         *inner = Inner::default();
-        if let Some(translations) = self.translations.get() {
+        if let Some(translations) = self.translations() {
             translations.clear();
         }
     }
@@ -231,7 +235,10 @@ impl<I: Isa> Vcpu<I> {
         self.protect_code(page);
         let mut code = CodeReader { ram: self.bus.ram(), page, next: None, wants_next: false };
         let start = (offset - page) as u32;
-        self.isa.lift(&mut self.builder, key, start, &mut code, usize::MAX).ok()
+        let block = self.isa.lift(&mut self.builder, key, start, &mut code, usize::MAX).ok()?;
+        #[cfg(debug_assertions)]
+        verified(&block, I::SLOTS);
+        Some(block)
     }
 
     /// Lifts one block without keeping it: for single steps, where no block but this has this length.
@@ -266,9 +273,7 @@ impl<I: Isa> Vcpu<I> {
             match lifted {
                 Ok(block) => {
                     #[cfg(debug_assertions)]
-                    if let Err(error) = crate::ir::verify(&block, I::SLOTS) {
-                        panic!("the lifter made an invalid block: {error}\n{}", block.display(I::SLOTS));
-                    }
+                    verified(&block, I::SLOTS);
                     let next_page = reached.filter(|_| block.crosses_page);
                     return Ok(Cached { block, next_page, code: OnceLock::new() });
                 }
@@ -298,6 +303,13 @@ impl<I: Isa> Vcpu<I> {
             self.epoch = epoch;
             self.mmu.clear_jumps();
         }
+    }
+}
+
+#[cfg(debug_assertions)]
+fn verified(block: &Block, slots: &[crate::ir::SlotInfo]) {
+    if let Err(error) = crate::ir::verify(block, slots) {
+        panic!("the lifter made an invalid block: {error}\n{}", block.display(slots));
     }
 }
 

@@ -225,15 +225,20 @@ mod tests {
             let send = send.clone();
             handle.timer(move || send.send(n).unwrap())
         };
-        let (late, early, never) = (timer(20), timer(10), timer(30));
+        let timers = Arc::new([timer(20), timer(10), timer(30)]);
         let now = handle.clock().now_ns();
-        late.arm(now + 30_000_000);
-        never.arm(now + 20_000_000);
-        early.arm(now + 10_000_000);
-        never.disarm();
+        let shared = Arc::clone(&timers);
+        // By the loop's own thread: however long that takes, no timer expires meanwhile.
+        handle.post(move || {
+            let [late, early, never] = &*shared;
+            late.arm(now + 30_000_000);
+            never.arm(now + 20_000_000);
+            early.arm(now + 10_000_000);
+            never.disarm();
+        });
         assert_eq!(receive.recv_timeout(SOON).unwrap(), 10);
         assert_eq!(receive.recv_timeout(SOON).unwrap(), 20);
-        early.arm(0);
+        timers[1].arm(0);
         assert_eq!(
             receive.recv_timeout(SOON).unwrap(),
             10,

@@ -10,6 +10,8 @@ pub(crate) mod place;
 pub(crate) mod plan;
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Weak};
@@ -21,7 +23,7 @@ use emu_core::ir::{Block, BlockKey};
 
 use rustix::time::{ClockId, clock_gettime};
 
-use self::place::{Compiled, Compiler};
+use self::place::{Compiled, RegionCompiler};
 use self::plan::Plan;
 use crate::shared::JitShared;
 use crate::template::Features;
@@ -59,8 +61,8 @@ const MOST_PLACES: usize = 512;
 
 /// A region to be compiled.
 pub(crate) struct Job {
+    head: BlockKey,
     plan: Plan,
-    ctx: u32,
     ticket: u64,
     host_base: u64,
 }
@@ -71,7 +73,7 @@ pub(crate) struct Samples {
     places: HashMap<BlockKey, Place>,
     last: Option<Sample>,
     /// Of a vCPU that compiles by itself.
-    compiler: Option<Compiler>,
+    compiler: Option<RegionCompiler>,
 }
 
 /// When a vCPU was seen, and where.
@@ -110,7 +112,17 @@ impl Speed {
 }
 
 /// The way to the worker.
-pub(crate) struct Queue(SyncSender<Job>);
+pub(crate) struct Queue {
+    jobs: SyncSender<Job>,
+    /// How many wait.
+    waiting: AtomicUsize,
+}
+
+impl Queue {
+    fn is_full(&self) -> bool {
+        self.waiting.load(Relaxed) >= QUEUE
+    }
+}
 
 /// Starts the threads that the configuration asks for; they end when the machine's JIT is gone.
 pub(crate) fn start(shared: &Arc<JitShared>, config: RegionConfig) -> std::io::Result<()> {
@@ -118,7 +130,7 @@ pub(crate) fn start(shared: &Arc<JitShared>, config: RegionConfig) -> std::io::R
         let (sender, receiver) = sync_channel(QUEUE);
         let weak = Arc::downgrade(shared);
         thread::Builder::new().name("regions".into()).spawn(move || work(&weak, &receiver))?;
-        let _ = shared.queue.set(Queue(sender));
+        let _ = shared.queue.set(Queue { jobs: sender, waiting: AtomicUsize::new(0) });
     }
     if config.sampled {
         let weak = Arc::downgrade(shared);
@@ -143,25 +155,37 @@ fn sample(shared: &Weak<JitShared>) {
 }
 
 fn work(shared: &Weak<JitShared>, jobs: &Receiver<Job>) {
-    let Some(mut compiler) = Compiler::new(Features::of_host()) else { return };
+    let Some(mut compiler) = RegionCompiler::new(Features::of_host()) else { return };
     for job in jobs {
         let Some(shared) = shared.upgrade() else { return };
-        compile(&shared, &mut compiler, &job);
+        if let Some(queue) = shared.queue.get() {
+            queue.waiting.fetch_sub(1, Relaxed);
+        }
+        // A mistake in here, or in Cranelift, must not end what the guest does.
+        if catch_unwind(AssertUnwindSafe(|| compile(&shared, &mut compiler, &job))).is_err() {
+            shared.close_ticket(job.ticket);
+            shared.counters.regions_refused.fetch_add(1, Relaxed);
+            let Some(new) = RegionCompiler::new(Features::of_host()) else { return };
+            compiler = new;
+        }
     }
 }
 
-fn compile(shared: &JitShared, compiler: &mut Compiler, job: &Job) {
+fn compile(shared: &JitShared, compiler: &mut RegionCompiler, job: &Job) {
     let begun = Instant::now();
-    let Job { plan, ctx, ticket, host_base } = job;
+    let Job { head, plan, ticket, host_base } = job;
     let counters = &shared.counters;
     let compiled = compiler.compile(plan, shared.slots, *host_base);
-    let published = compiled.is_some_and(|compiled| shared.publish_region(plan, *ctx, *ticket, &compiled));
-    if published {
+    if compiled.as_ref().is_some_and(|region| shared.publish_region(plan, head.ctx, *ticket, region)) {
         counters.regions.fetch_add(1, Relaxed);
         counters.region_blocks.fetch_add(plan.nodes.len() as u64, Relaxed);
     } else {
         shared.close_ticket(*ticket);
         counters.regions_refused.fetch_add(1, Relaxed);
+        if compiled.is_some() {
+            // The code has changed, or there was no room for this: it may be otherwise next time.
+            shared.forget_election(*head);
+        }
     }
     counters.region_ns.fetch_add(begun.elapsed().as_nanos() as u64, Relaxed);
 }
@@ -182,9 +206,9 @@ impl Samples {
         compiler.compile(&Plan::of_block(block), shared.slots, 0)
     }
 
-    fn compiler(&mut self, features: Features) -> Option<&mut Compiler> {
+    fn compiler(&mut self, features: Features) -> Option<&mut RegionCompiler> {
         if self.compiler.is_none() {
-            self.compiler = Compiler::new(features);
+            self.compiler = RegionCompiler::new(features);
         }
         self.compiler.as_mut()
     }
@@ -194,7 +218,7 @@ impl Samples {
         let Some(config) = shared.regions else { return };
         let Some(key) = vcpu.cached_block_key() else { return };
         if self.places.len() >= MOST_PLACES {
-            self.places.retain(|_, place| place.judged);
+            self.places.clear();
         }
         let in_region = shared.is_region(key);
         let now = Sample { key, in_region, at: thread_time(), retired: vcpu.state.retired };
@@ -219,25 +243,30 @@ impl Samples {
             return;
         }
         let known = before.time >= TRIAL || !config.background;
-        if place.samples < config.threshold || !known || !shared.elect(key) {
+        let is_full = config.background && shared.queue.get().is_none_or(Queue::is_full);
+        if place.samples < config.threshold || !known || is_full || !shared.elect(key) {
             return;
         }
+        *place = Place { samples: 0, speeds: [before, Speed::default()], judged: false };
         let epoch = vcpu.blocks().epoch();
         let begun = Instant::now();
         let plan = Plan::new(vcpu, shared, key, features);
         shared.counters.plan_ns.fetch_add(begun.elapsed().as_nanos() as u64, Relaxed);
+        // Planning is none of the code's time.
+        self.last = None;
         let Some(plan) = plan else {
             shared.counters.regions_unfit.fetch_add(1, Relaxed);
             return;
         };
-        let Some(ticket) = shared.open_ticket(&plan, epoch) else { return };
+        let Some(ticket) = shared.open_ticket(&plan, epoch) else { return shared.forget_election(key) };
         let host_base = vcpu.bus.ram().host_base().addr() as u64;
-        let job = Job { plan, ctx: key.ctx, ticket, host_base };
+        let job = Job { head: key, plan, ticket, host_base };
         if config.background {
-            let sent = shared.queue.get().map(|queue| queue.0.try_send(job));
-            if let Some(Err(TrySendError::Full(job) | TrySendError::Disconnected(job))) = sent {
+            let Some(queue) = shared.queue.get() else { return };
+            queue.waiting.fetch_add(1, Relaxed);
+            if let Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) = queue.jobs.try_send(job) {
+                queue.waiting.fetch_sub(1, Relaxed);
                 shared.close_ticket(job.ticket);
-                shared.forget_election(key);
             }
             return;
         }

@@ -30,7 +30,7 @@ pub(super) const EXIT_LINKS: u32 = 2;
 const EXIT_BITS: u8 = 4;
 
 /// Compiles regions; each worker has one.
-pub(crate) struct Compiler {
+pub(crate) struct RegionCompiler {
     isa: OwnedTargetIsa,
     context: Context,
     builder: FunctionBuilderContext,
@@ -50,7 +50,7 @@ pub(crate) struct Placed {
     pub entries: Vec<usize>,
 }
 
-impl Compiler {
+impl RegionCompiler {
     /// None if Cranelift does not know this host.
     pub(crate) fn new(features: Features) -> Option<Self> {
         let mut flags = settings::builder();
@@ -154,8 +154,10 @@ impl Compiled {
         let mut exits = Vec::with_capacity(self.links.len());
         align(&mut asm, 1 << EXIT_BITS);
         asm.bind(table);
+        let first = asm.offset();
         for exit in 0..EXIT_LINKS + self.links.len() as u32 {
             align(&mut asm, 1 << EXIT_BITS);
+            debug_assert_eq!(asm.offset() - first, (exit as usize) << EXIT_BITS, "an exit is too long");
             match exit {
                 EXIT_LEAVE => {
                     asm.load(RAX, frame::PC);
@@ -178,6 +180,7 @@ impl Compiled {
         align(&mut asm, self.align.max(16));
         asm.bind(function);
         asm.ops_push(&self.function);
+        debug_assert_eq!(starts.first(), Some(&0), "exits are counted from the first entry");
         let bytes = asm.finish().ok()?;
         Some(Placed { code: Code { bytes, exits }, entries: starts })
     }

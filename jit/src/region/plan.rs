@@ -1,8 +1,8 @@
 //! Which blocks make a region: what can be reached from a hot loop's head by direct jumps, through calls and back, as far as it
 //! leads back to a loop.
 
-use emu_core::exec::{Access, Isa, Vcpu};
-use emu_core::ir::{Block, BlockKey, Hint, Op, Terminal, View};
+use emu_core::exec::{Isa, Vcpu};
+use emu_core::ir::{Block, BlockKey, Hint, Op, Terminal};
 use emu_core::mem::PAGE_SIZE;
 
 use super::build;
@@ -21,6 +21,7 @@ const MOST_CALLS: usize = 3;
 const MOST_ENTRIES: usize = 8;
 
 /// A page that a region lies in.
+#[derive(Clone, Copy)]
 pub(crate) struct PlannedPage {
     /// Its virtual address less that of the head's page.
     pub delta: i64,
@@ -37,8 +38,9 @@ pub(crate) enum Edge {
     None,
     /// Out of the region.
     Out,
-    /// To a node; `poll`: this closes a cycle.
-    To { node: usize, poll: bool },
+    /// To a node. `closes`: this closes a cycle of nodes. `poll`: it is not a jump forward in its page, so that a cycle through
+    /// here and tier 1 may have no other place to ask for attention.
+    To { node: usize, closes: bool, poll: bool },
 }
 
 /// A block of a region. One that is reached by different calls is there for each.
@@ -125,7 +127,7 @@ impl Plan {
             }
         }
         let closes = |node: &Node| {
-            node.edges.iter().any(|edge| matches!(*edge, Edge::To { node, poll: true } if inside[node]))
+            node.edges.iter().any(|edge| matches!(*edge, Edge::To { node, closes: true, .. } if inside[node]))
         };
         let mut kept: Vec<bool> =
             self.nodes.iter().zip(&reached).map(|(node, &reached)| reached && closes(node)).collect();
@@ -158,7 +160,9 @@ impl Plan {
                 continue;
             }
             let edges = node.edges.map(|edge| match edge {
-                Edge::To { node, poll } => numbers[node].map_or(Edge::Out, |node| Edge::To { node, poll }),
+                Edge::To { node, closes, poll } => {
+                    numbers[node].map_or(Edge::Out, |node| Edge::To { node, closes, poll })
+                }
                 edge => edge,
             });
             nodes.push(Node { edges, ..node });
@@ -167,7 +171,7 @@ impl Plan {
         let mut entries = vec![0];
         for node in &self.nodes {
             for edge in node.edges {
-                if let Edge::To { node, poll: true } = edge
+                if let Edge::To { node, closes: true, .. } = edge
                     && self.nodes[node].page == 0
                     && self.nodes[node].returns.is_empty()
                     && !entries.contains(&node)
@@ -178,6 +182,14 @@ impl Plan {
             }
         }
         self.entries = entries;
+        // Pages that nothing is left of.
+        let used: Vec<bool> =
+            (0..self.pages.len()).map(|page| self.nodes.iter().any(|node| node.page == page)).collect();
+        for node in &mut self.nodes {
+            node.page = used[..node.page].iter().filter(|&&used| used).count();
+        }
+        let mut used = used.into_iter();
+        self.pages.retain(|_| used.next() == Some(true));
         Some(self)
     }
 }
@@ -196,23 +208,14 @@ struct Planner<'a, I: Isa> {
 }
 
 impl<I: Isa> Planner<'_, I> {
-    /// The number of the page with that distance from the head's, if code may be fetched from it now, of the same context.
-    fn page(&mut self, delta: i64) -> Option<usize> {
-        if let Some(page) = self.plan.pages.iter().position(|page| page.delta == delta) {
-            return Some(page);
+    /// The page with that distance from the head's, if code may be fetched from it now, of the same context.
+    fn page(&self, delta: i64) -> Option<PlannedPage> {
+        if let Some(page) = self.plan.pages.iter().find(|page| page.delta == delta) {
+            return Some(*page);
         }
-        if self.plan.pages.len() >= MOST_PAGES {
-            return None;
-        }
-        let va = self.base.wrapping_add_signed(delta);
-        let (ram, context) = self.vcpu.mmu.lookup_code(va)?;
-        // It must be plain memory throughout.
-        self.vcpu.mmu.lookup(View::Current, va, PAGE_SIZE as usize, Access::Fetch)?;
-        if context != self.plan.pages[0].context {
-            return None;
-        }
-        self.plan.pages.push(PlannedPage { delta, ram, context });
-        Some(self.plan.pages.len() - 1)
+        let (ram, context) = self.vcpu.mmu.lookup_code(self.base.wrapping_add_signed(delta))?;
+        let same = context == self.plan.pages[0].context && self.plan.pages.len() < MOST_PAGES;
+        same.then_some(PlannedPage { delta, ram, context })
     }
 
     /// The node for the block at `offset` from the start of the head's page, if there is to be one.
@@ -225,27 +228,35 @@ impl<I: Isa> Planner<'_, I> {
         if found.is_some() {
             return found;
         }
-        if self.plan.nodes.len() >= MOST_NODES || self.instructions >= MOST_INSTRUCTIONS {
+        if self.plan.nodes.len() >= MOST_NODES {
             return None;
         }
         let page = self.page(delta)?;
-        let key = BlockKey { pa: self.plan.pages[page].ram as u64 + within as u64, ctx: self.ctx };
+        let key = BlockKey { pa: page.ram as u64 + within as u64, ctx: self.ctx };
         // Only what has run.
         if !self.shared.is_translated(key) {
             return None;
         }
         let block = self.vcpu.lift_within_page(key)?;
-        if block.crosses_page || !build::supports(&block, self.features) {
+        let fits = self.instructions + block.len() <= MOST_INSTRUCTIONS;
+        if !fits || block.crosses_page || !build::supports(&block, self.features) {
             return None;
         }
         let terminal = block.terminal;
         self.instructions += block.len();
+        let page = match self.plan.pages.iter().position(|known| known.delta == delta) {
+            Some(page) => page,
+            None => {
+                self.plan.pages.push(page);
+                self.plan.pages.len() - 1
+            }
+        };
         let number = self.plan.nodes.len();
         self.plan.nodes.push(Node { block, page, returns: returns.to_vec(), edges: [Edge::None; 2] });
         self.way.push(number);
         let edges = match terminal {
             Terminal::Jump { target, call: None } => {
-                [self.edge(delta + i64::from(target), returns), Edge::None]
+                [self.edge(offset, delta + i64::from(target), returns), Edge::None]
             }
             Terminal::Jump { target, call: Some(back) } => {
                 let (target, back) = (delta + i64::from(target), delta + i64::from(back));
@@ -253,16 +264,16 @@ impl<I: Isa> Planner<'_, I> {
                     Edge::Out
                 } else {
                     let deeper: Vec<i64> = returns.iter().copied().chain([back]).collect();
-                    self.edge(target, &deeper)
+                    self.edge(offset, target, &deeper)
                 };
                 [edge, Edge::None]
             }
             Terminal::Branch { taken, fall, .. } => {
-                let fall = self.edge(delta + i64::from(fall), returns);
-                [self.edge(delta + i64::from(taken), returns), fall]
+                let fall = self.edge(offset, delta + i64::from(fall), returns);
+                [self.edge(offset, delta + i64::from(taken), returns), fall]
             }
             Terminal::Indirect { hint: Hint::Return, .. } => match returns.split_last() {
-                Some((&back, rest)) => [self.edge(back, rest), Edge::None],
+                Some((&back, rest)) => [self.edge(offset, back, rest), Edge::None],
                 None => [Edge::Out, Edge::None],
             },
             _ => [Edge::Out, Edge::None],
@@ -272,9 +283,13 @@ impl<I: Isa> Planner<'_, I> {
         Some(number)
     }
 
-    fn edge(&mut self, offset: i64, returns: &[i64]) -> Edge {
-        match self.visit(offset, returns) {
-            Some(node) => Edge::To { node, poll: self.way.contains(&node) },
+    fn edge(&mut self, from: i64, to: i64, returns: &[i64]) -> Edge {
+        let forward = to > from && to.div_euclid(PAGE_SIZE as i64) == from.div_euclid(PAGE_SIZE as i64);
+        match self.visit(to, returns) {
+            Some(node) => {
+                let closes = self.way.contains(&node);
+                Edge::To { node, closes, poll: closes || !forward }
+            }
             None => Edge::Out,
         }
     }

@@ -40,10 +40,11 @@ impl JitShared {
     /// Takes the region that can be entered there out of use, for good: tier 1 is as fast.
     pub(crate) fn retire_region(&self, key: BlockKey) {
         let mut inner = self.inner.lock();
-        let Some(ids) = inner.entry(key).map(|entry| entry.region.clone()) else { return };
-        for id in ids {
-            self.drop_block(&mut inner, id);
+        let Some(&(id, _)) = inner.by_key.get(&(key, Variant::Merged)) else { return };
+        if inner.blocks.get(&id).is_none_or(|entry| entry.region.is_empty()) {
+            return;
         }
+        self.drop_block(&mut inner, id);
         self.blocks.advance_epoch();
         drop(inner);
         self.counters.regions_retired.fetch_add(1, Relaxed);
@@ -110,7 +111,6 @@ impl JitShared {
             if let Some(&(old, _)) = inner.by_key.get(&(key, Variant::Merged)) {
                 self.drop_block(&mut inner, old);
             }
-            inner.elected.insert(key);
             inner.segments[chunk.segment].blocks.push(id);
             for page in &plan.pages {
                 inner.by_page.entry(page.ram).or_default().push(id);

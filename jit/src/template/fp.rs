@@ -24,8 +24,8 @@ use crate::frame::{self, MarkAt, Site, arg};
 use crate::stubs::Constant;
 
 /// Rounding modes, as in [`FpAttr`]; the first four are the host's.
-pub(super) const NEAREST: u8 = 0;
-pub(super) const TOWARD_ZERO: u8 = 1;
+pub(crate) const NEAREST: u8 = 0;
+pub(crate) const TOWARD_ZERO: u8 = 1;
 const MOST_HOST_MODES: u8 = 3;
 
 /// Opcodes of packed logic on single-precision vectors, which is the same on all (0F map).

@@ -12,7 +12,7 @@
 pub(crate) mod asm;
 mod flags;
 mod flow;
-mod fp;
+pub(crate) mod fp;
 mod int;
 pub(crate) mod mem;
 mod merge;

@@ -1,24 +1,22 @@
 //! Floating point, on the host's unit as in tier 1, which does what the host does differently, and every NaN.
 //!
-//! Cranelift drops a computation whose result nothing uses, and with it the flags that it would raise. The check for a NaN
-//! is a use; what has none must be needed by its own block, or the block is tier 1's.
+//! Cranelift drops a computation whose result nothing uses, and with it the flags that it would raise. So everything that may
+//! raise some is checked: a way out that depends on the result, or on the operands, is a use.
 
-use cranelift_codegen::ir::condcodes::FloatCC;
+use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, Type, Value, types};
 use cranelift_frontend::FunctionBuilder;
-use emu_core::ir::{Block, Class, Effect, FpAttr, Inst, Op, Sgnj, Terminal, ToInt, Ty, Val, ValKind};
+use emu_core::ir::{Class, FpAttr, Inst, Op, Sgnj, ToInt, Ty, Val, ValKind};
 
 use super::{Any, Form, Gen};
 use crate::template::Features;
+use crate::template::fp::{NEAREST, TOWARD_ZERO};
 
 const BOX: u64 = 0xffff_ffff << 32;
 const NAN_32: i64 = 0x7fc0_0000;
-pub(super) const NEAREST: u8 = 0;
-pub(super) const TOWARD_ZERO: u8 = 1;
 
 /// Whether the operation has a form here.
-pub(super) fn supports(block: &Block, at: usize, features: Features) -> bool {
-    let inst = &block.insts[at];
+pub(super) fn supports(inst: &Inst, features: Features) -> bool {
     if matches!(inst.op, Op::Fmov | Op::Fbits | Op::Ffrom) {
         return true;
     }
@@ -36,9 +34,9 @@ pub(super) fn supports(block: &Block, at: usize, features: Features) -> bool {
         Op::Fcvt => nearest && selector & 3 == if inst.ty == Ty::F32 { 2 } else { 1 },
         Op::Ftoint => {
             let signed = matches!(ToInt::from_bits(selector & 3), ToInt::I32 | ToInt::I64);
-            !attr.flush && attr.round == TOWARD_ZERO && signed && inst.imm == 0 && is_needed(block, at)
+            !attr.flush && attr.round == TOWARD_ZERO && signed && inst.imm == 0
         }
-        Op::Ffromint => nearest && inst.imm == 0 && is_needed(block, at),
+        Op::Ffromint => nearest && inst.imm == 0,
         _ => false,
     }
 }
@@ -59,6 +57,7 @@ pub(super) const fn may_give_up(op: Op) -> bool {
             | Op::Fcmp
             | Op::Fcvt
             | Op::Ftoint
+            | Op::Ffromint
     )
 }
 
@@ -86,28 +85,6 @@ pub(super) fn tiny(f: &mut FunctionBuilder<'_>, ty: Ty) -> (Value, Value) {
 
 const fn host_type(ty: Ty) -> Type {
     if matches!(ty, Ty::F32) { types::F32 } else { types::F64 }
-}
-
-/// Whether the result of the block's operation `at` makes a difference that Cranelift sees, whatever comes after the block.
-fn is_needed(block: &Block, at: usize) -> bool {
-    let mut with = vec![block.insts[at].dst];
-    for inst in &block.insts[at + 1..] {
-        let reads = [inst.a, inst.b, inst.c].iter().any(|val| !val.is_none() && with.contains(val));
-        let effect = inst.op.info().effect;
-        if reads && (may_give_up(inst.op) || !matches!(effect, Effect::Pure | Effect::Fp)) {
-            return true;
-        }
-        if reads {
-            with.push(inst.dst);
-        } else {
-            with.retain(|&val| val != inst.dst);
-        }
-    }
-    match block.terminal {
-        Terminal::Branch { a, b, .. } => with.contains(&a) || with.contains(&b),
-        Terminal::Indirect { target, .. } => with.contains(&target),
-        _ => false,
-    }
 }
 
 impl Gen<'_, '_> {
@@ -279,20 +256,23 @@ impl Gen<'_, '_> {
                 };
                 self.set_float(ty, inst.dst, value);
             }
-            Op::Fcmp => self.compare_floats(inst, at, selector),
+            Op::Fcmp => self.compare_floats(inst, selector),
             Op::Fnzcv => self.compare_to_flags(inst, at),
             Op::Ftoint => {
                 let a = self.float_of(ty, inst.a);
                 let int = ToInt::from_bits(selector & 3);
                 let unordered = self.f.ins().fcmp(FloatCC::Unordered, a, a);
                 self.give_up_if(unordered);
-                let value = match int {
-                    ToInt::I32 => {
-                        let value = self.f.ins().fcvt_to_sint_sat(types::I32, a);
-                        self.f.ins().uextend(types::I64, value)
-                    }
-                    _ => self.f.ins().fcvt_to_sint_sat(types::I64, a),
+                let (host, least) = match int {
+                    ToInt::I32 => (types::I32, i64::from(i32::MIN)),
+                    _ => (types::I64, i64::MIN),
                 };
+                let value = self.f.ins().fcvt_to_sint_sat(host, a);
+                // It may not have fitted; and this makes the conversion stay.
+                let least = self.f.ins().iconst(host, least);
+                let odd = self.f.ins().icmp(IntCC::Equal, value, least);
+                self.give_up_if(odd);
+                let value = if host == types::I32 { self.f.ins().uextend(types::I64, value) } else { value };
                 self.set(inst.dst, Any::Int(value));
             }
             _ => {
@@ -311,6 +291,9 @@ impl Gen<'_, '_> {
                         self.f.ins().fcvt_from_sint(to, wide)
                     }
                 };
+                // It is a number, but this makes the conversion stay.
+                let odd = self.f.ins().fcmp(FloatCC::Unordered, value, value);
+                self.give_up_if(odd);
                 self.set_float(ty, inst.dst, value);
             }
         }
@@ -321,11 +304,7 @@ impl Gen<'_, '_> {
         let bits = self.bits_as(types::I64, value);
         let upper = self.f.ins().ushr_imm_u(bits, 32);
         let low = self.f.ins().ireduce(types::I32, bits);
-        let is_boxed = self.f.ins().icmp_imm_u(
-            cranelift_codegen::ir::condcodes::IntCC::Equal,
-            upper,
-            i64::from(u32::MAX),
-        );
+        let is_boxed = self.f.ins().icmp_imm_u(IntCC::Equal, upper, i64::from(u32::MAX));
         let nan = self.f.ins().iconst(types::I32, NAN_32);
         let low = self.f.ins().select(is_boxed, low, nan);
         self.bits_as(types::F32, low)
@@ -396,18 +375,16 @@ impl Gen<'_, '_> {
         self.tiny[usize::from(ty == Ty::F64)].unwrap_or_else(|| unreachable!("the plan has been looked at"))
     }
 
-    fn compare_floats(&mut self, inst: &Inst, at: usize, selector: u16) {
+    fn compare_floats(&mut self, inst: &Inst, selector: u16) {
         let (a, b) = (self.float_of(inst.ty, inst.a), self.float_of(inst.ty, inst.b));
-        let (cc, silent) = match selector & 3 {
-            0 => (FloatCC::Equal, true),
-            1 => (FloatCC::LessThan, selector & 4 != 0),
-            2 => (FloatCC::LessThanOrEqual, selector & 4 != 0),
-            _ => (FloatCC::Unordered, true),
+        let cc = match selector & 3 {
+            0 => FloatCC::Equal,
+            1 => FloatCC::LessThan,
+            2 => FloatCC::LessThanOrEqual,
+            _ => FloatCC::Unordered,
         };
-        if !silent || !is_needed(self.block(), at) {
-            let unordered = self.f.ins().fcmp(FloatCC::Unordered, a, b);
-            self.give_up_if(unordered);
-        }
+        let unordered = self.f.ins().fcmp(FloatCC::Unordered, a, b);
+        self.give_up_if(unordered);
         let holds = self.f.ins().fcmp(cc, a, b);
         let value = self.f.ins().uextend(types::I64, holds);
         self.set(inst.dst, Any::Int(value));

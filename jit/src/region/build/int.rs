@@ -198,7 +198,7 @@ impl Gen<'_, '_> {
         let result = self.f.append_block_param(done, host);
         self.f.set_cold_block(special);
         self.f.ins().brif(odd, special, &[], usual, &[]);
-        self.f.switch_to_block(usual);
+        self.begin(usual);
         let value = match inst.op {
             Op::Divs => self.f.ins().sdiv(a, b),
             Op::Divu => self.f.ins().udiv(a, b),
@@ -206,7 +206,7 @@ impl Gen<'_, '_> {
             _ => self.f.ins().urem(a, b),
         };
         self.f.ins().jump(done, &[value.into()]);
-        self.f.switch_to_block(special);
+        self.begin(special);
         let by_zero = if remainder { a } else { self.constant(host, u64::MAX) };
         let value = if signed {
             let zero = self.f.ins().icmp_imm_u(IntCC::Equal, b, 0);
@@ -216,7 +216,7 @@ impl Gen<'_, '_> {
             by_zero
         };
         self.f.ins().jump(done, &[value.into()]);
-        self.f.switch_to_block(done);
+        self.begin(done);
         result
     }
 

@@ -4,13 +4,14 @@
 use std::mem::offset_of;
 
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{InstBuilder, Value, types};
+use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value, types};
 use cranelift_frontend::{FunctionBuilder, Variable};
 use emu_core::ir::{Block, Inst, MemAttr, Op, Ty, Val, ValKind, View};
-use emu_core::mem::{PAGE_BITS, PAGE_SIZE, TLB_ENTRIES, TlbEntry};
+use emu_core::mem::{PAGE_SIZE, TlbEntry};
 
 use super::{Any, FLAGS, Gen, Plan};
 use crate::frame;
+use crate::template::mem::{ENTRY_MASK, ENTRY_SHIFT};
 
 /// Pages that a region keeps at most: each takes two registers, or room on the stack.
 const MOST_CACHES: usize = 4;
@@ -19,16 +20,19 @@ const MOST_CACHES: usize = 4;
 const LONGEST_STEP: u64 = 64;
 /// Bytes that one check covers at most.
 const MOST_BYTES: i32 = 512;
+/// The largest distance of an access from its base that regions have a form for.
+const MOST_DISTANCE: u32 = 1 << 20;
 const PAGE_MASK: i64 = -(PAGE_SIZE as i64);
-/// What a virtual address is shifted by to get the byte offset of its entry.
-const ENTRY_SHIFT: i64 = PAGE_BITS as i64 - 5;
-const ENTRY_MASK: i64 = (TLB_ENTRIES as i64 - 1) << 5;
-/// No page, nor a page with the low bits of a misaligned address, which [`Gen::kept`] compares as well.
+/// What no address compares equal to, of which the bits of the page and the lowest are kept: see [`Gen::kept`].
 const NO_PAGE: i64 = PAGE_SIZE as i64 / 2;
+/// Guest memory: there, but aligned or not.
+const GUEST: MemFlagsData = MemFlagsData::new().with_notrap();
 
 /// Whether the access has a form here.
 pub(super) fn supports(inst: &Inst) -> bool {
-    !matches!(inst.ty, Ty::F16) && !MemAttr::from_bits(inst.attr).exclusive
+    !matches!(inst.ty, Ty::F16)
+        && !MemAttr::from_bits(inst.attr).exclusive
+        && inst.imm.unsigned_abs() <= MOST_DISTANCE
 }
 
 /// Accesses of one block that share a check: those with one base while it does not change.
@@ -45,6 +49,9 @@ pub(super) struct Group {
     host: Option<Value>,
 }
 
+/// The groups of a block, and for each operation the number of its group.
+pub(super) type Groups = (Vec<Group>, Vec<Option<usize>>);
+
 /// The page that was accessed last.
 #[derive(Clone, Copy)]
 pub(super) struct PageCache {
@@ -58,8 +65,8 @@ pub(super) struct PageCache {
     addend: Variable,
 }
 
-/// The groups of a block, and for each operation the number of its group.
-pub(super) fn groups(block: &Block) -> (Vec<Group>, Vec<Option<usize>>) {
+/// The groups of a block.
+pub(super) fn groups(block: &Block) -> Groups {
     let mut groups: Vec<Group> = Vec::new();
     let mut of = vec![None; block.insts.len()];
     let mut open: Vec<usize> = Vec::new();
@@ -105,11 +112,7 @@ fn steps_only(plan: &Plan, slot: u16) -> bool {
 }
 
 /// Declares what the region keeps of pages, of which nothing is known at first; the groups of each node know theirs.
-pub(super) fn plan_caches(
-    f: &mut FunctionBuilder<'_>,
-    plan: &Plan,
-    groups: &mut [(Vec<Group>, Vec<Option<usize>>)],
-) -> Vec<PageCache> {
+pub(super) fn plan_caches(f: &mut FunctionBuilder<'_>, plan: &Plan, groups: &mut [Groups]) -> Vec<PageCache> {
     let mut caches: Vec<PageCache> = Vec::new();
     for (groups, _) in groups {
         for group in groups {
@@ -122,9 +125,9 @@ pub(super) fn plan_caches(
                 group.cache = Some(number);
             } else if caches.len() < MOST_CACHES {
                 let (page, addend) = (f.declare_var(types::I64), f.declare_var(types::I64));
-                let none = f.ins().iconst(types::I64, NO_PAGE);
+                let (none, zero) = (f.ins().iconst(types::I64, NO_PAGE), f.ins().iconst(types::I64, 0));
                 f.def_var(page, none);
-                f.def_var(addend, none);
+                f.def_var(addend, zero);
                 group.cache = Some(caches.len());
                 caches.push(PageCache { slot, write: group.write, page, addend });
             }
@@ -136,8 +139,8 @@ pub(super) fn plan_caches(
 impl Gen<'_, '_> {
     /// The address of the entry for `va` among the translations at `table`.
     pub(super) fn tlb_entry(&mut self, va: Value, table: Value) -> Value {
-        let shifted = self.f.ins().ushr_imm_u(va, ENTRY_SHIFT);
-        let offset = self.f.ins().band_imm_s(shifted, ENTRY_MASK);
+        let shifted = self.f.ins().ushr_imm_u(va, i64::from(ENTRY_SHIFT));
+        let offset = self.f.ins().band_imm_s(shifted, i64::from(ENTRY_MASK));
         self.f.ins().iadd(offset, table)
     }
 
@@ -181,17 +184,17 @@ impl Gen<'_, '_> {
         } else {
             let fits = self.f.create_block();
             self.f.ins().brif(same, fits, &[], look, &[]);
-            self.f.switch_to_block(fits);
+            self.begin(fits);
             let within = self.f.ins().band_imm_s(first, PAGE_SIZE as i64 - 1);
             let crosses = self.f.ins().icmp_imm_u(IntCC::UnsignedGreaterThan, within, PAGE_SIZE as i64 - len);
             self.f.ins().brif(crosses, look, &[], hit, &[]);
         }
-        self.f.switch_to_block(look);
+        self.begin(look);
         let (page, addend) = self.look_up(view, cache.write, first, len);
         self.f.def_var(cache.page, page);
         self.f.def_var(cache.addend, addend);
         self.f.ins().jump(hit, &[]);
-        self.f.switch_to_block(hit);
+        self.begin(hit);
         self.f.use_var(cache.addend)
     }
 
@@ -216,16 +219,16 @@ impl Gen<'_, '_> {
         let signed = MemAttr::from_bits(inst.attr).signed;
         let ty = types::I64;
         let value = match (inst.ty, signed) {
-            (Ty::I8, false) => self.f.ins().uload8(ty, FLAGS, host, imm),
-            (Ty::I8, true) => self.f.ins().sload8(ty, FLAGS, host, imm),
-            (Ty::I16, false) => self.f.ins().uload16(ty, FLAGS, host, imm),
-            (Ty::I16, true) => self.f.ins().sload16(ty, FLAGS, host, imm),
-            (Ty::I32, false) => self.f.ins().uload32(FLAGS, host, imm),
-            (Ty::I32, true) => self.f.ins().sload32(FLAGS, host, imm),
-            (Ty::F32, _) => self.f.ins().load(types::F32, FLAGS, host, imm),
-            (Ty::F64, _) => self.f.ins().load(types::F64, FLAGS, host, imm),
-            (Ty::V128, _) => self.f.ins().load(types::I8X16, FLAGS, host, imm),
-            _ => self.f.ins().load(ty, FLAGS, host, imm),
+            (Ty::I8, false) => self.f.ins().uload8(ty, GUEST, host, imm),
+            (Ty::I8, true) => self.f.ins().sload8(ty, GUEST, host, imm),
+            (Ty::I16, false) => self.f.ins().uload16(ty, GUEST, host, imm),
+            (Ty::I16, true) => self.f.ins().sload16(ty, GUEST, host, imm),
+            (Ty::I32, false) => self.f.ins().uload32(GUEST, host, imm),
+            (Ty::I32, true) => self.f.ins().sload32(GUEST, host, imm),
+            (Ty::F32, _) => self.f.ins().load(types::F32, GUEST, host, imm),
+            (Ty::F64, _) => self.f.ins().load(types::F64, GUEST, host, imm),
+            (Ty::V128, _) => self.f.ins().load(types::I8X16, GUEST, host, imm),
+            _ => self.f.ins().load(ty, GUEST, host, imm),
         };
         let value = match inst.ty {
             Ty::F32 => Any::Single(value),
@@ -246,16 +249,13 @@ impl Gen<'_, '_> {
         let host = self.reach(at);
         let imm = inst.imm;
         match inst.ty {
-            Ty::I8 => self.f.ins().istore8(FLAGS, value, host, imm),
-            Ty::I16 => self.f.ins().istore16(FLAGS, value, host, imm),
-            Ty::I32 => self.f.ins().istore32(FLAGS, value, host, imm),
-            _ => self.f.ins().store(FLAGS, value, host, imm),
+            Ty::I8 => self.f.ins().istore8(GUEST, value, host, imm),
+            Ty::I16 => self.f.ins().istore16(GUEST, value, host, imm),
+            Ty::I32 => self.f.ins().istore32(GUEST, value, host, imm),
+            _ => self.f.ins().store(GUEST, value, host, imm),
         };
         if MemAttr::from_bits(inst.attr).release {
             self.f.ins().fence();
         }
     }
 }
-
-/// For blocks that nothing more is to be said of.
-pub(super) type Groups = (Vec<Group>, Vec<Option<usize>>);

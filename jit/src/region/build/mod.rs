@@ -33,12 +33,12 @@ use crate::template::asm::Mem;
 /// Whether every operation of the block is one that regions have.
 pub(crate) fn supports(block: &Block, features: Features) -> bool {
     ends_well(block)
-        && block.insts.iter().enumerate().all(|(at, inst)| match inst.op {
+        && block.insts.iter().all(|inst| match inst.op {
             Op::Load | Op::Store => mem::supports(inst),
             Op::Fence | Op::ExitIf | Op::RaiseIf | Op::Pc => true,
             op if (op as u8) < Op::Load as u8 => int::supports(inst),
             op if (op as u8) > Op::Fence as u8 && (op as u8) < Op::Vmov as u8 => {
-                float::supports(block, at, features)
+                float::supports(inst, features)
             }
             op if (op as u8) < Op::Vfadd as u8 => vec::supports(inst),
             _ => vec_float::supports(inst, features),
@@ -297,7 +297,6 @@ fn dirty_in(plan: &Plan) -> Vec<SlotSet> {
                     all[node] = new;
                 }
             }
-            // Side exits may go to nodes, too.
         }
         if !changed {
             return all;
@@ -472,6 +471,12 @@ impl<'a, 'f> Gen<'a, 'f> {
         self.terminal(block);
     }
 
+    /// Goes on in a block to which all jumps have been made.
+    fn begin(&mut self, block: ir::Block) {
+        self.f.seal_block(block);
+        self.f.switch_to_block(block);
+    }
+
     // Values.
 
     fn slot(&self, n: u16) -> Slot {
@@ -607,9 +612,9 @@ impl<'a, 'f> Gen<'a, 'f> {
         if offset <= start {
             // It may close a cycle.
             let wanted = self.poll();
-            self.f.switch_to_block(wanted.0);
+            self.begin(wanted.0);
             self.leave_for(offset, EXIT_LEAVE);
-            self.f.switch_to_block(wanted.1);
+            self.begin(wanted.1);
         }
         self.link(offset, false);
     }
@@ -625,16 +630,16 @@ impl<'a, 'f> Gen<'a, 'f> {
 
     /// Goes along an edge to what is at `offset` from the first page; the block has been counted.
     fn follow(&mut self, edge: Edge, offset: i64) {
-        let Edge::To { node, poll } = edge else {
+        let Edge::To { node, poll, .. } = edge else {
             self.write_back(0);
             return self.go_out(offset);
         };
         if poll {
             let (wanted, on) = self.poll();
-            self.f.switch_to_block(wanted);
+            self.begin(wanted);
             self.write_back(0);
             self.leave_for(offset, EXIT_LEAVE);
-            self.f.switch_to_block(on);
+            self.begin(on);
         }
         self.check_page(node, offset);
         let head = self.heads[node];
@@ -654,7 +659,7 @@ impl<'a, 'f> Gen<'a, 'f> {
         self.f.set_cold_block(other);
         let is_known = self.f.use_var(known);
         self.f.ins().brif(is_known, on, &[], look, &[]);
-        self.f.switch_to_block(look);
+        self.begin(look);
         let va = self.f.ins().iadd_imm_s(self.base, page.delta);
         let fetch = self.state_load(types::I64, frame::FETCH);
         let entry = self.tlb_entry(va, fetch);
@@ -671,10 +676,10 @@ impl<'a, 'f> Gen<'a, 'f> {
         let yes = self.f.ins().iconst(types::I32, 1);
         self.f.def_var(known, yes);
         self.f.ins().brif(same, on, &[], other, &[]);
-        self.f.switch_to_block(other);
+        self.begin(other);
         self.write_back(0);
         self.leave_for(offset, EXIT_GO);
-        self.f.switch_to_block(on);
+        self.begin(on);
     }
 
     fn compare(&mut self, cc: Cc, ty: Ty, a: Val, b: Val) -> Value {
@@ -688,11 +693,11 @@ impl<'a, 'f> Gen<'a, 'f> {
         let (out, on) = (self.f.create_block(), self.f.create_block());
         self.f.set_cold_block(out);
         self.f.ins().brif(holds, out, &[], on, &[]);
-        self.f.switch_to_block(out);
+        self.begin(out);
         self.write_back(self.number + 1);
         let offset = self.delta() + i64::from(inst.imm);
         self.go_out(offset);
-        self.f.switch_to_block(on);
+        self.begin(on);
     }
 
     fn raise_if(&mut self, inst: &Inst) {
@@ -705,7 +710,7 @@ impl<'a, 'f> Gen<'a, 'f> {
         let (out, on) = (self.f.create_block(), self.f.create_block());
         self.f.set_cold_block(out);
         self.f.ins().brif(condition, out, &[], on, &[]);
-        self.f.switch_to_block(out);
+        self.begin(out);
         self.write_back(self.number);
         let offset = self.delta() + i64::from(self.block().marks[self.number].offset);
         if self.plan.nodes[self.node].page == 0 {
@@ -713,7 +718,7 @@ impl<'a, 'f> Gen<'a, 'f> {
         } else {
             self.leave_for(offset, EXIT_GO);
         }
-        self.f.switch_to_block(on);
+        self.begin(on);
     }
 
     fn terminal(&mut self, block: &Block) {
@@ -738,9 +743,9 @@ impl<'a, 'f> Gen<'a, 'f> {
                     self.f.set_cold_block(no);
                 }
                 self.f.ins().brif(holds, yes, &[], no, &[]);
-                self.f.switch_to_block(no);
+                self.begin(no);
                 self.follow(edges[1], at(fall));
-                self.f.switch_to_block(yes);
+                self.begin(yes);
                 self.follow(edges[0], at(taken));
             }
             Terminal::Indirect { target, .. } => {
@@ -754,9 +759,9 @@ impl<'a, 'f> Gen<'a, 'f> {
                     let (yes, no) = (self.f.create_block(), self.f.create_block());
                     self.f.set_cold_block(no);
                     self.f.ins().brif(same, yes, &[], no, &[]);
-                    self.f.switch_to_block(yes);
+                    self.begin(yes);
                     self.follow(edges[0], offset);
-                    self.f.switch_to_block(no);
+                    self.begin(no);
                 }
                 self.write_back(0);
                 self.state_store(frame::PC, target);

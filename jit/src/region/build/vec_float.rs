@@ -4,10 +4,10 @@ use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, Type, Value, types};
 use emu_core::ir::{FpAttr, Inst, Op, Ty, Val};
 
-use super::float::{NEAREST, TOWARD_ZERO};
 use super::vec::Part;
 use super::{Any, Gen};
 use crate::template::Features;
+use crate::template::fp::{NEAREST, TOWARD_ZERO};
 
 const FROM_SINGLE: u16 = 1;
 const FROM_DOUBLE: u16 = 2;
