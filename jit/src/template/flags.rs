@@ -1,4 +1,4 @@
-//! Condition flags in the form of the Arm architecture (NZCV in bits 31 to 28), additions with carry, and bit fields.
+//! Condition flags NZCV in bits 31 to 28, additions with carry, and bit fields.
 
 use emu_core::ir::{Block, Inst, NzcvCond, Op, Ty, Val};
 

@@ -305,7 +305,7 @@ impl Compiler {
             });
         }
         if attr.release {
-            // A release that is followed by an acquire stays before it (Arm's RCsc).
+            // A release that is followed by an acquire stays before it (RCsc).
             self.asm.full_fence();
         }
         Ok(())

@@ -6,8 +6,8 @@
 //! scratch registers from their assignment to their last use, or in cells of the frame if these do not suffice.
 //!
 //! A register that holds an integer slot may be *narrow*: its upper half is anything, and the slot's value is the lower half,
-//! sign-extended. So 32-bit results, which RISC-V extends, need not be extended one by one; whoever needs all of the value
-//! extends it, and whoever writes it back does.
+//! sign-extended. So 32-bit results, which some instruction sets extend, need not be extended one by one; whoever needs all of
+//! the value extends it, and whoever writes it back does.
 //!
 //! There are two files of scratch registers, general ones for integers and vector ones for floating-point numbers and
 //! vectors; what can be done with a register of either is the same ([`HostReg`]).
