@@ -50,9 +50,9 @@ impl Session {
             }
         });
         let handle = || terminal.try_clone().expect("a handle");
-        // In a session of its own, whose terminal this is.
-        let child = Command::new("setsid")
-            .arg("--ctty")
+        // In a session of its own, whose terminal this is; whoever runs the tests may have signals ignored.
+        let child = Command::new("env")
+            .args(["--default-signal", "setsid", "--ctty"])
             .args(launcher)
             .arg(env!("CARGO_BIN_EXE_ferry"))
             .args(["run", "--arch", "riscv64", "--firmware", "none", "--kernel", "spin"])
