@@ -1,6 +1,7 @@
 //! Memory accesses: the hit path of the soft TLB inline, everything else by a helper.
 
 use std::mem::offset_of;
+use std::ops::Range;
 
 use dynasmrt::DynamicLabel;
 use emu_core::ir::{AmoOp, Block, Class, Inst, MemAttr, Op};
@@ -24,6 +25,16 @@ const MOST_ZEROS: i32 = 256;
 /// Which tag an access compares.
 pub(crate) const fn tag(write: bool) -> i32 {
     (if write { offset_of!(TlbEntry, write) } else { offset_of!(TlbEntry, read) }) as i32
+}
+
+/// What the slow path of an access is given.
+struct Slow {
+    entry: DynamicLabel,
+    va: Reg,
+    sources: [Option<Source>; 2],
+    dst: Option<AnyReg>,
+    /// Slots that are in registers only where it begins.
+    dirty: Range<usize>,
 }
 
 impl Compiler {
@@ -56,6 +67,25 @@ impl Compiler {
         self.take_result(inst.op.info().dst.class(inst.ty), inst.dst)
     }
 
+    /// What follows the inline path of an access: the slow one comes back here.
+    fn slow_path(&mut self, block: &Block, inst: &Inst, number: usize, slow: Slow) -> Done {
+        let back = self.asm.label();
+        self.asm.bind(back);
+        let Slow { entry, va, sources, dst, dirty } = slow;
+        self.cold.push(Cold::Access {
+            entry,
+            back,
+            site: Site::new(inst.op, inst.ty, inst.attr),
+            mark: Self::mark(block, number)?,
+            va,
+            sources,
+            dst,
+            dirty,
+            vectors: self.regs.vectors_live(),
+        });
+        Ok(())
+    }
+
     /// Fills a block with zeros.
     fn zero(&mut self, block: &Block, inst: &Inst, number: usize) -> Done {
         let va = self.read(block, inst.a)?;
@@ -66,20 +96,8 @@ impl Compiler {
         self.asm.alu(Alu::Add, true, host, Operand::Reg(va));
         self.asm.alu(Alu::And, true, host, Operand::Imm(-inst.imm));
         self.asm.zero_block(host, inst.imm);
-        let back = self.asm.label();
-        self.asm.bind(back);
-        self.cold.push(Cold::Access {
-            entry,
-            back,
-            site: Site::new(inst.op, inst.ty, inst.attr),
-            mark: Self::mark(block, number)?,
-            va,
-            sources: [Some(Source::Int(Operand::Imm(inst.imm))), None],
-            dst: None,
-            dirty,
-            vectors: self.regs.vectors_live(),
-        });
-        Ok(())
+        let sources = [Some(Source::Int(Operand::Imm(inst.imm))), None];
+        self.slow_path(block, inst, number, Slow { entry, va, sources, dst: None, dirty })
     }
 
     /// Copies or fills a range, by a stub if it is small.
@@ -88,23 +106,14 @@ impl Compiler {
         for (reg, val) in [(RDI, inst.a), (RSI, inst.b), (RCX, inst.c)] {
             self.copy(block, true, reg, val);
         }
-        let (entry, back) = (self.asm.label(), self.asm.label());
+        let entry = self.asm.label();
         let stub = if inst.op == Op::Copy { self.stubs.copy } else { self.stubs.fill };
         self.asm.call_out(stub);
         let dirty = self.list_dirty();
         self.asm.jcc(Cond::NE, entry);
-        self.asm.bind(back);
-        self.cold.push(Cold::Access {
-            entry,
-            back,
-            site: Site::new(inst.op, inst.ty, inst.attr),
-            mark: Self::mark(block, number)?,
-            va: RDI,
-            sources: [RSI, RCX].map(|reg| Some(Source::Int(Operand::Reg(reg)))),
-            dst: Some(AnyReg::Int(RAX)),
-            dirty,
-            vectors: self.regs.vectors_live(),
-        });
+        let sources = [RSI, RCX].map(|reg| Some(Source::Int(Operand::Reg(reg))));
+        let slow = Slow { entry, va: RDI, sources, dst: Some(AnyReg::Int(RAX)), dirty };
+        self.slow_path(block, inst, number, slow)?;
         self.finish(inst.dst, RAX)
     }
 
@@ -233,19 +242,8 @@ impl Compiler {
             AnyReg::Vec(dst) => self.asm.load_unit_xmm(bytes, dst, at),
         }
         if let Some((entry, va, dst, dirty)) = check {
-            let back = self.asm.label();
-            self.asm.bind(back);
-            self.cold.push(Cold::Access {
-                entry,
-                back,
-                site: Site::new(inst.op, inst.ty, inst.attr),
-                mark: Self::mark(block, number)?,
-                va,
-                sources: [None, None],
-                dst: Some(dst),
-                dirty,
-                vectors: self.regs.vectors_live(),
-            });
+            let slow = Slow { entry, va, sources: [None, None], dst: Some(dst), dirty };
+            self.slow_path(block, inst, number, slow)?;
         }
         match dst {
             AnyReg::Int(dst) if is_int(inst.ty) => self.finish(inst.dst, dst),
@@ -289,20 +287,9 @@ impl Compiler {
             Source::Vec(source) => self.asm.store_unit_xmm(bytes, place, source),
         }
         if let Some((entry, va)) = check {
-            let back = self.asm.label();
-            self.asm.bind(back);
             let dirty = self.list_dirty();
-            self.cold.push(Cold::Access {
-                entry,
-                back,
-                site: Site::new(inst.op, inst.ty, inst.attr),
-                mark: Self::mark(block, number)?,
-                va,
-                sources: [Some(source), None],
-                dst: None,
-                dirty,
-                vectors: self.regs.vectors_live(),
-            });
+            let slow = Slow { entry, va, sources: [Some(source), None], dst: None, dirty };
+            self.slow_path(block, inst, number, slow)?;
         }
         if attr.release {
             // A release that is followed by an acquire stays before it (RCsc).
@@ -327,25 +314,14 @@ impl Compiler {
         number: usize,
         (entry, va, sources): (DynamicLabel, Reg, [Option<Source>; 2]),
         old: Option<Reg>,
-        dirty: std::ops::Range<usize>,
+        dirty: Range<usize>,
     ) -> Done {
         if let Some(old) = old {
             let signed = MemAttr::from_bits(inst.attr).signed;
             self.asm.extend(inst.ty.bytes(), signed, old);
         }
-        let back = self.asm.label();
-        self.asm.bind(back);
-        self.cold.push(Cold::Access {
-            entry,
-            back,
-            site: Site::new(inst.op, inst.ty, inst.attr),
-            mark: Self::mark(block, number)?,
-            va,
-            sources,
-            dst: old.map(AnyReg::Int),
-            dirty,
-            vectors: self.regs.vectors_live(),
-        });
+        let slow = Slow { entry, va, sources, dst: old.map(AnyReg::Int), dirty };
+        self.slow_path(block, inst, number, slow)?;
         match old {
             Some(old) => self.finish(inst.dst, old),
             None => Ok(()),
