@@ -12,24 +12,32 @@
 use dynasmrt::{DynasmApi, DynasmLabelApi, dynasm};
 
 use crate::frame;
-use crate::template::asm::{Asm, x64};
+use crate::template::asm::{Asm, RAX, RDI, RDX, RSI, Reg, x64};
 use crate::template::mem::{ADDEND, ENTRY_MASK, ENTRY_SHIFT, tag};
 
 /// Bytes that are moved here at most; a helper is faster with more.
 const MOST: i32 = 1024;
+const R11: Reg = Reg(11);
 const PAGE: i32 = -(emu_core::mem::PAGE_SIZE as i32);
+
+/// The first register gets the host address of the `rcx` bytes up to `end`, if they lie in one page that may be accessed; the
+/// others are lost. Else on to `slow`.
+fn find(asm: &mut Asm, end: Reg, write: bool, [host, entry, page]: [Reg; 3]) {
+    let (end, host, entry, page) = (end.0, host.0, entry.0, page.0);
+    x64!(asm, lea Rq(host), [Rq(end) + rcx]
+        ; mov Rq(entry), Rq(host); shr Rq(entry), ENTRY_SHIFT as i8; and Rd(entry), ENTRY_MASK
+        ; add Rq(entry), [rbp + frame::tlb(0).disp]
+        ; lea Rq(page), [Rq(end) - 1]; and Rq(page), PAGE; cmp Rq(page), [Rq(entry) + tag(write)]; jne >slow
+        ; add Rq(host), [Rq(entry) + ADDEND]);
+}
 
 /// `rcx` bytes, up to `rsi`, to as many up to `rdi`, both counted from their ends.
 pub(crate) fn copy(asm: &mut Asm) {
-    let table = frame::tlb(0).disp;
-    x64!(asm,
-        mov rax, rcx; neg rax; dec rax; cmp rax, MOST; jae >slow
-        ; lea rax, [rsi + rcx]; mov rdx, rax; shr rdx, ENTRY_SHIFT as i8; and edx, ENTRY_MASK; add rdx, [rbp + table]
-        ; lea r11, [rsi - 1]; and r11, PAGE; cmp r11, [rdx + tag(false)]; jne >slow
-        ; add rax, [rdx + ADDEND]; movq xmm0, rax
-        ; lea rdx, [rdi + rcx]; mov r11, rdx; shr r11, ENTRY_SHIFT as i8; and r11d, ENTRY_MASK; add r11, [rbp + table]
-        ; lea rax, [rdi - 1]; and rax, PAGE; cmp rax, [r11 + tag(true)]; jne >slow
-        ; add rdx, [r11 + ADDEND]; movq rax, xmm0
+    x64!(asm, mov rax, rcx; neg rax; dec rax; cmp rax, MOST; jae >slow);
+    find(asm, RSI, false, [RAX, RDX, R11]);
+    x64!(asm, movq xmm0, rax);
+    find(asm, RDI, true, [RDX, R11, RAX]);
+    x64!(asm, movq rax, xmm0
         // From `rax` to `rdx`. Upward, only a destination behind the source is in the way.
         ; neg rcx; mov r11, rdx; sub r11, rax; cmp r11, rcx; jb >overlap
         ; cmp ecx, 16; jb >few
@@ -52,13 +60,9 @@ pub(crate) fn copy(asm: &mut Asm) {
 
 /// `rcx` bytes up to `rdi` with the lowest byte of `rsi`, counted from the end.
 pub(crate) fn fill(asm: &mut Asm) {
-    let table = frame::tlb(0).disp;
-    x64!(asm,
-        mov rax, rcx; neg rax; dec rax; cmp rax, MOST; jae >slow
-        ; lea rdx, [rdi + rcx]; mov r11, rdx; shr r11, ENTRY_SHIFT as i8; and r11d, ENTRY_MASK; add r11, [rbp + table]
-        ; lea rax, [rdi - 1]; and rax, PAGE; cmp rax, [r11 + tag(true)]; jne >slow
-        ; add rdx, [r11 + ADDEND]
-        ; mov r11, QWORD 0x0101_0101_0101_0101; movzx eax, sil; imul rax, r11; neg rcx
+    x64!(asm, mov rax, rcx; neg rax; dec rax; cmp rax, MOST; jae >slow);
+    find(asm, RDI, true, [RDX, R11, RAX]);
+    x64!(asm, mov r11, QWORD 0x0101_0101_0101_0101; movzx eax, sil; imul rax, r11; neg rcx
         ; cmp ecx, 16; jb >few
         ; movq xmm0, rax; punpcklqdq xmm0, xmm0; sub ecx, 16; xor r11d, r11d; jmp >test
         ; next:; movups [rdx + r11], xmm0; add r11d, 16
