@@ -27,9 +27,6 @@ const fn temp_word(n: u16) -> usize {
     n as usize * 2 + 2
 }
 
-/// The bits of [`Op::Fence`]'s attribute for earlier stores and later loads.
-const STORES_BEFORE_LOADS: u16 = 0b0110;
-
 /// Interprets blocks.
 pub struct Interpreter {
     frame: Box<Frame>,
@@ -359,7 +356,7 @@ impl Run<'_> {
                 self.set(&mut vcpu.state, inst.dst, left);
             }
             // Only stores before loads need more than what the host's acquire-release fence orders.
-            Op::Fence if inst.attr & STORES_BEFORE_LOADS == STORES_BEFORE_LOADS => fence(Ordering::SeqCst),
+            Op::Fence if inst.orders_stores_before_loads() => fence(Ordering::SeqCst),
             Op::Fence => fence(Ordering::AcqRel),
             Op::Call => {
                 let mark = &self.block.marks[self.block.mark_index(index)];

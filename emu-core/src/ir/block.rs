@@ -1,7 +1,7 @@
 //! Blocks: runs of operations with one entry, and the closed set of ways in which they end.
 
 use super::op::Op;
-use super::types::{Cc, Ty, Val};
+use super::types::{Cc, Part, Ty, Val};
 
 /// One operation with its operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,36 @@ pub struct Inst {
     pub c: Val,
     /// The immediate.
     pub imm: i32,
+}
+
+impl Inst {
+    /// log2 of the bytes in a lane of an operation on integers.
+    pub fn lane_width(&self) -> usize {
+        usize::from(self.attr & 3)
+    }
+
+    /// Which lanes of an operation on integers take part.
+    pub fn part(&self) -> Part {
+        Part::from_bits(self.attr >> 2 & 3)
+    }
+
+    /// Which lanes of an operation on floating-point numbers take part: half a vector of two is one.
+    pub fn float_part(&self) -> Part {
+        match Part::from_bits(self.attr >> 6 & 3) {
+            Part::Half if self.ty == Ty::F64 => Part::One,
+            part => part,
+        }
+    }
+
+    /// Whether the operands of an operation on integer lanes are signed.
+    pub fn is_signed(&self) -> bool {
+        self.attr >> 4 & 1 == 0
+    }
+
+    /// Whether a fence orders stores before it with loads behind it, which is more than most hosts do by themselves.
+    pub fn orders_stores_before_loads(&self) -> bool {
+        self.attr & 0b0110 == 0b0110
+    }
 }
 
 /// Identifies a block: where its code lies, and what lifting depended on.

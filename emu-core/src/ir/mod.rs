@@ -36,7 +36,8 @@ pub use builder::BlockBuilder;
 pub use op::{Effect, Op};
 pub use text::{ParseError, parse};
 pub use types::{
-    AesStep, AmoOp, BulkAttr, Cc, Class, Estimate, FMinMax, FpAttr, Halving, MemAttr, NzcvCond, Reduction,
-    Sgnj, ShaStep, Shuffle, Signs, SlotInfo, ToInt, Ty, Val, ValKind, VecCc, VecKind, VecUnary, View,
+    AesStep, AmoOp, BulkAttr, Cc, Class, Estimate, FMinMax, FpAttr, Halving, MemAttr, NzcvCond, Part,
+    Reduction, Sgnj, ShaStep, Shuffle, Signs, SlotInfo, ToInt, Ty, Val, ValKind, VecCc, VecKind, VecUnary,
+    View,
 };
 pub use verify::{VerifyError, verify};

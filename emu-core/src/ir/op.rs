@@ -4,7 +4,7 @@
 //! class, and a sentence. `a`, `b`, `c` name the operands in order; `imm` is a signed 32-bit immediate.
 
 use super::types::{
-    AesStep, AmoOp, Cc, Class, Estimate, FMinMax, Halving, NzcvCond, Reduction, Sgnj, ShaStep, Shuffle,
+    AesStep, AmoOp, Cc, Class, Estimate, FMinMax, Halving, NzcvCond, Part, Reduction, Sgnj, ShaStep, Shuffle,
     Signs, ToInt, Ty, VecCc, VecKind, VecUnary, View,
 };
 
@@ -163,8 +163,7 @@ const FNZCV: &[Field] = &[(10, 1, &["", "quiet"]), FLUSH];
 const ELEM: Field = (0, 2, &["e8", "e16", "e32", "e64"]);
 /// Of what has another of twice the width.
 const NARROW: Field = (0, 2, &["e8", "e16", "e32"]);
-/// The lanes that take part: all, those in the low 64 bits, or only the lowest. The rest of the result is zero.
-const PART: Field = (2, 2, &["", "half", "one"]);
+const PART: Field = (2, 2, Part::NAMES);
 const HALF: Field = (2, 1, &["", "half"]);
 const SIGN: Field = (4, 1, &["s", "u"]);
 const HIGH: Field = (5, 1, &["", "high"]);
@@ -195,7 +194,7 @@ const VSHA: &[Field] = &[(0, 4, ShaStep::NAMES)];
 const ESTIMATE: Field = (8, 2, Estimate::NAMES);
 const VESTIMATE: &[Field] = &[HALF, (8, 1, &["recp", "rsqrt"])];
 /// As [`PART`], where the low bits are those of the rules of floating point.
-const FPART: Field = (6, 2, &["", "half", "one"]);
+const FPART: Field = (6, 2, Part::NAMES);
 const VFP: &[Field] = &[ROUND, NAN, TINY, FLUSH, FPART];
 const VFMUL: &[Field] = &[ROUND, NAN, TINY, FLUSH, FPART, (8, 1, &["", "extended"])];
 const VFMA: &[Field] = &[ROUND, NAN, TINY, FLUSH, FPART, (8, 1, &["", "negp"]), (9, 1, &["", "negc"])];

@@ -434,6 +434,17 @@ attr_enum! {
 }
 
 attr_enum! {
+    /// The lanes of a vector that take part; the rest of the result is zero.
+    Part:
+    /// all
+    All "",
+    /// those in the low 64 bits
+    Half "half",
+    /// the lowest
+    One "one",
+}
+
+attr_enum! {
     /// How lanes are combined.
     Reduction:
     /// their sum

@@ -284,8 +284,7 @@ impl Compiler {
             }
             Op::Fence => {
                 // The host orders everything but a store with a later load (Intel SDM volume 3, 8.2.2).
-                const STORE_LOAD: u16 = 0b0110;
-                if inst.attr & STORE_LOAD == STORE_LOAD {
+                if inst.orders_stores_before_loads() {
                     self.asm.full_fence();
                 }
                 Ok(())

@@ -4,7 +4,7 @@
 //! The rest goes to the helper.
 
 use dynasmrt::DynamicLabel;
-use emu_core::ir::{Block, Effect, Inst, Op};
+use emu_core::ir::{Block, Effect, Inst, Op, Part};
 
 use super::asm::{Cond, XMM0, XMM1, Xmm};
 use super::regs::AnyReg;
@@ -18,34 +18,6 @@ use crate::stubs::Constant;
 
 /// Whether a template has done the operation; if not, its result has not been touched.
 pub(super) type Handled = Result<bool, CompileError>;
-
-/// The part of a vector that takes part, as attributes have it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
-    All,
-    Half,
-    One,
-}
-
-impl Part {
-    pub(super) fn of(bits: u16) -> Self {
-        match bits & 3 {
-            0 => Self::All,
-            1 => Self::Half,
-            _ => Self::One,
-        }
-    }
-}
-
-/// The element width of an operation on integers, 0 for bytes.
-pub(super) fn width(inst: &Inst) -> usize {
-    usize::from(inst.attr & 3)
-}
-
-/// Its part.
-pub(super) fn part(inst: &Inst) -> Part {
-    Part::of(inst.attr >> 2)
-}
 
 impl Compiler {
     pub(super) fn vector(&mut self, block: &Block, inst: &Inst) -> Done {
@@ -120,7 +92,7 @@ impl Compiler {
         let (a, b) = (self.read_xmm(inst.a)?, self.read_xmm(inst.b)?);
         let dst = self.over(inst, a)?;
         self.packed(insn, dst, a, b);
-        self.clear_rest(part(inst), width(inst), dst);
+        self.clear_rest(inst.part(), inst.lane_width(), dst);
         self.finish_xmm(inst.dst, dst)?;
         Ok(true)
     }
@@ -178,7 +150,7 @@ impl Compiler {
                 dst
             }
         };
-        self.clear_rest(part(inst), 0, dst);
+        self.clear_rest(inst.part(), 0, dst);
         self.finish_xmm(inst.dst, dst)?;
         Ok(true)
     }

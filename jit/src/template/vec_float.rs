@@ -1,11 +1,11 @@
 //! Floating point, lane by lane, on the host's SSE unit: as `fp` does with numbers. A result with a NaN, or one that may have
 //! underflowed by the guest's rules alone, is made again by the helper.
 
-use emu_core::ir::{FpAttr, Inst, Op, Ty};
+use emu_core::ir::{FpAttr, Inst, Op, Part, Ty};
 
 use super::asm::{Cond, XMM0, XMM1, Xmm};
 use super::fp::{NEAREST, TOWARD_ZERO};
-use super::vec::{Handled, Part};
+use super::vec::Handled;
 use super::vec_asm::{
     MOVDDUP, PAND, PCMPEQ, POR, PSHUFD, PTEST, Packed, SHIFT_LEFT, f2, f3, np, p3a, p38, p66,
 };
@@ -65,11 +65,7 @@ impl Compiler {
             Ty::F64 => false,
             _ => return Ok(false),
         };
-        // Half a vector of two lanes is one of them.
-        let part = match Part::of(inst.attr >> 6) {
-            Part::Half if !single => Part::One,
-            part => part,
-        };
+        let part = inst.float_part();
         if attr.flush {
             return Ok(false);
         }
@@ -298,7 +294,7 @@ impl Compiler {
         const HIGH: u16 = 1 << 10;
         const RAW: u16 = 1 << 12;
         let from = inst.attr >> 8 & 3;
-        if inst.attr & RAW != 0 || Part::of(inst.attr >> 6) != Part::All {
+        if inst.attr & RAW != 0 || inst.float_part() != Part::All {
             return Ok(false);
         }
         let a = self.read_xmm(inst.a)?;

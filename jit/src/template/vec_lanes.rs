@@ -1,10 +1,10 @@
 //! Integer arithmetic, comparisons and shifts, lane by lane.
 
 use emu_core::fp::Flags;
-use emu_core::ir::{Halving, Inst, Op, Signs, VecCc, VecUnary};
+use emu_core::ir::{Halving, Inst, Op, Part, Signs, VecCc, VecUnary};
 
 use super::asm::{Alu, Cond, Operand, Reg, XMM0, XMM1, Xmm};
-use super::vec::{Handled, Part, part, width};
+use super::vec::Handled;
 use super::vec_asm::{
     MOVQ, PABS, PADD, PADDS, PADDUS, PAND, PAVG, PCMPEQ, PCMPGT, PMAXS, PMAXU, PMINS, PMINU, PMULLD, PMULLW,
     POR, PSHUFB, PSHUFD, PSLLV, PSRAV, PSRLV, PSUB, PSUBS, PSUBUS, PTEST, PXOR, Packed, SHIFT_LEFT,
@@ -14,23 +14,20 @@ use super::{CompileError, Compiler, Done};
 use crate::frame;
 use crate::stubs::Constant;
 
-/// Whether the operation is on signed numbers.
-pub(super) fn signed(inst: &Inst) -> bool {
-    inst.attr >> 4 & 1 == 0
-}
-
 impl Compiler {
     /// Arithmetic and comparisons; whether the operation is one that is compiled.
     pub(super) fn lanes(&mut self, inst: &Inst) -> Handled {
-        let width = width(inst);
+        let width = inst.lane_width();
         let table: &[Packed] = match inst.op {
             Op::Vadd => &PADD,
             Op::Vsub => &PSUB,
-            Op::Vmin if signed(inst) => &PMINS,
+            Op::Vmin if inst.is_signed() => &PMINS,
             Op::Vmin => &PMINU,
-            Op::Vmax if signed(inst) => &PMAXS,
+            Op::Vmax if inst.is_signed() => &PMAXS,
             Op::Vmax => &PMAXU,
-            Op::Vhalve if !signed(inst) && Halving::from_bits(inst.attr >> 5 & 3) == Halving::Round => &PAVG,
+            Op::Vhalve if !inst.is_signed() && Halving::from_bits(inst.attr >> 5 & 3) == Halving::Round => {
+                &PAVG
+            }
             Op::Vhalve => &[],
             Op::Vmul => return self.multiply(inst),
             Op::Vcmp => return self.compare_lanes(inst),
@@ -45,7 +42,7 @@ impl Compiler {
     }
 
     fn multiply(&mut self, inst: &Inst) -> Handled {
-        match width(inst) {
+        match inst.lane_width() {
             0 => {}
             1 => return self.two_operands(inst, PMULLW),
             2 => return self.two_operands(inst, PMULLD),
@@ -63,13 +60,13 @@ impl Compiler {
         self.asm.packed2(PMULLW, XMM0, XMM1);
         self.asm.packed_shift(1, SHIFT_LEFT, XMM0, 8);
         self.asm.packed2(POR, dst, XMM0);
-        self.clear_rest(part(inst), 0, dst);
+        self.clear_rest(inst.part(), 0, dst);
         self.finish_xmm(inst.dst, dst)?;
         Ok(true)
     }
 
     fn compare_lanes(&mut self, inst: &Inst) -> Handled {
-        let width = width(inst);
+        let width = inst.lane_width();
         let cc = VecCc::from_bits(inst.attr >> 4 & 7);
         if cc == VecCc::Eq {
             return self.two_operands(inst, PCMPEQ[width]);
@@ -115,13 +112,13 @@ impl Compiler {
                 }
             }
         }
-        self.clear_rest(part(inst), width, dst);
+        self.clear_rest(inst.part(), width, dst);
         self.finish_xmm(inst.dst, dst)?;
         Ok(true)
     }
 
     fn unary_lanes(&mut self, inst: &Inst) -> Handled {
-        let width = width(inst);
+        let width = inst.lane_width();
         let function = VecUnary::from_bits(inst.attr >> 4 & 7);
         if !matches!((function, width), (VecUnary::Abs, _) | (VecUnary::Popcnt, 0)) {
             return Ok(false);
@@ -150,7 +147,7 @@ impl Compiler {
                 self.asm.packed2(PSUB[3], dst, XMM0);
             }
         }
-        self.clear_rest(part(inst), width, dst);
+        self.clear_rest(inst.part(), width, dst);
         self.finish_xmm(inst.dst, dst)?;
         Ok(true)
     }
@@ -164,7 +161,7 @@ impl Compiler {
     }
 
     fn saturating(&mut self, inst: &Inst) -> Handled {
-        let (width, part) = (width(inst), part(inst));
+        let (width, part) = (inst.lane_width(), inst.part());
         let subtract = inst.op == Op::Vqsub;
         let signs = Signs::from_bits(inst.attr >> 4 & 3);
         if part == Part::One {
@@ -226,16 +223,16 @@ impl Compiler {
 
     /// Shifts; whether the operation is one that is compiled.
     pub(super) fn shifted(&mut self, inst: &Inst) -> Handled {
-        let bits = 8 << width(inst);
+        let bits = 8 << inst.lane_width();
         let by = u8::try_from(inst.imm).ok().filter(|by| *by <= bits);
         let kind = match (inst.op, by) {
             (Op::Vshl, Some(by)) if by < bits => SHIFT_LEFT,
-            (Op::Vshr, Some(_)) if signed(inst) => SHIFT_RIGHT_SIGNED,
+            (Op::Vshr, Some(_)) if inst.is_signed() => SHIFT_RIGHT_SIGNED,
             (Op::Vshr, Some(_)) => SHIFT_RIGHT,
             (Op::Vshift, _) => return self.shift_by_lanes(inst),
             _ => return Ok(false),
         };
-        let (width, by) = (width(inst), by.unwrap_or(0));
+        let (width, by) = (inst.lane_width(), by.unwrap_or(0));
         let a = self.read_xmm(inst.a)?;
         let dst = self.target_xmm()?;
         let round = inst.op == Op::Vshr && inst.attr >> 5 & 1 != 0 && by != 0;
@@ -250,7 +247,7 @@ impl Compiler {
         } else {
             self.shift_lanes(width, kind, dst, a, by)?;
         }
-        self.clear_rest(part(inst), width, dst);
+        self.clear_rest(inst.part(), width, dst);
         self.finish_xmm(inst.dst, dst)?;
         Ok(true)
     }
@@ -307,7 +304,7 @@ impl Compiler {
     /// Shifts of 32 and 64-bit lanes by lanes, where the host has them: the signed low byte of each says how far. Out of
     /// range the host's shifts give zero, so that only one of those to the left and to the right gives anything.
     fn shift_by_lanes(&mut self, inst: &Inst) -> Handled {
-        let (width, sign) = (width(inst), signed(inst));
+        let (width, sign) = (inst.lane_width(), inst.is_signed());
         let round = inst.attr >> 5 & 1 != 0;
         if !self.features.avx2 || round || width < 2 || (sign && width == 3) {
             return Ok(false);
@@ -335,7 +332,7 @@ impl Compiler {
             self.asm.packed3(PSRLV, wide, XMM1, a, XMM1);
             self.asm.packed2(POR, dst, XMM1);
         }
-        self.clear_rest(part(inst), width, dst);
+        self.clear_rest(inst.part(), width, dst);
         self.finish_xmm(inst.dst, dst)?;
         Ok(true)
     }

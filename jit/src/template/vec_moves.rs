@@ -6,10 +6,10 @@
 )]
 
 use dynasmrt::{DynasmApi, dynasm};
-use emu_core::ir::{Block, Inst, Op, Shuffle, Ty};
+use emu_core::ir::{Block, Inst, Op, Part, Shuffle, Ty};
 
 use super::asm::{Reg, XMM0, XMM1, Xmm, x64};
-use super::vec::{Handled, Part, part, width};
+use super::vec::Handled;
 use super::vec_asm::{
     INSERTPS, MOVDDUP, MOVQ, MOVSD, PACKUS, PADDUS, PALIGNR, PAND, PBLENDW, PCMPEQ, POR, PSHUFB, PSHUFD,
     PSHUFHW, PSHUFLW, PSUB, PUNPCKH, PUNPCKL, SHIFT_LEFT, SHIFT_RIGHT, SHIFT_RIGHT_BYTES, SHUFPD, SHUFPS,
@@ -110,7 +110,7 @@ impl Compiler {
     }
 
     fn dup(&mut self, block: &Block, inst: &Inst) -> Done {
-        let (width, part) = (width(inst), part(inst));
+        let (width, part) = (inst.lane_width(), inst.part());
         let mask = u64::MAX >> (64 - (8 << width));
         if let Some(value) = block.constant(inst.a) {
             let dst = self.target_xmm()?;
@@ -167,7 +167,7 @@ impl Compiler {
     fn get_lane(&mut self, inst: &Inst) -> Done {
         let a = self.read_xmm(inst.a)?;
         let dst = self.target(inst.dst, &[])?;
-        self.extract_lane(dst, a, width(inst), inst.imm as i8);
+        self.extract_lane(dst, a, inst.lane_width(), inst.imm as i8);
         self.finish(inst.dst, dst)
     }
 
@@ -195,12 +195,12 @@ impl Compiler {
         let (a, b) = (self.read_xmm(inst.a)?, self.read(block, inst.b)?);
         let dst = self.over(inst, a)?;
         self.asm.mov_xmm(dst, a);
-        self.insert_lane(dst, b, width(inst), inst.imm as i8);
+        self.insert_lane(dst, b, inst.lane_width(), inst.imm as i8);
         self.finish_xmm(inst.dst, dst)
     }
 
     fn splat(&mut self, inst: &Inst) -> Done {
-        let (width, part) = (width(inst), part(inst));
+        let (width, part) = (inst.lane_width(), inst.part());
         let lane = inst.imm as u8 & (15 >> width);
         let a = self.read_xmm(inst.a)?;
         let dst = self.target_xmm()?;
@@ -228,7 +228,7 @@ impl Compiler {
     }
 
     fn insert(&mut self, inst: &Inst) -> Done {
-        let width = width(inst);
+        let width = inst.lane_width();
         let most = 15 >> width;
         let [to, from] = [inst.imm as u8 & most, (inst.imm >> 8) as u8 & most];
         let (a, b) = (self.read_xmm(inst.a)?, self.read_xmm(inst.b)?);
@@ -250,7 +250,7 @@ impl Compiler {
     }
 
     fn shuffle(&mut self, inst: &Inst) -> Handled {
-        let (width, half) = (width(inst), part(inst) == Part::Half);
+        let (width, half) = (inst.lane_width(), inst.part() == Part::Half);
         if half && width == 3 {
             return Ok(false);
         }
@@ -346,7 +346,7 @@ impl Compiler {
     fn ext(&mut self, inst: &Inst) -> Done {
         let (a, b) = (self.read_xmm(inst.a)?, self.read_xmm(inst.b)?);
         let dst = self.target_xmm()?;
-        if part(inst) == Part::Half {
+        if inst.part() == Part::Half {
             self.packed(PUNPCKL[3], dst, a, b);
             self.asm.packed_shift(3, SHIFT_RIGHT_BYTES, dst, inst.imm as u8 & 7);
             self.asm.packed2(MOVQ, dst, dst);
@@ -359,7 +359,7 @@ impl Compiler {
     fn reverse(&mut self, inst: &Inst) -> Handled {
         let unit = inst.attr >> 4 & 3;
         let a = self.read_xmm(inst.a)?;
-        let dst = match (width(inst), unit) {
+        let dst = match (inst.lane_width(), unit) {
             (0, _) => {
                 let constant = [Constant::Reverse16, Constant::Reverse32, Constant::Reverse64];
                 let dst = self.over(inst, a)?;
@@ -381,7 +381,7 @@ impl Compiler {
             }
             _ => return Ok(false),
         };
-        self.clear_rest(part(inst), 0, dst);
+        self.clear_rest(inst.part(), 0, dst);
         self.finish_xmm(inst.dst, dst)?;
         Ok(true)
     }
@@ -402,7 +402,7 @@ impl Compiler {
         }
         self.with(PADDUS[0], XMM0, Constant::NotBelow16);
         self.packed(PSHUFB, dst, a, XMM0);
-        self.clear_rest(part(inst), 0, dst);
+        self.clear_rest(inst.part(), 0, dst);
         self.finish_xmm(inst.dst, dst)?;
         Ok(true)
     }

@@ -6,16 +6,15 @@
 )]
 
 use dynasmrt::{DynasmApi, dynasm};
-use emu_core::ir::{Inst, Op, Reduction, Signs};
+use emu_core::ir::{Inst, Op, Part, Reduction, Signs};
 
 use super::asm::{Cond, Reg, XMM0, XMM1, Xmm, x64};
-use super::vec::{Handled, Part, part, width};
+use super::vec::Handled;
 use super::vec_asm::{
     MOVQ, PACKSS, PACKUS, PADD, PCLMULQDQ, PCMPEQ, PHADDD, PMADDWD, PMAXS, PMAXU, PMINS, PMINU, PMOVSX,
     PMOVZX, PMULDQ, PMULHRSW, PMULHUW, PMULHW, PMULLW, PMULUDQ, POR, PSADBW, PSHUFB, PSHUFD, PTEST, PUNPCKH,
     PUNPCKL, PXOR, Packed, SHIFT_LEFT, SHIFT_RIGHT,
 };
-use super::vec_lanes::signed;
 use super::{Compiler, Done};
 use crate::stubs::Constant;
 
@@ -42,7 +41,7 @@ impl Compiler {
     fn narrow(&mut self, inst: &Inst) -> Done {
         let a = self.read_xmm(inst.a)?;
         let dst = self.over(inst, a)?;
-        match width(inst) {
+        match inst.lane_width() {
             2 => {
                 self.asm.packed2_imm(PSHUFD, dst, a, 0x08);
                 self.asm.packed2(MOVQ, dst, dst);
@@ -58,8 +57,8 @@ impl Compiler {
 
     /// The lanes fit if they are what the result is when it is extended again.
     fn narrow_saturating(&mut self, inst: &Inst) -> Handled {
-        let (width, signs) = (width(inst), Signs::from_bits(inst.attr >> 4 & 3));
-        if width > 1 || part(inst) != Part::All || signs == Signs::UnsignedSigned {
+        let (width, signs) = (inst.lane_width(), Signs::from_bits(inst.attr >> 4 & 3));
+        if width > 1 || inst.part() != Part::All || signs == Signs::UnsignedSigned {
             return Ok(false);
         }
         let a = self.read_xmm(inst.a)?;
@@ -90,7 +89,7 @@ impl Compiler {
 
     /// `dst` = the lanes in one half of `src`, extended.
     fn extend_half(&mut self, inst: &Inst, dst: Xmm, src: Xmm) {
-        let extend = if signed(inst) { PMOVSX } else { PMOVZX }[width(inst).min(2)];
+        let extend = if inst.is_signed() { PMOVSX } else { PMOVZX }[inst.lane_width().min(2)];
         if is_high(inst) {
             self.asm.packed2_imm(PSHUFD, dst, src, HIGH_HALF);
             self.asm.packed2(extend, dst, dst);
@@ -109,7 +108,7 @@ impl Compiler {
     fn multiply_long(&mut self, inst: &Inst) -> Done {
         let (a, b) = (self.read_xmm(inst.a)?, self.read_xmm(inst.b)?);
         let dst = self.target_xmm()?;
-        match width(inst) {
+        match inst.lane_width() {
             0 => {
                 self.extend_half(inst, dst, a);
                 self.extend_half(inst, XMM0, b);
@@ -117,7 +116,7 @@ impl Compiler {
             }
             1 => {
                 // Low and high halves of the products.
-                self.packed(if signed(inst) { PMULHW } else { PMULHUW }, XMM0, a, b);
+                self.packed(if inst.is_signed() { PMULHW } else { PMULHUW }, XMM0, a, b);
                 self.packed(PMULLW, dst, a, b);
                 self.asm.packed2(if is_high(inst) { PUNPCKH } else { PUNPCKL }[1], dst, XMM0);
             }
@@ -126,14 +125,14 @@ impl Compiler {
                 let order = if is_high(inst) { 0x32 } else { 0x10 };
                 self.asm.packed2_imm(PSHUFD, dst, a, order);
                 self.asm.packed2_imm(PSHUFD, XMM0, b, order);
-                self.asm.packed2(if signed(inst) { PMULDQ } else { PMULUDQ }, dst, XMM0);
+                self.asm.packed2(if inst.is_signed() { PMULDQ } else { PMULUDQ }, dst, XMM0);
             }
         }
         self.finish_xmm(inst.dst, dst)
     }
 
     fn multiply_polynomials(&mut self, inst: &Inst) -> Handled {
-        if width(inst) != 3 || !self.features.pclmulqdq {
+        if inst.lane_width() != 3 || !self.features.pclmulqdq {
             return Ok(false);
         }
         let (a, b) = (self.read_xmm(inst.a)?, self.read_xmm(inst.b)?);
@@ -145,7 +144,7 @@ impl Compiler {
 
     /// Of 16-bit lanes; what saturates, the helper does.
     fn multiply_high(&mut self, inst: &Inst) -> Handled {
-        if width(inst) != 1 || part(inst) == Part::One {
+        if inst.lane_width() != 1 || inst.part() == Part::One {
             return Ok(false);
         }
         let (a, b) = (self.read_xmm(inst.a)?, self.read_xmm(inst.b)?);
@@ -159,7 +158,7 @@ impl Compiler {
             self.asm.packed_shift(1, SHIFT_RIGHT, XMM0, 15);
             self.asm.packed2(POR, dst, XMM0);
         }
-        self.clear_rest(part(inst), 1, dst);
+        self.clear_rest(inst.part(), 1, dst);
         // Only the product of the smallest number with itself is this.
         self.asm.packed2(PCMPEQ[1], XMM0, XMM0);
         self.asm.packed_shift(1, SHIFT_LEFT, XMM0, 15);
@@ -172,11 +171,11 @@ impl Compiler {
     fn dot(&mut self, inst: &Inst) -> Done {
         let [a, b, c] = [self.read_xmm(inst.a)?, self.read_xmm(inst.b)?, self.read_xmm(inst.c)?];
         let dst = self.target_xmm()?;
-        let extend = if signed(inst) { PMOVSX } else { PMOVZX }[0];
+        let extend = if inst.is_signed() { PMOVSX } else { PMOVZX }[0];
         self.asm.packed2(extend, dst, b);
         self.asm.packed2(extend, XMM0, c);
         self.asm.packed2(PMADDWD, dst, XMM0);
-        if part(inst) == Part::All {
+        if inst.part() == Part::All {
             let high = self.target_xmm()?;
             for (to, from) in [(high, b), (XMM0, c)] {
                 self.asm.packed2_imm(PSHUFD, to, from, HIGH_HALF);
@@ -188,12 +187,12 @@ impl Compiler {
             self.asm.packed2(PHADDD, dst, dst);
         }
         self.asm.packed2(PADD[2], dst, a);
-        self.clear_rest(part(inst), 2, dst);
+        self.clear_rest(inst.part(), 2, dst);
         self.finish_xmm(inst.dst, dst)
     }
 
     fn reduce(&mut self, inst: &Inst) -> Handled {
-        let (width, half) = (width(inst), part(inst) == Part::Half);
+        let (width, half) = (inst.lane_width(), inst.part() == Part::Half);
         let how = Reduction::from_bits(inst.attr >> 4 & 7);
         let table: &[Packed] = match how {
             Reduction::Add => &PADD[..3],

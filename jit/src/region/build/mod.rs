@@ -454,12 +454,10 @@ impl<'a, 'f> Gen<'a, 'f> {
             match inst.op {
                 Op::Load => self.load(inst, at),
                 Op::Store => self.store(inst, at),
-                Op::Fence => {
-                    const STORE_LOAD: u16 = 0b0110;
-                    if inst.attr & STORE_LOAD == STORE_LOAD {
-                        self.f.ins().fence();
-                    }
+                Op::Fence if inst.orders_stores_before_loads() => {
+                    self.f.ins().fence();
                 }
+                Op::Fence => {}
                 Op::ExitIf => self.exit_if(inst),
                 Op::RaiseIf => self.raise_if(inst),
                 op if (op as u8) < Op::Load as u8 => self.int(inst, at),

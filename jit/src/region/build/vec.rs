@@ -2,40 +2,9 @@
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{ConstantData, InstBuilder, Type, Value, types};
-use emu_core::ir::{Halving, Inst, Op, Reduction, Shuffle, Ty, Val, VecCc, VecUnary};
+use emu_core::ir::{Halving, Inst, Op, Part, Reduction, Shuffle, Ty, Val, VecCc, VecUnary};
 
 use super::{Any, Gen};
-
-/// The part of a vector that takes part, as attributes have it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
-    All,
-    Half,
-    One,
-}
-
-impl Part {
-    pub(super) fn of(bits: u16) -> Self {
-        match bits & 3 {
-            0 => Self::All,
-            1 => Self::Half,
-            _ => Self::One,
-        }
-    }
-}
-
-/// The element width, 0 for bytes.
-fn width(inst: &Inst) -> usize {
-    usize::from(inst.attr & 3)
-}
-
-fn part(inst: &Inst) -> Part {
-    Part::of(inst.attr >> 2)
-}
-
-fn signed(inst: &Inst) -> bool {
-    inst.attr >> 4 & 1 == 0
-}
 
 fn is_high(inst: &Inst) -> bool {
     inst.attr >> 5 & 1 != 0
@@ -62,7 +31,7 @@ fn order_of_lanes(width: usize, n: impl Fn(usize) -> usize) -> [u8; 16] {
 
 /// Whether the operation has a form here.
 pub(super) fn supports(inst: &Inst) -> bool {
-    let width = width(inst);
+    let width = inst.lane_width();
     match inst.op {
         Op::Vmov | Op::Vlow | Op::Vpair | Op::Vget | Op::Vset | Op::Vdup | Op::Vsplat | Op::Vinsert => true,
         Op::Vand | Op::Vandn | Op::Vor | Op::Vxor | Op::Vselect => true,
@@ -75,11 +44,11 @@ pub(super) fn supports(inst: &Inst) -> bool {
         }
         Op::Vhalve => {
             let how = Halving::from_bits(inst.attr >> 5 & 3);
-            !signed(inst) && how == Halving::Round && width < 2
+            !inst.is_signed() && how == Halving::Round && width < 2
         }
         Op::Vshl => (0..8 << width).contains(&inst.imm),
         Op::Vshr => (0..=8 << width).contains(&inst.imm),
-        Op::Vshuffle => width < 3 || part(inst) == Part::All,
+        Op::Vshuffle => width < 3 || inst.part() == Part::All,
         Op::Vrev => width <= usize::from(inst.attr >> 4 & 3),
         Op::Vtbl => matches!(inst.imm, 0 | 16 | 32 | 48),
         Op::Vdot => true,
@@ -137,7 +106,7 @@ impl Gen<'_, '_> {
     }
 
     pub(super) fn vector(&mut self, inst: &Inst) {
-        let (width, part) = (width(inst), part(inst));
+        let (width, part) = (inst.lane_width(), inst.part());
         let value = match inst.op {
             Op::Vlow => {
                 let value = self.double_of(inst.a);
@@ -260,7 +229,7 @@ impl Gen<'_, '_> {
     }
 
     fn dup(&mut self, inst: &Inst) -> Value {
-        let (width, part) = (width(inst), part(inst));
+        let (width, part) = (inst.lane_width(), inst.part());
         let taking = match part {
             Part::All => 16,
             Part::Half => 8,
@@ -288,7 +257,7 @@ impl Gen<'_, '_> {
     }
 
     fn insert(&mut self, inst: &Inst) -> Value {
-        let width = width(inst);
+        let width = inst.lane_width();
         let most = 15 >> width;
         let [to, from] = [inst.imm, inst.imm >> 8].map(|n| n as usize & most);
         let (a, b) = (self.vector_of(inst.a), self.vector_of(inst.b));
@@ -303,7 +272,7 @@ impl Gen<'_, '_> {
     }
 
     fn shuffle(&mut self, inst: &Inst) -> Value {
-        let (width, half) = (width(inst), part(inst) == Part::Half);
+        let (width, half) = (inst.lane_width(), inst.part() == Part::Half);
         let kind = Shuffle::from_bits(inst.attr >> 4 & 7);
         let (mut a, mut b) = (self.vector_of(inst.a), self.vector_of(inst.b));
         let count = 16 >> width;
@@ -332,13 +301,13 @@ impl Gen<'_, '_> {
                 self.shuffled(a, b, order_of_lanes(width, |n| (n & !1) + odd + count * (n & 1)))
             }
         };
-        self.cleared(part(inst), 0, value)
+        self.cleared(inst.part(), 0, value)
     }
 
     /// The lanes in one half, extended.
     fn widened_half(&mut self, inst: &Inst, val: Val) -> Value {
-        let value = self.lanes_of(lanes(width(inst)), val);
-        match (signed(inst), is_high(inst)) {
+        let value = self.lanes_of(lanes(inst.lane_width()), val);
+        match (inst.is_signed(), is_high(inst)) {
             (true, false) => self.f.ins().swiden_low(value),
             (true, true) => self.f.ins().swiden_high(value),
             (false, false) => self.f.ins().uwiden_low(value),
@@ -353,7 +322,7 @@ impl Gen<'_, '_> {
             self.lanes_of(types::I8X16, inst.c),
         ];
         let [low, high] = [false, true].map(|high| {
-            let [b, c] = [b, c].map(|value| match (signed(inst), high) {
+            let [b, c] = [b, c].map(|value| match (inst.is_signed(), high) {
                 (true, false) => self.f.ins().swiden_low(value),
                 (true, true) => self.f.ins().swiden_high(value),
                 (false, false) => self.f.ins().uwiden_low(value),
@@ -367,11 +336,11 @@ impl Gen<'_, '_> {
         });
         let sums = self.f.ins().iadd_pairwise(low, high);
         let value = self.f.ins().iadd(a, sums);
-        self.cleared(part(inst), 2, value)
+        self.cleared(inst.part(), 2, value)
     }
 
     fn reduce(&mut self, inst: &Inst) -> Value {
-        let (width, half) = (width(inst), part(inst) == Part::Half);
+        let (width, half) = (inst.lane_width(), inst.part() == Part::Half);
         let how = Reduction::from_bits(inst.attr >> 4 & 7);
         let ty = lanes(width);
         let mut value = self.vector_of(inst.a);
@@ -395,7 +364,7 @@ impl Gen<'_, '_> {
 
     /// Arithmetic, comparisons and shifts, of all lanes.
     fn each_lane(&mut self, inst: &Inst) -> Value {
-        let width = width(inst);
+        let width = inst.lane_width();
         let a = self.lanes_of(lanes(width), inst.a);
         if matches!(inst.op, Op::Vshl | Op::Vshr) {
             return self.shifted_lanes(inst, a);
@@ -412,9 +381,9 @@ impl Gen<'_, '_> {
             Op::Vsub => self.f.ins().isub(a, b),
             Op::Vmul if width == 0 => self.multiplied_bytes(a, b),
             Op::Vmul => self.f.ins().imul(a, b),
-            Op::Vmin if signed(inst) => self.f.ins().smin(a, b),
+            Op::Vmin if inst.is_signed() => self.f.ins().smin(a, b),
             Op::Vmin => self.f.ins().umin(a, b),
-            Op::Vmax if signed(inst) => self.f.ins().smax(a, b),
+            Op::Vmax if inst.is_signed() => self.f.ins().smax(a, b),
             Op::Vmax => self.f.ins().umax(a, b),
             Op::Vhalve => self.f.ins().avg_round(a, b),
             _ => match VecCc::from_bits(inst.attr >> 4 & 7) {
@@ -448,7 +417,7 @@ impl Gen<'_, '_> {
     }
 
     fn shifted_lanes(&mut self, inst: &Inst, a: Value) -> Value {
-        let width = width(inst);
+        let width = inst.lane_width();
         let bits = 8i64 << width;
         let by = i64::from(inst.imm);
         let rounds = inst.op == Op::Vshr && inst.attr >> 5 & 1 != 0 && by != 0;
@@ -457,7 +426,7 @@ impl Gen<'_, '_> {
                 let by = self.f.ins().iconst(types::I32, by);
                 self.f.ins().ishl(a, by)
             }
-            _ if signed(inst) => {
+            _ if inst.is_signed() => {
                 let by = self.f.ins().iconst(types::I32, by.min(bits - 1));
                 self.f.ins().sshr(a, by)
             }

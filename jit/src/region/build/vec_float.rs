@@ -2,9 +2,8 @@
 
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, Type, Value, types};
-use emu_core::ir::{FpAttr, Inst, Op, Ty, Val};
+use emu_core::ir::{FpAttr, Inst, Op, Part, Ty, Val};
 
-use super::vec::Part;
 use super::{Any, Gen};
 use crate::template::Features;
 use crate::template::fp::{NEAREST, TOWARD_ZERO};
@@ -31,10 +30,7 @@ pub(super) fn supports(inst: &Inst, features: Features) -> bool {
         Op::Vffromint => single && nearest && inst.attr >> 8 & 1 == 0 && inst.imm == 0,
         Op::Vfcvt => {
             let from = if single { FROM_DOUBLE } else { FROM_SINGLE };
-            nearest
-                && inst.attr >> 8 & 3 == from
-                && inst.attr & RAW == 0
-                && Part::of(inst.attr >> 6) == Part::All
+            nearest && inst.attr >> 8 & 3 == from && inst.attr & RAW == 0 && inst.float_part() == Part::All
         }
         _ => false,
     }
@@ -53,21 +49,13 @@ const fn bits(single: bool) -> Type {
     if single { types::I32X4 } else { types::I64X2 }
 }
 
-/// The part of the vectors that takes part. Half a vector of two lanes is one of them.
-fn part(inst: &Inst) -> Part {
-    match Part::of(inst.attr >> 6) {
-        Part::Half if inst.ty != Ty::F32 => Part::One,
-        part => part,
-    }
-}
-
 const fn is_arithmetic(op: Op) -> bool {
     matches!(op, Op::Vfadd | Op::Vfsub | Op::Vfmul | Op::Vfdiv | Op::Vfsqrt | Op::Vfma)
 }
 
 /// The type of the number that the operation makes with zeros above, if it makes that.
 pub(super) fn makes_low(inst: &Inst) -> Option<Ty> {
-    let low = inst.op == Op::Vfromlow || is_arithmetic(inst.op) && part(inst) == Part::One;
+    let low = inst.op == Op::Vfromlow || is_arithmetic(inst.op) && inst.float_part() == Part::One;
     low.then_some(inst.ty)
 }
 
@@ -91,7 +79,7 @@ impl Gen<'_, '_> {
 
     pub(super) fn vector_float(&mut self, inst: &Inst) {
         let single = inst.ty == Ty::F32;
-        let part = part(inst);
+        let part = inst.float_part();
         match inst.op {
             op if is_arithmetic(op) => {
                 if part == Part::One {
