@@ -290,7 +290,7 @@ impl<I: Isa> Jit<I> {
                     self.shared.link(exit);
                 }
                 // SAFETY: it was found among the published blocks after this vCPU's entry had been counted, so that its
-                // region is not reused before the second `pass`.
+                // segment is not reused before the second `pass`.
                 Some(unsafe { self.enter(vcpu, code) })
             }
             None => None,

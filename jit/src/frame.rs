@@ -171,5 +171,10 @@ pub(crate) const fn spill(n: u16) -> Mem {
 /// Host registers that hold guest registers: the first of [`Isa::HOT_SLOTS`](emu_core::exec::Isa::HOT_SLOTS), as many as there
 /// are here. Helpers preserve the first five.
 pub(crate) const PINNED: [Reg; 8] = [Reg(3), Reg(12), Reg(13), Reg(14), Reg(15), Reg(8), Reg(9), Reg(10)];
+/// These, with the places of what they hold for guests whose hottest slots are `hot`.
+pub(crate) fn pinned(hot: &[u16]) -> Vec<(Reg, Mem)> {
+    PINNED.into_iter().zip(hot).map(|(reg, &n)| (reg, slot(n))).collect()
+}
+
 /// How many of [`PINNED`] the host's calling convention preserves.
 pub(crate) const PRESERVED: usize = 5;

@@ -7,7 +7,7 @@ use dynasmrt::{DynasmApi, DynasmLabelApi, dynasm};
 use emu_core::exec::CpuState;
 
 use crate::bulk;
-use crate::frame::{self, Entry, Frame, MXCSR, PINNED, PRESERVED, accrued};
+use crate::frame::{self, Entry, Frame, MXCSR, PRESERVED, accrued};
 use crate::helpers::Helper;
 use crate::template::asm::{Asm, Mem, RAX, RBP, Reg, Xmm, x64};
 use crate::template::regs::{SCRATCH, VECTORS};
@@ -156,8 +156,7 @@ impl Stubs {
         for status in 0..ACCRUED_LEN {
             asm.ops_push(&[accrued(status) as u8]);
         }
-        let pinned: Vec<(Reg, Mem)> =
-            PINNED.into_iter().zip(hot).map(|(reg, &slot)| (reg, frame::slot(slot))).collect();
+        let pinned = frame::pinned(hot);
         let lost = pinned.get(PRESERVED..).unwrap_or_default();
         let spill = |asm: &mut Asm, regs: &[(Reg, Mem)]| regs.iter().for_each(|&(r, m)| asm.store(m, r));
         let fill = |asm: &mut Asm, regs: &[(Reg, Mem)]| regs.iter().for_each(|&(r, m)| asm.load(r, m));

@@ -14,9 +14,9 @@ use emu_core::ir::SlotInfo;
 
 use super::build::{self, Links, Outside};
 use super::plan::Plan;
-use crate::frame::{self, PINNED};
+use crate::frame;
 use crate::stubs::Stubs;
-use crate::template::asm::{Asm, Mem, RAX, Reg, x64};
+use crate::template::asm::{Asm, RAX, x64};
 use crate::template::{Code, Exit, Features};
 
 /// Something wants attention; the state has the program counter.
@@ -130,8 +130,7 @@ impl Compiled {
     ) -> Option<Placed> {
         let mut asm = Asm::new();
         asm.restart(base);
-        let pinned: Vec<(Reg, Mem)> =
-            PINNED.into_iter().zip(hot).map(|(reg, &slot)| (reg, frame::slot(slot))).collect();
+        let pinned = frame::pinned(hot);
         let (common, function, table) = (asm.label(), asm.label(), asm.label());
         let align = |asm: &mut Asm, to: usize| {
             while !(base + asm.offset()).is_multiple_of(to) {

@@ -98,7 +98,15 @@ impl Plan {
 
     /// Only the innermost loop of the head: what lies between it and the last jump back to it, with the calls made there, as
     /// far as it leads back. More would only compete for registers.
-    fn trimmed(mut self) -> Option<Self> {
+    fn trimmed(self) -> Option<Self> {
+        let kept = self.innermost()?;
+        let mut plan = self.only(&kept);
+        plan.entries = plan.entry_nodes();
+        Some(plan)
+    }
+
+    /// Which nodes are those of the loop; none if the head is not that of one.
+    fn innermost(&self) -> Option<Vec<bool>> {
         let start = self.nodes[0].block.marks[0].offset;
         let back = |node: &&Node| {
             let jumps_back = |edge: &Edge| matches!(edge, Edge::To { node: 0, .. });
@@ -143,9 +151,11 @@ impl Plan {
                 break;
             }
         }
-        if !*kept.first()? {
-            return None;
-        }
+        kept.first()?.then_some(kept)
+    }
+
+    /// The plan with these nodes only, and the pages that they are in.
+    fn only(mut self, kept: &[bool]) -> Self {
         let mut number = 0;
         let numbers: Vec<Option<usize>> = kept
             .iter()
@@ -168,6 +178,18 @@ impl Plan {
             nodes.push(Node { edges, ..node });
         }
         self.nodes = nodes;
+        let used: Vec<bool> =
+            (0..self.pages.len()).map(|page| self.nodes.iter().any(|node| node.page == page)).collect();
+        for node in &mut self.nodes {
+            node.page = used[..node.page].iter().filter(|&&used| used).count();
+        }
+        let mut used = used.into_iter();
+        self.pages.retain(|_| used.next() == Some(true));
+        self
+    }
+
+    /// The head, and where else cycles close, as far as these can be entered.
+    fn entry_nodes(&self) -> Vec<usize> {
         let mut entries = vec![0];
         for node in &self.nodes {
             for edge in node.edges {
@@ -181,16 +203,7 @@ impl Plan {
                 }
             }
         }
-        self.entries = entries;
-        // Pages that nothing is left of.
-        let used: Vec<bool> =
-            (0..self.pages.len()).map(|page| self.nodes.iter().any(|node| node.page == page)).collect();
-        for node in &mut self.nodes {
-            node.page = used[..node.page].iter().filter(|&&used| used).count();
-        }
-        let mut used = used.into_iter();
-        self.pages.retain(|_| used.next() == Some(true));
-        Some(self)
+        entries
     }
 }
 

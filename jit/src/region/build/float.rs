@@ -42,7 +42,7 @@ pub(super) fn supports(inst: &Inst, features: Features) -> bool {
 }
 
 /// Whether some operands of the operation are left to tier 1.
-pub(super) const fn may_give_up(op: Op) -> bool {
+pub(super) const fn may_bail_out(op: Op) -> bool {
     matches!(
         op,
         Op::Fadd
@@ -249,7 +249,7 @@ impl Gen<'_, '_> {
             Op::Fmin | Op::Fmax => {
                 let (a, b) = (self.float_of(ty, inst.a), self.float_of(ty, inst.b));
                 let unordered = self.f.ins().fcmp(FloatCC::Unordered, a, b);
-                self.give_up_if(unordered);
+                self.bail_out_if(unordered);
                 let value = match inst.op {
                     Op::Fmin => self.f.ins().fmin(a, b),
                     _ => self.f.ins().fmax(a, b),
@@ -262,7 +262,7 @@ impl Gen<'_, '_> {
                 let a = self.float_of(ty, inst.a);
                 let int = ToInt::from_bits(selector & 3);
                 let unordered = self.f.ins().fcmp(FloatCC::Unordered, a, a);
-                self.give_up_if(unordered);
+                self.bail_out_if(unordered);
                 let (host, least) = match int {
                     ToInt::I32 => (types::I32, i64::from(i32::MIN)),
                     _ => (types::I64, i64::MIN),
@@ -271,7 +271,7 @@ impl Gen<'_, '_> {
                 // It may not have fitted; and this makes the conversion stay.
                 let least = self.f.ins().iconst(host, least);
                 let odd = self.f.ins().icmp(IntCC::Equal, value, least);
-                self.give_up_if(odd);
+                self.bail_out_if(odd);
                 let value = if host == types::I32 { self.f.ins().uextend(types::I64, value) } else { value };
                 self.set(inst.dst, Any::Int(value));
             }
@@ -293,7 +293,7 @@ impl Gen<'_, '_> {
                 };
                 // It is a number, but this makes the conversion stay.
                 let odd = self.f.ins().fcmp(FloatCC::Unordered, value, value);
-                self.give_up_if(odd);
+                self.bail_out_if(odd);
                 self.set_float(ty, inst.dst, value);
             }
         }
@@ -347,12 +347,12 @@ impl Gen<'_, '_> {
             }
             _ => unreachable!("the verifier counts operands"),
         };
-        self.give_up_if_odd(inst, value);
+        self.bail_out_if_odd(inst, value);
         self.set_float(ty, inst.dst, value);
     }
 
     /// Leaves if the result is a NaN, or one that may have underflowed by the guest's rules alone.
-    pub(super) fn give_up_if_odd(&mut self, inst: &Inst, value: Value) {
+    pub(super) fn bail_out_if_odd(&mut self, inst: &Inst, value: Value) {
         let single = inst.ty == Ty::F32;
         let rounded = match inst.op {
             Op::Fmul | Op::Fma | Op::Vfmul | Op::Vfma => true,
@@ -367,7 +367,7 @@ impl Gen<'_, '_> {
         } else {
             self.f.ins().fcmp(FloatCC::Unordered, value, value)
         };
-        self.give_up_if(odd);
+        self.bail_out_if(odd);
     }
 
     /// What [`tiny`] has made for the type.
@@ -384,7 +384,7 @@ impl Gen<'_, '_> {
             _ => FloatCC::Unordered,
         };
         let unordered = self.f.ins().fcmp(FloatCC::Unordered, a, b);
-        self.give_up_if(unordered);
+        self.bail_out_if(unordered);
         let holds = self.f.ins().fcmp(cc, a, b);
         let value = self.f.ins().uextend(types::I64, holds);
         self.set(inst.dst, Any::Int(value));
@@ -393,7 +393,7 @@ impl Gen<'_, '_> {
     fn compare_to_flags(&mut self, inst: &Inst, at: usize) {
         let (a, b) = (self.float_of(inst.ty, inst.a), self.float_of(inst.ty, inst.b));
         let unordered = self.f.ins().fcmp(FloatCC::Unordered, a, b);
-        self.give_up_if(unordered);
+        self.bail_out_if(unordered);
         if self.put_off(inst, at) {
             return;
         }

@@ -208,7 +208,7 @@ impl Gen<'_, '_> {
         let tag = if write { offset_of!(TlbEntry, write) } else { offset_of!(TlbEntry, read) };
         let tag = self.f.ins().load(types::I64, FLAGS, entry, tag as i32);
         let differs = self.f.ins().icmp(IntCC::NotEqual, page, tag);
-        self.give_up_if(differs);
+        self.bail_out_if(differs);
         let addend = self.f.ins().load(types::I64, FLAGS, entry, offset_of!(TlbEntry, addend) as i32);
         (page, addend)
     }

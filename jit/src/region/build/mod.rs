@@ -5,26 +5,25 @@
 //! optimised by Cranelift: what raises floating-point flags, or may be seen by other vCPUs, is to it a computation like any
 //! other.
 
+mod exits;
 mod float;
 mod int;
 mod late;
 mod mem;
+mod slots;
 mod vec;
 mod vec_float;
-
-use std::mem::offset_of;
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{self, InstBuilder, MemFlagsData, Type, Value, types};
 use cranelift_codegen::isa::TargetFrontendConfig;
 use cranelift_frontend::{FunctionBuilder, Switch, Variable};
-use emu_core::exec::SLOTS;
-use emu_core::ir::{Block, Cc, Class, Inst, Op, SlotInfo, Terminal, Ty, Val, ValKind};
-use emu_core::mem::{PAGE_SIZE, TlbEntry};
+use emu_core::ir::{Block, Cc, Class, Op, SlotInfo, Terminal, Ty, Val, ValKind};
 
 use self::late::Late;
 use self::mem::{Group, Groups, PageCache};
-use super::place::{EXIT_GO, EXIT_LEAVE, EXIT_LINKS};
+use self::slots::{Form, Slot, SlotSet, dirty_in};
+use super::place::{EXIT_GO, EXIT_LINKS};
 use super::plan::{Edge, Plan, ends_well};
 use crate::frame;
 use crate::template::Features;
@@ -46,7 +45,7 @@ pub(crate) fn supports(block: &Block, features: Features) -> bool {
         && is_restartable(block)
 }
 
-/// Whether no instruction has changed anything when one of its operations may be given up: tier 1 does all of it again.
+/// Whether no instruction has changed anything when one of its operations may bail out: tier 1 does all of it again.
 fn is_restartable(block: &Block) -> bool {
     let (groups, group_of) = mem::groups(block);
     let mut checked = vec![false; groups.len()];
@@ -55,13 +54,13 @@ fn is_restartable(block: &Block) -> bool {
         while block.marks.get(number + 1).is_some_and(|mark| usize::from(mark.inst) <= at) {
             (number, changed) = (number + 1, false);
         }
-        let may_give_up = match inst.op {
+        let may_bail_out = match inst.op {
             Op::Load | Op::Store => {
                 group_of[at].is_some_and(|group| !std::mem::replace(&mut checked[group], true))
             }
-            op => op == Op::RaiseIf || float::may_give_up(op) || vec_float::may_give_up(op),
+            op => op == Op::RaiseIf || float::may_bail_out(op) || vec_float::may_bail_out(op),
         };
-        if may_give_up && changed {
+        if may_bail_out && changed {
             return false;
         }
         changed |= inst.op == Op::Store || matches!(inst.dst.kind(), ValKind::Slot(_));
@@ -83,102 +82,6 @@ enum Any {
     Double(Value),
     Single(Value),
     Vector(Value),
-}
-
-/// A set of slots.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-struct SlotSet([u64; SLOTS / 64]);
-
-impl SlotSet {
-    fn add(&mut self, slot: u16) {
-        self.0[usize::from(slot) / 64] |= 1 << (slot % 64);
-    }
-
-    fn union(self, other: Self) -> Self {
-        Self(std::array::from_fn(|i| self.0[i] | other.0[i]))
-    }
-
-    fn iter(self) -> impl Iterator<Item = u16> {
-        (0..SLOTS as u16).filter(move |slot| self.0[usize::from(*slot) / 64] >> (slot % 64) & 1 != 0)
-    }
-}
-
-/// A guest register slot in the region.
-#[derive(Clone, Copy)]
-struct Slot {
-    var: Variable,
-    class: Class,
-    form: Form,
-}
-
-/// What the variable of a slot is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Form {
-    /// All of it.
-    Whole,
-    /// A binary32 number: the slot, one of numbers, holds nothing but such, boxed.
-    Boxed,
-    /// A binary32 number: the slot, one of vectors, holds nothing but such, with zeros above.
-    LowSingle,
-    /// The same with 64 bits.
-    LowDouble,
-}
-
-impl Form {
-    fn of(plan: &Plan, info: &SlotInfo) -> Self {
-        match info.class {
-            Class::Float if holds_singles(plan, info.index) => Self::Boxed,
-            Class::Vec => match holds_lows(plan, info.index) {
-                Some(Ty::F32) => Self::LowSingle,
-                Some(_) => Self::LowDouble,
-                None => Self::Whole,
-            },
-            _ => Self::Whole,
-        }
-    }
-
-    fn ty(self, class: Class) -> Type {
-        match self {
-            Self::Whole => class_type(class),
-            Self::Boxed | Self::LowSingle => types::F32,
-            Self::LowDouble => types::F64,
-        }
-    }
-}
-
-/// The type of the numbers that a slot of vectors holds, with zeros above, if the region makes it hold nothing else.
-fn holds_lows(plan: &Plan, slot: u16) -> Option<Ty> {
-    let slot = Val::slot(slot);
-    let mut found = None;
-    for inst in plan.nodes.iter().flat_map(|node| &node.block.insts) {
-        if inst.dst == slot {
-            let ty = vec_float::makes_low(inst)?;
-            if *found.get_or_insert(ty) != ty {
-                return None;
-            }
-        }
-    }
-    found
-}
-
-/// Whether a slot of numbers holds nothing but boxed binary32 numbers, as far as the region is concerned.
-fn holds_singles(plan: &Plan, slot: u16) -> bool {
-    let slot = Val::slot(slot);
-    let mut boxes = false;
-    for inst in plan.nodes.iter().flat_map(|node| &node.block.insts) {
-        if inst.dst == slot {
-            if (inst.op, inst.ty) != (Op::Fbox, Ty::F32) {
-                return false;
-            }
-            boxes = true;
-        }
-        let read = [inst.a, inst.b, inst.c].contains(&slot);
-        if read && !(inst.ty == Ty::F32 && matches!(inst.op, Op::Funbox | Op::Store)) {
-            return false;
-        }
-        boxes |= read && inst.op == Op::Funbox;
-    }
-    boxes
 }
 
 /// Exits by jumps that can be linked: their targets, from the start of the first page, and whether they go to code that shares no
@@ -242,67 +145,8 @@ pub(crate) fn build(
     links
 }
 
-const fn class_type(class: Class) -> Type {
-    match class {
-        Class::Int => types::I64,
-        Class::Float => types::F64,
-        Class::Vec => types::I8X16,
-    }
-}
-
 /// Memory that is there.
 const FLAGS: MemFlagsData = MemFlagsData::trusted();
-
-fn written(block: &Block) -> SlotSet {
-    let mut set = SlotSet::default();
-    for inst in &block.insts {
-        if let ValKind::Slot(n) = inst.dst.kind() {
-            set.add(n);
-        }
-    }
-    set
-}
-
-/// The slots that a block reads or writes.
-fn used(block: &Block) -> SlotSet {
-    let mut set = written(block);
-    let mut read = |val: Val| {
-        if let ValKind::Slot(n) = val.kind() {
-            set.add(n);
-        }
-    };
-    for inst in &block.insts {
-        [inst.a, inst.b, inst.c].into_iter().for_each(&mut read);
-    }
-    match block.terminal {
-        Terminal::Branch { a, b, .. } => [a, b].into_iter().for_each(&mut read),
-        Terminal::Indirect { target, .. } => read(target),
-        _ => {}
-    }
-    set
-}
-
-/// For each node the slots whose memory may be out of date when it begins.
-fn dirty_in(plan: &Plan) -> Vec<SlotSet> {
-    let own: Vec<SlotSet> = plan.nodes.iter().map(|node| written(&node.block)).collect();
-    let mut all = vec![SlotSet::default(); plan.nodes.len()];
-    loop {
-        let mut changed = false;
-        for (n, node) in plan.nodes.iter().enumerate() {
-            let out = all[n].union(own[n]);
-            for edge in node.edges {
-                if let Edge::To { node, .. } = edge {
-                    let new = all[node].union(out);
-                    changed |= new != all[node];
-                    all[node] = new;
-                }
-            }
-        }
-        if !changed {
-            return all;
-        }
-    }
-}
 
 impl<'a, 'f> Gen<'a, 'f> {
     fn new(mut f: FunctionBuilder<'f>, plan: &'a Plan, outside: &'a Outside<'a>) -> Self {
@@ -316,43 +160,7 @@ impl<'a, 'f> Gen<'a, 'f> {
         let retired = f.declare_var(types::I64);
         let count = load(&mut f, types::I64, state, frame::RETIRED);
         f.def_var(retired, count);
-        let mut slots = vec![None; SLOTS];
-        let mut uppers: Option<Value> = None;
-        let all = plan.nodes.iter().fold(SlotSet::default(), |set, node| set.union(used(&node.block)));
-        for info in outside.slots {
-            if all.0[usize::from(info.index) / 64] >> (info.index % 64) & 1 == 0 {
-                continue;
-            }
-            let form = Form::of(plan, info);
-            let ty = form.ty(info.class);
-            let at = frame::slot(info.index);
-            let var = f.declare_var(ty);
-            let value = load(&mut f, ty, state, at);
-            f.def_var(var, value);
-            let mut upper = |ty, by| load(&mut f, ty, state, Mem { disp: at.disp + by, ..at });
-            // Zero, if the slot is what the region takes it for.
-            let beyond = match form {
-                Form::Whole => None,
-                Form::Boxed => {
-                    let upper = upper(types::I32, 4);
-                    let inverted = f.ins().bnot(upper);
-                    Some(f.ins().uextend(types::I64, inverted))
-                }
-                Form::LowDouble => Some(upper(types::I64, 8)),
-                Form::LowSingle => {
-                    let (next, last) = (upper(types::I32, 4), upper(types::I64, 8));
-                    let next = f.ins().uextend(types::I64, next);
-                    Some(f.ins().bor(next, last))
-                }
-            };
-            if let Some(beyond) = beyond {
-                uppers = Some(match uppers {
-                    Some(all) => f.ins().bor(all, beyond),
-                    None => beyond,
-                });
-            }
-            slots[usize::from(info.index)] = Some(Slot { var, class: info.class, form });
-        }
+        let (slots, beyond) = slots::load(&mut f, plan, outside.slots, state);
         let tiny = [Ty::F32, Ty::F64].map(|ty| {
             let mut insts = plan.nodes.iter().flat_map(|node| &node.block.insts);
             insts.any(|inst| inst.ty == ty && float::looks_for_tiny(inst)).then(|| float::tiny(&mut f, ty))
@@ -374,11 +182,11 @@ impl<'a, 'f> Gen<'a, 'f> {
         f.append_block_param(out, types::I32);
         f.set_cold_block(out);
         let mut links = Links::new();
-        if let Some(uppers) = uppers {
+        if let Some(beyond) = beyond {
             // Something else than such numbers is tier 1's.
             let (boxed, other) = (f.create_block(), f.create_block());
             f.set_cold_block(other);
-            f.ins().brif(uppers, other, &[], boxed, &[]);
+            f.ins().brif(beyond, other, &[], boxed, &[]);
             f.switch_to_block(other);
             let mut exit = f.ins().iconst(types::I32, i64::from(EXIT_LINKS));
             for (n, &node) in plan.entries.iter().enumerate() {
@@ -550,173 +358,10 @@ impl<'a, 'f> Gen<'a, 'f> {
         self.f.ins().store(FLAGS, value, self.state, mem.disp);
     }
 
-    // Ways out.
-
-    /// Writes back what the state does not have yet; `retired`: how many instructions of this block have been.
-    fn write_back(&mut self, retired: usize) {
-        for n in self.dirty.iter() {
-            if self.is_late(n) {
-                continue;
-            }
-            let slot = self.slot(n);
-            let value = self.f.use_var(slot.var);
-            let at = frame::slot(n);
-            match slot.form {
-                Form::Whole => self.state_store(at, value),
-                Form::Boxed => {
-                    self.state_store(at, value);
-                    let upper = self.f.ins().iconst(types::I32, -1);
-                    self.state_store(Mem { disp: at.disp + 4, ..at }, upper);
-                }
-                Form::LowSingle | Form::LowDouble => {
-                    let lanes = if slot.form == Form::LowSingle { types::F32X4 } else { types::F64X2 };
-                    let value = self.f.ins().scalar_to_vector(lanes, value);
-                    self.state_store(at, value);
-                }
-            }
-        }
-        let count = self.f.use_var(self.retired);
-        let count = if retired == 0 { count } else { self.f.ins().iadd_imm_s(count, retired as i64) };
-        self.state_store(frame::RETIRED, count);
-    }
-
-    fn leave(&mut self, exit: u32) {
-        let exit = self.f.ins().iconst(types::I32, i64::from(exit));
-        let out = self.out;
-        self.f.ins().jump(out, &[exit.into()]);
-    }
-
-    /// Leaves by a jump that can be linked, to what is at `offset` in the first page; everything is written back.
-    fn link(&mut self, offset: i64, plain: bool) {
-        let exit = EXIT_LINKS + self.links.len() as u32;
-        self.links.push((offset as i32, plain));
-        self.leave(exit);
-    }
-
-    /// Leaves the region for the virtual address at `offset` from the first page; everything is written back.
-    fn leave_for(&mut self, offset: i64, exit: u32) {
-        let pc = self.f.ins().iadd_imm_s(self.base, offset);
-        self.state_store(frame::PC, pc);
-        self.leave(exit);
-    }
-
-    /// Leaves for what is at `offset` from the first page; from the block in hand, of which everything has been.
-    fn go_out(&mut self, offset: i64) {
-        let in_page = |offset: i64| (0..PAGE_SIZE as i64).contains(&offset);
-        let start = self.delta() + i64::from(self.block().marks[0].offset);
-        if !in_page(start) || !in_page(offset) {
-            return self.leave_for(offset, EXIT_GO);
-        }
-        if offset <= start {
-            // It may close a cycle.
-            let wanted = self.poll();
-            self.begin(wanted.0);
-            self.leave_for(offset, EXIT_LEAVE);
-            self.begin(wanted.1);
-        }
-        self.link(offset, false);
-    }
-
-    /// Asks whether something wants attention: the blocks for where it does, and for where nothing does.
-    fn poll(&mut self) -> (ir::Block, ir::Block) {
-        let flags = self.f.ins().load(types::I32, FLAGS, self.attention, 0);
-        let (wanted, on) = (self.f.create_block(), self.f.create_block());
-        self.f.set_cold_block(wanted);
-        self.f.ins().brif(flags, wanted, &[], on, &[]);
-        (wanted, on)
-    }
-
-    /// Goes along an edge to what is at `offset` from the first page; the block has been counted.
-    fn follow(&mut self, edge: Edge, offset: i64) {
-        let Edge::To { node, poll, .. } = edge else {
-            self.write_back(0);
-            return self.go_out(offset);
-        };
-        if poll {
-            let (wanted, on) = self.poll();
-            self.begin(wanted);
-            self.write_back(0);
-            self.leave_for(offset, EXIT_LEAVE);
-            self.begin(on);
-        }
-        self.check_page(node, offset);
-        let head = self.heads[node];
-        self.f.ins().jump(head, &[]);
-    }
-
-    /// Sees to it that a node's page is mapped as it was when the region was planned; else leaves.
-    fn check_page(&mut self, node: usize, offset: i64) {
-        let number = self.plan.nodes[node].page;
-        let page = &self.plan.pages[number];
-        let Some(known) = self.known[number] else { return };
-        if number == self.plan.nodes[self.node].page {
-            return;
-        }
-        let (look, other, on) = (self.f.create_block(), self.f.create_block(), self.f.create_block());
-        self.f.set_cold_block(look);
-        self.f.set_cold_block(other);
-        let is_known = self.f.use_var(known);
-        self.f.ins().brif(is_known, on, &[], look, &[]);
-        self.begin(look);
-        let va = self.f.ins().iadd_imm_s(self.base, page.delta);
-        let fetch = self.state_load(types::I64, frame::FETCH);
-        let entry = self.tlb_entry(va, fetch);
-        let tag = self.f.ins().load(types::I64, FLAGS, entry, offset_of!(TlbEntry, read) as i32);
-        let addend = self.f.ins().load(types::I64, FLAGS, entry, offset_of!(TlbEntry, addend) as i32);
-        let context = self.f.ins().load(types::I32, FLAGS, entry, offset_of!(TlbEntry, flags) as i32 + 4);
-        let host = self.f.ins().iadd(va, addend);
-        let wanted = self.f.ins().iconst(types::I64, (self.outside.host_base + page.ram as u64) as i64);
-        let same_tag = self.f.ins().icmp(IntCC::Equal, tag, va);
-        let same_host = self.f.ins().icmp(IntCC::Equal, host, wanted);
-        let same_context = self.f.ins().icmp_imm_u(IntCC::Equal, context, i64::from(page.context));
-        let same = self.f.ins().band(same_tag, same_host);
-        let same = self.f.ins().band(same, same_context);
-        let yes = self.f.ins().iconst(types::I32, 1);
-        self.f.def_var(known, yes);
-        self.f.ins().brif(same, on, &[], other, &[]);
-        self.begin(other);
-        self.write_back(0);
-        self.leave_for(offset, EXIT_GO);
-        self.begin(on);
-    }
-
     fn compare(&mut self, cc: Cc, ty: Ty, a: Val, b: Val) -> Value {
         let cc = int::condition(cc);
         let (a, b) = (self.int_as(ty, a), self.int_as(ty, b));
         self.f.ins().icmp(cc, a, b)
-    }
-
-    fn exit_if(&mut self, inst: &Inst) {
-        let holds = self.compare(Cc::from_bits(inst.attr), inst.ty, inst.a, inst.b);
-        let (out, on) = (self.f.create_block(), self.f.create_block());
-        self.f.set_cold_block(out);
-        self.f.ins().brif(holds, out, &[], on, &[]);
-        self.begin(out);
-        self.write_back(self.number + 1);
-        let offset = self.delta() + i64::from(inst.imm);
-        self.go_out(offset);
-        self.begin(on);
-    }
-
-    fn raise_if(&mut self, inst: &Inst) {
-        let holds = self.compare(Cc::from_bits(inst.attr), inst.ty, inst.a, inst.b);
-        self.give_up_if(holds);
-    }
-
-    /// Leaves the region if the condition holds: tier 1 does the instruction in hand, of which nothing has been done.
-    fn give_up_if(&mut self, condition: Value) {
-        let (out, on) = (self.f.create_block(), self.f.create_block());
-        self.f.set_cold_block(out);
-        self.f.ins().brif(condition, out, &[], on, &[]);
-        self.begin(out);
-        self.write_back(self.number);
-        let offset = self.delta() + i64::from(self.block().marks[self.number].offset);
-        if self.plan.nodes[self.node].page == 0 {
-            self.link(offset, true);
-        } else {
-            self.leave_for(offset, EXIT_GO);
-        }
-        self.begin(on);
     }
 
     fn terminal(&mut self, block: &Block) {

@@ -37,7 +37,7 @@ pub(super) fn supports(inst: &Inst, features: Features) -> bool {
 }
 
 /// Whether some operands of the operation are left to tier 1.
-pub(super) const fn may_give_up(op: Op) -> bool {
+pub(super) const fn may_bail_out(op: Op) -> bool {
     op as u8 >= Op::Vfadd as u8 && op as u8 <= Op::Vfstep as u8
 }
 
@@ -61,9 +61,9 @@ pub(super) fn makes_low(inst: &Inst) -> Option<Ty> {
 
 impl Gen<'_, '_> {
     /// Leaves if any bit of the vector is set.
-    fn give_up_if_any(&mut self, value: Value) {
+    fn bail_out_if_any(&mut self, value: Value) {
         let any = self.f.ins().vany_true(value);
-        self.give_up_if(any);
+        self.bail_out_if(any);
     }
 
     fn number_lanes(&mut self, part: Part, single: bool, val: Val) -> Value {
@@ -89,7 +89,7 @@ impl Gen<'_, '_> {
                     .map(|val| (!val.is_none()).then(|| self.number_lanes(part, single, val)));
                 let value = self.computed(inst, [a, b, c]);
                 let odd = self.odd_lanes(inst, single, value);
-                self.give_up_if_any(odd);
+                self.bail_out_if_any(odd);
                 let value = self.cleared(part, 2, value);
                 self.set(inst.dst, Any::Vector(value));
             }
@@ -98,7 +98,7 @@ impl Gen<'_, '_> {
                 let (a, b) =
                     (self.number_lanes(part, single, inst.a), self.number_lanes(part, single, inst.b));
                 let unordered = self.f.ins().fcmp(FloatCC::Unordered, a, b);
-                self.give_up_if_any(unordered);
+                self.bail_out_if_any(unordered);
                 let cc = match inst.attr >> 8 & 3 {
                     0 => FloatCC::Equal,
                     1 => FloatCC::LessThan,
@@ -115,7 +115,7 @@ impl Gen<'_, '_> {
                 let least = self.constant_vector(std::array::from_fn(|i| if i & 3 == 3 { 0x80 } else { 0 }));
                 let least = self.bits_as(types::I32X4, least);
                 let odd = self.f.ins().icmp(IntCC::Equal, value, least);
-                self.give_up_if_any(odd);
+                self.bail_out_if_any(odd);
                 let value = self.bits_as(types::I8X16, value);
                 self.set(inst.dst, Any::Vector(value));
             }
@@ -125,7 +125,7 @@ impl Gen<'_, '_> {
                 let value = self.f.ins().fcvt_from_sint(types::F32X4, a);
                 // It is none, but so the conversion is made.
                 let odd = self.f.ins().fcmp(FloatCC::Unordered, value, value);
-                self.give_up_if_any(odd);
+                self.bail_out_if_any(odd);
                 let value = self.bits_as(types::I8X16, value);
                 self.set(inst.dst, Any::Vector(value));
             }
@@ -144,7 +144,7 @@ impl Gen<'_, '_> {
                     self.f.ins().fvpromote_low(a)
                 };
                 let odd = self.odd_lanes(inst, single, value);
-                self.give_up_if_any(odd);
+                self.bail_out_if_any(odd);
                 let value = self.bits_as(types::I8X16, value);
                 self.set(inst.dst, Any::Vector(value));
             }
@@ -163,7 +163,7 @@ impl Gen<'_, '_> {
         let sources =
             [inst.a, inst.b, inst.c].map(|val| (!val.is_none()).then(|| self.float_of(inst.ty, val)));
         let value = self.computed(inst, sources);
-        self.give_up_if_odd(inst, value);
+        self.bail_out_if_odd(inst, value);
         self.set(inst.dst, if single { Any::Single(value) } else { Any::Double(value) });
     }
 
@@ -206,7 +206,7 @@ impl Gen<'_, '_> {
         let ty = lanes(single);
         let (a, b) = (self.number_lanes(part, single, inst.a), self.number_lanes(part, single, inst.b));
         let unordered = self.f.ins().fcmp(FloatCC::Unordered, a, b);
-        self.give_up_if_any(unordered);
+        self.bail_out_if_any(unordered);
         let [one, other] = [(a, b), (b, a)].map(|(x, y)| {
             // One instruction of the host.
             let less = match inst.op {
