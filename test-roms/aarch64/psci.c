@@ -1,6 +1,6 @@
 /* PSCI: versions and features, CPU_ON and CPU_OFF, affinity, suspending, a reset of the machine. By HVC or SMC, as the
  * device tree says. */
-#include "rt.h"
+#include "gic.h"
 
 const char rom_name[] = "psci";
 bool rom_starts_all = false;
@@ -74,13 +74,10 @@ static void suspend(void)
     cpu->hook = woken;
     u64 intid = cpu->home == 1 ? 27 : 26;
     if (gic_version == 3) {
-        u64 frame = GICR;
         mmio32(GICD) = 0x12;
-        mmio32(frame + 0x14) &= ~2u;
-        while (mmio32(frame + 0x14) & 4) {
-        }
-        mmio32(frame + 0x10080) = ~0u;
-        mmio32(frame + 0x10100) = 1u << intid;
+        wake_redistributor();
+        mmio32(frame() + 0x10080) = ~0u;
+        mmio32(frame() + 0x10100) = 1u << intid;
         write_sys("s3_0_c12_c12_5", 7); /* ICC_SRE_EL1 */
         write_sys("s3_0_c4_c6_0", 0xff);
         write_sys("s3_0_c12_c12_7", 1);

@@ -112,9 +112,7 @@ static void group0_on(void)
         mmio32(GICD) = v3() ? 0x11 : 1;
     barrier();
     if (v3()) {
-        mmio32(frame() + 0x14) &= ~2u;
-        while (mmio32(frame() + 0x14) & 4) {
-        }
+        wake_redistributor();
         write_sys("s3_6_c12_c12_5", 15); /* ICC_SRE_EL3 */
         write_sys("s3_4_c12_c9_5", 15);  /* ICC_SRE_EL2 */
         write_sys("s3_0_c12_c12_5", 7);  /* ICC_SRE_EL1 */

@@ -88,15 +88,20 @@ static inline void software_others(u64 intid)
         mmio32(GICD + 0xf00) = 1ul << 24 | intid;
 }
 
+static inline void wake_redistributor(void)
+{
+    mmio32(frame() + 0x14) &= ~2u; /* GICR_WAKER */
+    while (mmio32(frame() + 0x14) & 4) {
+    }
+}
+
 static inline void gic_on(void)
 {
     if (cpu->id == 0)
         mmio32(GICD) = v3() ? 0x12 : 1;
     barrier();
     if (v3()) {
-        mmio32(frame() + 0x14) &= ~2u;
-        while (mmio32(frame() + 0x14) & 4) {
-        }
+        wake_redistributor();
         mmio32(frame() + 0x10080) = ~0u;
         if (cpu->home == 2)
             write_sys("s3_4_c12_c9_5", 15); /* ICC_SRE_EL2 */
