@@ -293,6 +293,7 @@ impl<I: Isa> Vcpu<I> {
             return;
         }
         self.request(0..self.group().len(), Request::Protect(offset));
+        self.bus.ram().code_pages().set_protected(offset);
     }
 
     /// Makes code written before visible to instructions fetched after: `fence.i`, `IC` with its barriers.

@@ -1,7 +1,8 @@
 //! Which pages of memory hold translated code, and which of those have been written since.
 //!
 //! Every writer to guest memory asks here: CPU stores (through their slow path), device DMA, debuggers. A page goes
-//! from *plain* to *code* when something is translated from it, and to *stale* at the first write after that. Both
+//! from *plain* to *marked* when something is to be translated from it, to *code* when every vCPU has been told, and to *stale*
+//! at the first write after that. Both
 //! guest architectures demand an explicit barrier (`fence.i`, `IC`) before changed code may be relied on, so a stale
 //! page is open for writing again, and its translations are checked, by content, at the next barrier: a page that
 //! mixes code and data costs one slow store per barrier, not one per store.
@@ -15,6 +16,13 @@ use super::PAGE_BITS;
 const PLAIN: u8 = 0;
 const CODE: u8 = 1;
 const STALE: u8 = 2;
+/// To writers as [`CODE`]; but some vCPUs may still have fast write paths to it.
+const MARKED: u8 = 3;
+
+/// Whether a write to a page in this state must be noted.
+const fn is_watched(state: u8) -> bool {
+    matches!(state, CODE | MARKED)
+}
 
 /// The state of every page of one machine's memory, by offset into the RAM mapping.
 #[derive(Debug)]
@@ -35,13 +43,23 @@ impl CodePages {
 
     /// Whether a store to the page must take the slow path.
     pub fn is_code(&self, offset: usize) -> bool {
-        self.page(offset).is_some_and(|page| page.load(Ordering::SeqCst) == CODE)
+        self.page(offset).is_some_and(|page| is_watched(page.load(Ordering::SeqCst)))
     }
 
-    /// Marks the page at `offset` as holding code; true if it did not before, in which case the caller must make
-    /// every fast write path to the page slow, on every vCPU, before it reads the page's bytes.
+    /// Marks the page at `offset` as holding code. If true, the caller must make every fast write path to the page slow, on
+    /// every vCPU, and call [`CodePages::set_protected`], before it reads the page's bytes: so must everybody who comes
+    /// here before that has been done.
     pub fn mark_code(&self, offset: usize) -> bool {
-        self.page(offset).is_some_and(|page| page.swap(CODE, Ordering::SeqCst) != CODE)
+        let mark = |state| (state != CODE).then_some(MARKED);
+        self.page(offset)
+            .is_some_and(|page| page.fetch_update(Ordering::SeqCst, Ordering::SeqCst, mark).is_ok())
+    }
+
+    /// No vCPU has a fast write path any more to a page that has been marked; unless it has been written since.
+    pub fn set_protected(&self, offset: usize) {
+        if let Some(page) = self.page(offset) {
+            let _ = page.compare_exchange(MARKED, CODE, Ordering::SeqCst, Ordering::SeqCst);
+        }
     }
 
     /// Notes a write that has been done to `len` bytes at `offset`. Call it after the write.
@@ -54,11 +72,12 @@ impl CodePages {
         let last = offset.saturating_add(len - 1) >> PAGE_BITS;
         for index in offset >> PAGE_BITS..=last.min(self.pages.len().saturating_sub(1)) {
             let page = &self.pages[index];
-            if page.load(Ordering::Relaxed) == CODE {
+            if is_watched(page.load(Ordering::Relaxed)) {
                 // Whoever finds the page stale must find that something is.
                 let mut stale = self.stale.lock();
                 self.any_stale.store(true, Ordering::SeqCst);
-                if page.compare_exchange(CODE, STALE, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+                let stales = |state| is_watched(state).then_some(STALE);
+                if page.fetch_update(Ordering::SeqCst, Ordering::SeqCst, stales).is_ok() {
                     stale.push(u32::try_from(index).unwrap_or(u32::MAX));
                 }
             }
@@ -97,7 +116,11 @@ mod tests {
     #[test]
     fn a_write_to_code_is_reported_once_per_marking() {
         let pages = CodePages::new(4 << PAGE_BITS);
-        assert!(pages.mark_code(0x1000) && !pages.mark_code(0x1ff0));
+        assert!(pages.mark_code(0x1000));
+        assert!(pages.mark_code(0x1ff0), "nobody has protected it yet");
+        assert!(pages.is_code(0x1000));
+        pages.set_protected(0x1000);
+        assert!(pages.is_code(0x1000) && !pages.mark_code(0x1ff0));
         pages.note_write(0xffc, 8);
         pages.note_write(0x1008, 8);
         assert!(!pages.is_code(0x1000));
@@ -106,6 +129,11 @@ mod tests {
         pages.dropped();
         assert!(!pages.any_stale());
         assert!(pages.mark_code(0x1000), "a stale page must be protected again");
+        pages.note_write(0x1000, 1);
+        pages.set_protected(0x1000);
+        assert!(!pages.is_code(0x1000), "it has been written since it was marked");
+        assert_eq!(pages.take_stale(), [0x1000]);
+        assert!(pages.mark_code(0x1000));
         pages.note_write(0x3fff, usize::MAX);
         pages.note_write(usize::MAX, usize::MAX);
         assert!(pages.take_stale().is_empty() && pages.is_code(0x1000));
