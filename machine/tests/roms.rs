@@ -135,6 +135,24 @@ fn ten_million_operations_on_the_stack_interpreted() {
     thorough(Accel::Interp);
 }
 
+/// Two CPUs run a function that one of them writes again and again: what goes wrong there does so once in thousands of times.
+fn code_that_changes(list: &'static [Rom], level: Option<u8>) {
+    let rom = named(list, "smp");
+    for _ in 0..8 {
+        check(rom, Run { append: "rounds=2000 ops=1000", level, ..Run::new(rom, 2, Accel::Auto) });
+    }
+}
+
+#[test]
+fn riscv64_code_that_changes() {
+    code_that_changes(test_roms::RISCV64, None);
+}
+
+#[test]
+fn aarch64_code_that_changes() {
+    code_that_changes(test_roms::AARCH64, Some(1));
+}
+
 macro_rules! roms {
     ($list:ident, $passes:ident: $($name:ident),*) => {
         use super::$passes;
