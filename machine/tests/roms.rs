@@ -60,13 +60,24 @@ fn boot(rom: &Rom, run: Run) -> (String, Outcome) {
     let running = Running::start(config).expect("a machine");
     if run.is_endless() {
         let start = Instant::now();
-        while start.elapsed() < run.limit && !read().lines().any(|line| line.starts_with("ROM ")) {
+        while start.elapsed() < run.limit && !has_verdict(&read()) {
             std::thread::sleep(Duration::from_millis(10));
         }
         running.quit();
     }
     let outcome = running.wait(run.limit);
     (read(), outcome)
+}
+
+/// Whether the line that says how the ROM did is there, all of it.
+fn has_verdict(text: &str) -> bool {
+    text.split_inclusive('\n').any(|line| line.starts_with("ROM ") && line.ends_with('\n'))
+}
+
+#[test]
+fn half_a_line_is_no_verdict() {
+    assert!(!has_verdict("") && !has_verdict("ROM s") && !has_verdict("a\nROM smp: 2 checks passed"));
+    assert!(has_verdict("a\nROM smp: 2 checks passed\r\n") && has_verdict("ROM smp: 1 of 2 checks failed\n"));
 }
 
 fn check(rom: &Rom, run: Run) {
