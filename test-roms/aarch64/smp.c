@@ -1,4 +1,5 @@
-/* Several CPUs: exclusives, WFE and SEV, TLB maintenance for all, code that another CPU has changed, memory order. */
+/* Several CPUs: exclusives, WFE and SEV, TLB maintenance for all, code that another CPU has changed, memory order.
+ * Parameters: rounds=N, changes of code that others run meanwhile. */
 #include "tables.h"
 
 const char rom_name[] = "smp";
@@ -149,7 +150,7 @@ static void maintenance(void)
     }
 }
 
-/* A function that CPU 0 changes again and again, and all others call. */
+/* A function that the CPUs change in turn, and all of them call then. */
 static void code(void)
 {
     static u32 function[2] __attribute__((aligned(64)));
@@ -170,6 +171,57 @@ static void code(void)
         check_eq("changed code", ((u64(*)(void))function)(), i);
         barrier();
     }
+}
+
+/* A branch that CPU 0 changes while all others run it: they may run the old one or the new one, but no older one than the last
+ * that they know to be done (Arm ARM, "Concurrent modification and execution of instructions"). */
+static void code_meanwhile(void)
+{
+    enum { WAYS = 64 };
+    /* What is written beside the code, in its page, keeps the page open for writing. */
+    static struct {
+        u32 entry[2];
+        u32 ways[WAYS][2];
+        u8 pad[64];
+        u64 begun, done;
+    } page __attribute__((aligned(4096)));
+    u64 (*run)(void) = (u64(*)(void))page.entry;
+    u64 last = param("rounds", 200);
+    if (cpu->id == 0) {
+        for (u32 way = 0; way < WAYS; way++) {
+            page.ways[way][0] = 0xd2800000 | way << 5; /* mov x0, #way */
+            page.ways[way][1] = RET;
+        }
+        page.entry[0] = 0x14000000 | 2; /* b ways[0] */
+        sync_code(&page, sizeof page);
+        page.begun = page.done = 0;
+    }
+    barrier();
+    isb();
+    if (cpu->id == 0) {
+        u64 bad = 0;
+        for (u64 g = 1; g <= last; g++) {
+            __atomic_store_n(&page.begun, g, __ATOMIC_RELAXED);
+            dsb();
+            __atomic_store_n(&page.entry[0], 0x14000000 | (2 + 2 * (g % WAYS)), __ATOMIC_RELAXED);
+            sync_code(page.entry, 4);
+            bad += run() != g % WAYS;
+            __atomic_store_n(&page.done, g, __ATOMIC_RELEASE);
+        }
+        check_eq("own changes that were not seen", bad, 0);
+    } else {
+        u64 bad = 0, done;
+        do {
+            done = __atomic_load_n(&page.done, __ATOMIC_ACQUIRE);
+            isb();
+            u64 way = run();
+            dsb();
+            u64 begun = __atomic_load_n(&page.begun, __ATOMIC_RELAXED);
+            bad += (way - done) % WAYS > begun - done;
+        } while (done < last);
+        check_eq("changes that were seen late or early", bad, 0);
+    }
+    barrier();
 }
 
 /* Two words written in order are seen in order; and each sees its own store or the other's (with DMB). */
@@ -213,6 +265,9 @@ void rom_main(void)
     exclusives();
     events();
     code();
+    /* When one CPU translates code while another writes it, QEMU 11 can keep the old code. */
+    if (!on_qemu())
+        code_meanwhile();
     order();
     barrier();
     maintenance();
