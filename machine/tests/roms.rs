@@ -146,22 +146,23 @@ fn ten_million_operations_on_the_stack_interpreted() {
     thorough(Accel::Interp);
 }
 
-/// Two CPUs run a function that one of them writes again and again: what goes wrong there does so once in thousands of times.
-fn code_that_changes(list: &'static [Rom], level: Option<u8>) {
+/// Two CPUs run code that one of them writes again and again. What goes wrong there does so once in thousands of times: when a
+/// vCPU did not wait for the protection of a page, a fifth of such runs failed, all of them on riscv64.
+fn code_that_changes(list: &'static [Rom], append: &'static str, level: Option<u8>) {
     let rom = named(list, "smp");
-    for _ in 0..8 {
-        check(rom, Run { append: "rounds=2000 ops=1000", level, ..Run::new(rom, 2, Accel::Auto) });
+    for _ in 0..24 {
+        check(rom, Run { append, level, ..Run::new(rom, 2, Accel::Auto) });
     }
 }
 
 #[test]
 fn riscv64_code_that_changes() {
-    code_that_changes(test_roms::RISCV64, None);
+    code_that_changes(test_roms::RISCV64, "rounds=2000 ops=1000", None);
 }
 
 #[test]
 fn aarch64_code_that_changes() {
-    code_that_changes(test_roms::AARCH64, Some(1));
+    code_that_changes(test_roms::AARCH64, "rounds=2000", Some(1));
 }
 
 macro_rules! roms {
