@@ -25,7 +25,7 @@ const ENGINES: [(&str, MakeEngine); 3] = [
 ];
 
 fn jit(hart: &Hart, regions: Option<RegionConfig>) -> Jit<Riscv> {
-    let config = JitConfig { code_bytes: 8 << 20, regions };
+    let config = JitConfig { code_bytes: 8 << 20, regions, ..JitConfig::default() };
     let shared = JitShared::new::<Riscv>(config, Arc::clone(hart.group()), hart.blocks());
     Jit::new(shared.expect("code memory"))
 }

@@ -106,6 +106,12 @@ pub struct RunArgs {
     /// Compile hot loops as a whole, on a thread beside the vCPUs. `eager`: at once, in them; finds mistakes in ferry
     #[arg(long, value_enum, default_value_t = RegionsArg::On, hide_short_help = true)]
     pub jit_regions: RegionsArg,
+    /// Put long-running address spaces of the guest on the host's MMU. `eager`: all, at once; finds mistakes in ferry
+    #[arg(long, value_enum, default_value_t = WindowsArg::On, hide_short_help = true)]
+    pub windows: WindowsArg,
+    /// Show the compiled loops that have the instruction at this virtual address: guest code, intermediate forms, host code
+    #[arg(long, value_name = "PC", value_parser = parse::address, hide_short_help = true)]
+    pub dump_region: Option<u64>,
     /// Drop translated code at random, every so many milliseconds: finds mistakes in ferry
     #[arg(long, value_name = "MS", value_parser = parse::period, hide_short_help = true)]
     pub jit_drop: Option<Duration>,
@@ -179,6 +185,14 @@ pub enum GicArg {
 /// Whether hot loops are compiled as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum RegionsArg {
+    On,
+    Off,
+    Eager,
+}
+
+/// Whether address spaces are put on the host's MMU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum WindowsArg {
     On,
     Off,
     Eager,

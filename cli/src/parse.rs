@@ -32,6 +32,12 @@ pub fn period(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// An address, in hexadecimal.
+pub fn address(text: &str) -> Result<u64, String> {
+    let digits = text.strip_prefix("0x").unwrap_or(text);
+    u64::from_str_radix(digits, 16).map_err(|_| format!("expected an address in hexadecimal, not {text:?}"))
+}
+
 /// What runs before the kernel.
 pub fn firmware(text: &str) -> Result<Firmware, String> {
     Ok(match text {

@@ -7,10 +7,10 @@ use anyhow::{Context, bail};
 use images::{Options, Store};
 use machine::{
     Accel, Arch, Console, Ended, Firmware, GicVersion, Isa, Machine, MachineConfig, NetConfig, Regions,
-    TraceConfig, net,
+    TraceConfig, Windows, net,
 };
 
-use crate::args::{AccelArg, ArchArg, ConsoleArg, GicArg, RegionsArg, RunArgs};
+use crate::args::{AccelArg, ArchArg, ConsoleArg, GicArg, RegionsArg, RunArgs, WindowsArg};
 use crate::install::{self, OnDisk};
 use crate::progress::Bars;
 use crate::signals::Signals;
@@ -73,6 +73,12 @@ fn board(args: &RunArgs, arch: Arch) -> MachineConfig {
         RegionsArg::Off => Regions::Off,
         RegionsArg::Eager => Regions::Eager,
     };
+    config.windows = match args.windows {
+        WindowsArg::On => Windows::On,
+        WindowsArg::Off => Windows::Off,
+        WindowsArg::Eager => Windows::Eager,
+    };
+    config.dump_region = args.dump_region;
     config.drop_code = args.jit_drop;
     config.virtio_legacy = args.virtio_legacy;
     config.aclint = args.aclint;

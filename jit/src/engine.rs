@@ -9,7 +9,7 @@ use std::time::Instant;
 use emu_core::exec::{Access, Engine, Exit, Isa, Limits, Stop, Vcpu};
 use emu_core::interp::Interpreter;
 use emu_core::ir::{Block, BlockKey, View};
-use emu_core::mem::{PAGE_SIZE, next_page};
+use emu_core::mem::{PAGE_SIZE, WINDOWED, next_page};
 
 use crate::frame::PLAIN_EXIT;
 use crate::helpers::{self, Context, Table};
@@ -18,6 +18,7 @@ use crate::region::place::Compiled;
 use crate::shared::{Chunk, Found, JitShared, Variant};
 use crate::stats::JitStats;
 use crate::stubs::Left;
+use crate::template::guess::Guess;
 use crate::template::{Code, Compiler, Features};
 
 /// Runs one vCPU on translated code. Each vCPU thread has its own; they share a [`JitShared`].
@@ -143,10 +144,12 @@ impl<I: Isa> Jit<I> {
             calls: 0,
             finds: 0,
         };
+        let mut compiler = Compiler::new(shared.hot, shared.slots, Features::of_host(), shared.stubs);
+        compiler.use_windows(shared.windows);
         Self {
             context: Box::new(context),
             helpers: Box::new(helpers::table::<I>()),
-            compiler: Compiler::new(shared.hot, shared.slots, Features::of_host(), shared.stubs),
+            compiler,
             chunk: Chunk::default(),
             interpreter: Interpreter::new(),
             unlinked: None,
@@ -227,7 +230,9 @@ impl<I: Isa> Jit<I> {
             let cold = exit.cold.wrapping_sub(exit.site + 4).to_le_bytes();
             bytes[exit.site as usize..][..4].copy_from_slice(&cold);
         }
-        Some(self.shared.write(&mut self.chunk, &bytes))
+        let place = self.shared.write(&mut self.chunk, &bytes);
+        self.shared.faults.insert(place, code.faults);
+        Some(place)
     }
 
     /// Runs translated code until it comes back.
@@ -235,10 +240,10 @@ impl<I: Isa> Jit<I> {
     /// # Safety
     /// As [`helpers::enter`].
     unsafe fn enter(&mut self, vcpu: &mut Vcpu<I>, code: usize) -> Left {
+        let Self { shared, helpers, context, briefly, .. } = self;
         // SAFETY: the caller's promise; the table was made for this instruction set.
-        let left = unsafe {
-            helpers::enter(&self.shared.stubs, &self.helpers, &mut self.context, vcpu, code, self.briefly)
-        };
+        let enter = || unsafe { helpers::enter(&shared.stubs, helpers, context, vcpu, code, *briefly) };
+        let left = shared.faults.during(enter);
         if let Some(panic) = self.context.panic.take() {
             resume_unwind(panic);
         }
@@ -253,12 +258,10 @@ impl<I: Isa> Jit<I> {
             match self.prepare(vcpu, variant)? {
                 Prepared::Ready => {}
                 Prepared::Block => {
-                    self.count_interpreted();
-                    return self.interpreter.run_next(vcpu);
+                    return self.interpret(vcpu, Interpreter::run_next);
                 }
                 Prepared::Instruction => {
-                    self.count_interpreted();
-                    return self.interpreter.step(vcpu);
+                    return self.interpret(vcpu, Interpreter::step);
                 }
             }
             if let Some(exit) = self.unlinked.take() {
@@ -267,17 +270,24 @@ impl<I: Isa> Jit<I> {
             return match self.find_and_enter(vcpu, variant) {
                 Some(left) => self.left(vcpu, left),
                 // Progress is certain only so.
-                None => {
-                    self.count_interpreted();
-                    self.interpreter.run_next(vcpu)
-                }
+                None => self.interpret(vcpu, Interpreter::run_next),
             };
         };
         self.left(vcpu, left)
     }
 
-    fn count_interpreted(&self) {
-        self.shared.counters.interpreted.fetch_add(1, Relaxed);
+    /// Lets the interpreter run a block or an instruction.
+    fn interpret(
+        &mut self,
+        vcpu: &mut Vcpu<I>,
+        run: impl FnOnce(&mut Interpreter, &mut Vcpu<I>) -> Result<(), Stop>,
+    ) -> Result<(), Stop> {
+        let before = vcpu.state.retired;
+        let outcome = run(&mut self.interpreter, vcpu);
+        let counters = &self.shared.counters;
+        counters.interpreted.fetch_add(1, Relaxed);
+        counters.interpreted_insns.fetch_add(vcpu.state.retired.wrapping_sub(before), Relaxed);
+        outcome
     }
 
     fn find_and_enter(&mut self, vcpu: &mut Vcpu<I>, variant: Variant) -> Option<Left> {
@@ -313,6 +323,9 @@ impl<I: Isa> Jit<I> {
             }
             Left::Lookup => &counters.lookups,
             Left::Attention => {
+                if self.shared.windows {
+                    vcpu.found_running();
+                }
                 self.samples.take(vcpu, &self.shared, self.compiler.features());
                 &counters.attentions
             }
@@ -355,6 +368,9 @@ impl<I: Isa> Jit<I> {
         let (block, next_page) = vcpu.lift_block(key)?;
         let id = self.shared.new_id();
         let counters = &self.shared.counters;
+        if key.ctx & WINDOWED != 0 {
+            self.compiler.guess_by(Guess::new(&vcpu.state.slots, &vcpu.state.tables));
+        }
         let code = loop {
             let base = self.shared.place(&self.chunk);
             let Ok(code) = self.compiler.compile(&block, variant, id, base) else {
@@ -425,6 +441,8 @@ impl<I: Isa> Jit<I> {
         counters.misses.fetch_add(std::mem::take(&mut self.context.misses), Relaxed);
         counters.calls.fetch_add(std::mem::take(&mut self.context.calls), Relaxed);
         counters.finds.fetch_add(std::mem::take(&mut self.context.finds), Relaxed);
+        counters.region_instructions.fetch_add(std::mem::take(&mut vcpu.state.in_regions), Relaxed);
+        counters.region_bail_outs.fetch_add(std::mem::take(&mut vcpu.state.bail_outs), Relaxed);
         outcome
     }
 }

@@ -5,7 +5,7 @@ use std::mem::offset_of;
 use emu_core::exec::CpuState;
 use emu_core::fp::Flags;
 use emu_core::ir::{Op, Ty};
-use emu_core::mem::Tables;
+use emu_core::mem::{Segment, Tables};
 
 use crate::template::asm::{Mem, RBP, RSP, Reg};
 use crate::template::regs::VECTORS;
@@ -88,6 +88,9 @@ pub(crate) fn accrued(mxcsr: u32) -> u64 {
 pub(crate) struct Site(pub u32);
 
 impl Site {
+    /// In the attributes of a load or store: its address is a host address in the window.
+    pub(crate) const HOST: u16 = 1 << 15;
+
     pub(crate) fn new(op: Op, ty: Ty, attr: u16) -> Self {
         Self(op as u32 | (ty as u32) << 8 | u32::from(attr) << 16)
     }
@@ -144,9 +147,22 @@ pub(crate) const STATUS: Mem = frame(offset_of!(Frame, status));
 /// MXCSR with nothing accrued.
 pub(crate) const CLEAN: Mem = frame(offset_of!(Frame, mxcsr) + 4);
 pub(crate) const JUMPS: Mem = state(offset_of!(CpuState, tables) + offset_of!(Tables, jumps));
+/// Where segment `n` of the window is named: its number, and what to add to its addresses.
+pub(crate) const fn segment(n: usize) -> (Mem, Mem) {
+    let at = offset_of!(CpuState, tables) + offset_of!(Tables, segments) + n * size_of::<Segment>();
+    (state(at + offset_of!(Segment, number)), state(at + offset_of!(Segment, addend)))
+}
+
+/// Addresses below this are in the first segment.
+pub(crate) const LOW: Mem = state(offset_of!(CpuState, tables) + offset_of!(Tables, low));
 pub(crate) const FETCH: Mem = state(offset_of!(CpuState, fetch_table));
 pub(crate) const ATTENTION: Mem = frame(offset_of!(Frame, entry) + offset_of!(Entry, attention));
 pub(crate) const RESULT: Mem = frame(offset_of!(Frame, result));
+
+/// Instructions retired in regions.
+pub(crate) const IN_REGIONS: Mem = state(offset_of!(CpuState, in_regions));
+/// How often regions were left in the middle of a block.
+pub(crate) const BAIL_OUTS: Mem = state(offset_of!(CpuState, bail_outs));
 
 /// Where guest register slot `n` is.
 pub(crate) const fn slot(n: u16) -> Mem {

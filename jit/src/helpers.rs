@@ -14,7 +14,7 @@ use emu_core::interp;
 use emu_core::ir::{AmoOp, BulkAttr, Inst, MemAttr, Op, Ty, Val};
 
 use crate::engine::Finder;
-use crate::frame::{Entry, Frame, accrued};
+use crate::frame::{Entry, Frame, Site, accrued};
 use crate::shared::Variant;
 use crate::stubs::{Left, Stubs};
 
@@ -185,6 +185,7 @@ unsafe extern "sysv64" fn reach<I: Isa>(frame: *mut Frame) -> u64 {
             let access = if frame.site.op() == Op::Load { Access::Read } else { Access::Write };
             // Only what the leader itself does: others may never come to pass.
             vcpu.probe(view, va, access)?;
+            vcpu.map_window(view, va, 1, access);
             let access = if frame.imm == 0 { Access::Read } else { Access::Write };
             frame.result = vcpu.mmu.addend(view, va, access).unwrap_or(0).into();
             Ok(())
@@ -195,7 +196,12 @@ unsafe extern "sysv64" fn reach<I: Isa>(frame: *mut Frame) -> u64 {
 fn perform<I: Isa>(frame: &mut Frame, vcpu: &mut Vcpu<I>, context: &mut Context) -> Result<(), Stop> {
     let site = frame.site;
     let (ty, attr) = (site.ty(), MemAttr::from_bits(site.attr() & 0xff));
-    let va = frame.args[0] as u64;
+    let mut va = frame.args[0] as u64;
+    if matches!(site.op(), Op::Load | Op::Store) && site.attr() & Site::HOST != 0 {
+        // Its leader has found it in the window, which is not given back while code is in the middle of a block; or elsewhere, and
+        // there nothing faults.
+        va = vcpu.mmu.guest_address(va).unwrap_or_else(|| unreachable!("a fault where memory is"));
+    }
     let [_, b, c] = frame.args;
     match site.op() {
         Op::Load => {
@@ -204,6 +210,7 @@ fn perform<I: Isa>(frame: &mut Frame, vcpu: &mut Vcpu<I>, context: &mut Context)
                 Ty::V128 => vcpu.load_128(attr.view, va)?,
                 _ => vcpu.load(ty, attr, va)?.into(),
             };
+            vcpu.map_window(attr.view, va, ty.bytes(), Access::Read);
         }
         Op::Store => {
             context.misses += 1;
@@ -216,6 +223,7 @@ fn perform<I: Isa>(frame: &mut Frame, vcpu: &mut Vcpu<I>, context: &mut Context)
                 }
                 _ => vcpu.store(ty, attr, va, b as u64)?,
             }
+            vcpu.map_window(attr.view, va, ty.bytes(), Access::Write);
         }
         Op::Amo => {
             let op = AmoOp::from_bits(site.attr() >> 8);

@@ -11,6 +11,7 @@
 mod bulk;
 mod cache;
 mod engine;
+mod faults;
 mod frame;
 mod helpers;
 mod region;
@@ -20,6 +21,6 @@ mod stubs;
 mod template;
 
 pub use engine::Jit;
-pub use region::RegionConfig;
+pub use region::{Dump, RegionConfig};
 pub use shared::{JitConfig, JitShared};
 pub use stats::JitStats;

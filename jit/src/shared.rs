@@ -30,8 +30,9 @@ use emu_core::sync::Group;
 use parking_lot::Mutex;
 
 use crate::cache::CodeMemory;
+use crate::faults::{self, Faults};
 use crate::frame::PLAIN_EXIT;
-use crate::region::{self, Queue, RegionConfig};
+use crate::region::{self, Dump, Queue, RegionConfig};
 use crate::stats::{Counters, JitStats};
 use crate::stubs::Stubs;
 use crate::template::{Code, Exit};
@@ -52,6 +53,14 @@ pub struct JitConfig {
     pub code_bytes: usize,
     /// How regions are found; none: there is tier 1 only.
     pub regions: Option<RegionConfig>,
+    /// Whether accesses may go through windows, where the machine's memory allows it
+    /// ([`emu_core::mem::RamBuilder::windows`]).
+    pub windows: bool,
+    /// Whether a thread looks where the vCPUs are every now and then; else that is seen only when they are interrupted anyway,
+    /// so that what runs depends on nothing else.
+    pub sampled: bool,
+    /// Regions to show as they are compiled.
+    pub dump: Option<Dump>,
 }
 
 impl JitConfig {
@@ -61,7 +70,13 @@ impl JitConfig {
 
 impl Default for JitConfig {
     fn default() -> Self {
-        Self { code_bytes: 64 << 20, regions: Some(RegionConfig::default()) }
+        Self {
+            code_bytes: 64 << 20,
+            regions: Some(RegionConfig::default()),
+            windows: true,
+            sampled: true,
+            dump: None,
+        }
     }
 }
 
@@ -175,12 +190,16 @@ struct Inner {
 /// The translated code of one machine.
 pub struct JitShared {
     memory: CodeMemory,
+    pub(crate) faults: Faults,
+    /// Whether accesses may go through windows.
+    pub(crate) windows: bool,
     pub(crate) stubs: Stubs,
     pub(crate) hot: &'static [u16],
     pub(crate) slots: &'static [SlotInfo],
     pub(crate) counters: Counters,
     pub(crate) regions: Option<RegionConfig>,
     pub(crate) queue: OnceLock<Queue>,
+    pub(crate) dump: Option<Dump>,
     /// Where the next region goes.
     region_chunk: Mutex<Chunk>,
     group: Arc<Group>,
@@ -200,6 +219,7 @@ impl JitShared {
         let (least, most) = (*JitConfig::CODE_BYTES.start(), *JitConfig::CODE_BYTES.end());
         let segment = (config.code_bytes.clamp(least, most) / SEGMENTS) & !(PAGE_SIZE as usize - 1);
         let memory = CodeMemory::new(segment * SEGMENTS)?;
+        let faults = Faults::new(memory.address(0)..memory.address(segment * SEGMENTS));
         let (stubs, code) = Stubs::build(I::HOT_SLOTS, memory.address(0));
         assert!(code.len() <= STUBS, "the stubs do not fit their place");
         memory.write(0, &code);
@@ -211,12 +231,15 @@ impl JitShared {
         let passages = (0..group.len()).map(|_| AtomicU64::new(0)).collect();
         let shared = Arc::new(Self {
             memory,
+            faults,
+            windows: config.windows && faults::install(),
             stubs,
             hot: I::HOT_SLOTS,
             slots: I::SLOTS,
             counters: Counters::default(),
             regions: config.regions,
             queue: OnceLock::new(),
+            dump: config.dump,
             region_chunk: Mutex::default(),
             group,
             blocks: Arc::clone(blocks),
@@ -227,6 +250,9 @@ impl JitShared {
         blocks.attach(weak);
         if let Some(regions) = config.regions {
             region::start(&shared, regions)?;
+        }
+        if config.sampled && (shared.windows || config.regions.is_some()) {
+            region::start_sampler(&shared)?;
         }
         Ok(shared)
     }
@@ -274,6 +300,7 @@ impl JitShared {
         inner.current = next;
         let segment = &mut inner.segments[next];
         segment.next = segment.start;
+        self.faults.remove(self.memory.address(segment.start)..self.memory.address(segment.end));
         (segment.end - segment.start >= size).then(|| inner.take(size))
     }
 
@@ -351,6 +378,7 @@ impl JitShared {
             }
             segment.blocks.push(id);
             published.found.code = self.write(chunk, &code.bytes);
+            self.faults.insert(published.found.code, code.faults);
             published.exits = code.exits;
             for exit in &published.exits {
                 let cold = exit.cold.wrapping_sub(exit.site + 4) as i32;

@@ -41,6 +41,8 @@ counters! {
     refused,
     /// Blocks and single instructions interpreted for other reasons.
     interpreted,
+    /// Instructions in those.
+    interpreted_insns,
     /// Memory accesses that missed the inline path.
     misses,
     /// Front-end helpers called.
@@ -69,6 +71,10 @@ counters! {
     region_ns,
     /// Time that the vCPUs took to plan them, in nanoseconds.
     plan_ns,
+    /// Instructions retired in regions.
+    region_instructions,
+    /// Times that a region was left for tier 1 to do an instruction: a page to be mapped, a rare operand, an exception.
+    region_bail_outs,
     /// Places that were hot, but are no loop that tier 2 has a form for.
     regions_unfit,
     /// Regions taken out of use because tier 1 is as fast.

@@ -13,7 +13,7 @@ fn tier1() {
 /// Blocks that regions have no form for are tier 1's all the same.
 #[test]
 fn regions() {
-    run(Some(RegionConfig { threshold: 1, sampled: false, background: false }));
+    run(Some(RegionConfig { threshold: 1, background: false }));
 }
 
 fn run(regions: Option<RegionConfig>) {
@@ -24,7 +24,7 @@ fn run(regions: Option<RegionConfig>) {
     for file in files {
         run_golden(&file, |vcpu, block| {
             let shared = JitShared::new::<Toy>(
-                JitConfig { code_bytes: 2 << 20, regions },
+                JitConfig { code_bytes: 2 << 20, regions, sampled: false, ..JitConfig::default() },
                 vcpu.group().clone(),
                 vcpu.blocks(),
             );

@@ -344,9 +344,14 @@ fn lanes(random: &mut Random, kind: u64) -> u64 {
 
 /// Compares blocks by themselves, then such as regions, where they can be that.
 fn compare(seed: u64, rounds: usize, ops: &[Op]) {
-    for regions in [None, Some(RegionConfig { threshold: 1, sampled: false, background: false })] {
+    for regions in [None, Some(RegionConfig { threshold: 1, background: false })] {
         let rounds = if regions.is_some() { rounds / 10 } else { rounds };
-        compare_with(JitConfig { code_bytes: 2 << 20, regions }, seed, rounds, ops);
+        compare_with(
+            JitConfig { code_bytes: 2 << 20, regions, sampled: false, ..JitConfig::default() },
+            seed,
+            rounds,
+            ops,
+        );
     }
 }
 
@@ -492,13 +497,18 @@ fn vectors_in_regions() {
     let lanes = [Vand, Vandn, Vor, Vxor, Vselect, Vadd, Vsub, Vmul, Vmin, Vmax, Vcmp, Vshl, Vshr, Vmull];
     let floats = [Vfadd, Vfsub, Vfmul, Vfdiv, Vfsqrt, Vfma, Vfmin, Vfmax, Vfcmp, Vftoint, Vffromint, Vfcvt];
     let scalars = [Vlow, Vfromlow, Fbits, Ffrom, Fadd, Fmul, Fma, Fcmp, Fnzcv, Ffromint, Vdot, Vreduce];
-    let config = RegionConfig { threshold: 1, sampled: false, background: false };
+    let config = RegionConfig { threshold: 1, background: false };
     for seed in 1..=4 {
         for ops in
             [[moves.as_slice(), &lanes].concat(), [floats.as_slice(), &scalars].concat(), floats.to_vec()]
         {
             compare_with(
-                JitConfig { code_bytes: 2 << 20, regions: Some(config) },
+                JitConfig {
+                    code_bytes: 2 << 20,
+                    regions: Some(config),
+                    sampled: false,
+                    ..JitConfig::default()
+                },
                 seed * 0x0ec7_0124,
                 4000,
                 &ops,

@@ -68,8 +68,9 @@ fn stress(functions: [u64; 2], rounds: u64, config: JitConfig) -> ([Vcpu<Tiny>; 
 
 /// Little memory for code; every other time loops become regions as soon as they are seen.
 fn config(round: usize) -> JitConfig {
-    let regions = RegionConfig { threshold: 1, sampled: true, background: false };
-    JitConfig { code_bytes: 256 << 10, regions: (!round.is_multiple_of(2)).then_some(regions) }
+    let regions = RegionConfig { threshold: 1, background: false };
+    let regions = (!round.is_multiple_of(2)).then_some(regions);
+    JitConfig { code_bytes: 256 << 10, regions, ..JitConfig::default() }
 }
 
 /// What one vCPU writes, it runs, whatever the other does; retired instructions are exact.

@@ -1,10 +1,12 @@
 //! What a machine is made of: the settings that a command line, a test or a configuration file fills in.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub use devices::backend::chardev::InputFilter;
-use jit::{JitConfig, RegionConfig};
+use emu_core::mem::WindowConfig;
+use jit::{Dump, JitConfig, RegionConfig};
 
 use crate::error::Error;
 
@@ -55,6 +57,17 @@ pub enum Regions {
     /// Never.
     Off,
     /// At once, by the vCPU itself, and kept; to find mistakes in this emulator.
+    Eager,
+}
+
+/// Whether long-running address spaces of the guest are put on the host's MMU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Windows {
+    /// Once they have run for some milliseconds.
+    On,
+    /// Never.
+    Off,
+    /// At once, with room for little; to find mistakes in this emulator.
     Eager,
 }
 
@@ -150,6 +163,10 @@ pub struct MachineConfig {
     pub code_bytes: u64,
     /// Whether hot loops are compiled as a whole.
     pub regions: Regions,
+    /// Whether address spaces are put on the host's MMU.
+    pub windows: Windows,
+    /// Shows, on standard error, the regions that have the instruction at this virtual address, as they are compiled.
+    pub dump_region: Option<u64>,
     /// How often translations are dropped that nothing is wrong with, chosen at random; to find mistakes in this emulator.
     pub drop_code: Option<Duration>,
     /// A guest that reboots ends instead.
@@ -172,6 +189,11 @@ pub struct MachineConfig {
     pub(crate) repeatable: bool,
 }
 
+/// Writes to standard error; nobody is told if that fails.
+fn show(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
 impl MachineConfig {
     /// One CPU, 1 GiB of memory, no devices but the board's own, no console.
     pub fn new(arch: Arch) -> Self {
@@ -192,6 +214,8 @@ impl MachineConfig {
             accel: Accel::Auto,
             code_bytes: JitConfig::default().code_bytes as u64,
             regions: Regions::On,
+            windows: Windows::On,
+            dump_region: None,
             drop_code: None,
             no_reboot: false,
             virtio_legacy: false,
@@ -205,15 +229,23 @@ impl MachineConfig {
         }
     }
 
+    /// How windows are used, if they are.
+    pub(crate) fn window_config(&self) -> Option<WindowConfig> {
+        match self.windows {
+            _ if self.accel == Accel::Interp => None,
+            Windows::Off => None,
+            Windows::On => Some(WindowConfig::default()),
+            Windows::Eager => Some(WindowConfig::EAGER),
+        }
+    }
+
     fn region_config(&self) -> Option<RegionConfig> {
         match self.regions {
             Regions::Off => None,
-            Regions::Eager => {
-                Some(RegionConfig { threshold: 1, sampled: !self.repeatable, background: false })
-            }
+            Regions::Eager => Some(RegionConfig { threshold: 1, background: false }),
             // What is compared must not depend on how fast a worker is.
             Regions::On if self.accel == Accel::Lockstep => {
-                Some(RegionConfig { sampled: false, background: false, ..RegionConfig::default() })
+                Some(RegionConfig { background: false, ..RegionConfig::default() })
             }
             Regions::On => Some(RegionConfig::default()),
         }
@@ -226,7 +258,11 @@ impl MachineConfig {
     pub(crate) fn jit(&self) -> Result<JitConfig, Error> {
         match usize::try_from(self.code_bytes) {
             Ok(code_bytes) if JitConfig::CODE_BYTES.contains(&code_bytes) => {
-                Ok(JitConfig { code_bytes, regions: self.region_config() })
+                let windows = self.windows != Windows::Off;
+                // What is compared must not depend on when it is looked at.
+                let dump = self.dump_region.map(|pc| Dump { pc, write: show });
+                let sampled = self.accel != Accel::Lockstep && !self.repeatable;
+                Ok(JitConfig { code_bytes, regions: self.region_config(), windows, sampled, dump })
             }
             _ => {
                 let text =

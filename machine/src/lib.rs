@@ -23,6 +23,7 @@ pub use firmware::load::{Isa, identify_file};
 
 pub use config::{
     Accel, Arch, Console, Firmware, GicVersion, InputFilter, MachineConfig, NetConfig, Regions, TraceConfig,
+    Windows,
 };
 pub use error::Error;
 pub use stats::{Stats, VcpuStats};

@@ -39,6 +39,10 @@ pub struct VcpuStats {
     pub tlb_fills: u64,
     /// Flushes of the soft TLB, selective ones too.
     pub tlb_flushes: u64,
+    /// Mappings made in windows.
+    pub window_fills: u64,
+    /// Times that all windows were emptied, because there were too many mappings.
+    pub window_losses: u64,
     /// Times that it has stopped the other vCPUs, for a load-reserved that no host atomic stands for.
     pub exclusive_stops: u64,
     /// Times that it had nothing to do and waited for an interrupt.
@@ -55,6 +59,8 @@ impl VcpuStats {
             cpu_time: self.cpu_time.saturating_sub(before.cpu_time),
             tlb_fills: self.tlb_fills.saturating_sub(before.tlb_fills),
             tlb_flushes: self.tlb_flushes.saturating_sub(before.tlb_flushes),
+            window_fills: self.window_fills.saturating_sub(before.window_fills),
+            window_losses: self.window_losses.saturating_sub(before.window_losses),
             exclusive_stops: self.exclusive_stops.saturating_sub(before.exclusive_stops),
             waits: self.waits.saturating_sub(before.waits),
             firmware_calls: self.firmware_calls.saturating_sub(before.firmware_calls),
@@ -66,6 +72,8 @@ impl VcpuStats {
         self.cpu_time += more.cpu_time;
         self.tlb_fills += more.tlb_fills;
         self.tlb_flushes += more.tlb_flushes;
+        self.window_fills += more.window_fills;
+        self.window_losses += more.window_losses;
         self.exclusive_stops += more.exclusive_stops;
         self.waits += more.waits;
         self.firmware_calls += more.firmware_calls;
@@ -77,13 +85,15 @@ impl fmt::Display for Stats {
         writeln!(f, "elapsed {:.3} s", self.elapsed.as_secs_f64())?;
         writeln!(
             f,
-            "{:<4} {:>15} {:>9} {:>7} {:>10} {:>11} {:>15} {:>9} {:>14}",
+            "{:<4} {:>15} {:>9} {:>7} {:>10} {:>11} {:>12} {:>13} {:>15} {:>9} {:>14}",
             "vcpu",
             "instructions",
             "cpu_s",
             "mips",
             "tlb_fills",
             "tlb_flushes",
+            "window_fills",
+            "window_losses",
             "exclusive_stops",
             "waits",
             "firmware_calls"
@@ -93,10 +103,12 @@ impl fmt::Display for Stats {
             let mips = if seconds > 0.0 { vcpu.instructions as f64 / seconds / 1e6 } else { 0.0 };
             writeln!(
                 f,
-                "{index:<4} {:>15} {seconds:>9.3} {mips:>7.1} {:>10} {:>11} {:>15} {:>9} {:>14}",
+                "{index:<4} {:>15} {seconds:>9.3} {mips:>7.1} {:>10} {:>11} {:>12} {:>13} {:>15} {:>9} {:>14}",
                 vcpu.instructions,
                 vcpu.tlb_fills,
                 vcpu.tlb_flushes,
+                vcpu.window_fills,
+                vcpu.window_losses,
                 vcpu.exclusive_stops,
                 vcpu.waits,
                 vcpu.firmware_calls
@@ -244,6 +256,8 @@ impl<'a> Meter<'a> {
             cpu_time: Duration::try_from(time).unwrap_or_default(),
             tlb_fills: vcpu.mmu.fills,
             tlb_flushes: vcpu.mmu.flushes,
+            window_fills: vcpu.mmu.window_fills,
+            window_losses: vcpu.mmu.window_losses,
             exclusive_stops: vcpu.exclusive_stops,
             waits: self.waits,
             firmware_calls: self.firmware_calls,

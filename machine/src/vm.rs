@@ -191,6 +191,7 @@ impl<B: Board> Vm<B> {
         let ram = RamBuilder::new()
             .region("ROM", rom, rom_size, false)?
             .region("memory", layout.dram, config.memory, true)?
+            .windows(config.window_config())
             .build()?;
         let ram = Arc::new(ram);
         let memory = ram.guest_memory()?;

@@ -72,6 +72,8 @@ pub struct Mode {
     pub fetch: SpaceId,
     /// Where the data accesses of each [`View`] translate.
     pub data: [SpaceId; View::ALL.len()],
+    /// Data accesses of [`View::Current`] may go through a window ([`crate::mem::Windows`]).
+    pub window: bool,
 }
 
 /// Gives a lifter the code of the page that a block starts in.
@@ -116,6 +118,12 @@ pub trait Isa: Sized + Send + 'static {
         access: Access,
         view: View,
     ) -> Result<Translation, Exception>;
+
+    /// What [`Isa::translate`] would say of `va` with the rights of [`View::Current`], if the tables need no change for that: it
+    /// has been accessed, and may be written only if it has been. None also if that is not known, or not worth while.
+    fn peek(_vcpu: &Vcpu<Self>, _va: u64) -> Option<Translation> {
+        None
+    }
 
     /// The exception for an access to `va` that no memory or device answers.
     fn access_fault(&self, va: u64, access: Access) -> Exception;

@@ -9,6 +9,7 @@ mod isa;
 mod probe;
 mod run_loop;
 mod vcpu;
+mod windows;
 
 pub(crate) use blocks::Cached;
 pub use blocks::{BlockMap, CodeReader, Translations};

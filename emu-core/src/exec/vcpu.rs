@@ -33,6 +33,10 @@ pub struct CpuState {
     pub vectors: Vec<u8>,
     /// Where the current mode's cached translations for fetches are.
     pub fetch_table: u64,
+    /// Instructions retired in compiled regions, for statistics.
+    pub in_regions: u64,
+    /// Times that a region was left in the middle of a block, for statistics.
+    pub bail_outs: u64,
 }
 
 /// What a vCPU is connected to.
@@ -91,6 +95,7 @@ impl<I: Isa> Vcpu<I> {
         let VcpuParts { index, bus, group, blocks, clock } = parts;
         let mode = isa.mode();
         let mut mmu = Mmu::new(bus.ram().host_base());
+        mmu.allow_windows(bus.ram().windows().cloned());
         mmu.switch(&mode);
         let port = Arc::clone(group.port(index));
         let state = CpuState {
@@ -102,6 +107,8 @@ impl<I: Isa> Vcpu<I> {
             fp_flags: 0,
             tables: mmu.tables(),
             fetch_table: mmu.fetch_table(),
+            in_regions: 0,
+            bail_outs: 0,
         };
         let builder = BlockBuilder::new();
         Self {
@@ -148,6 +155,7 @@ impl<I: Isa> Vcpu<I> {
     pub fn mode_changed(&mut self) {
         self.mode = self.isa.mode();
         self.mmu.switch(&self.mode);
+        self.mode.ctx |= self.mmu.context();
         self.state.tables = self.mmu.tables();
         self.state.fetch_table = self.mmu.fetch_table();
     }

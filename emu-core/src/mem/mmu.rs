@@ -5,7 +5,13 @@
 //! pages that are not memory are not cached. Nothing here is shared between vCPUs: a remote flush is a request that the
 //! owner serves (see [`crate::sync`]).
 
+mod windows;
+
+use std::sync::Arc;
+
+use self::windows::BankWindow;
 use super::jumps::Jumps;
+use super::window::{SEGMENT_BITS, SEGMENTS, Segment, Windows};
 use super::{PAGE_SIZE, next_page};
 use crate::exec::{Access, Mode, SpaceId};
 use crate::ir::View;
@@ -46,6 +52,10 @@ pub struct Tables {
     pub data: [u64; View::ALL.len()],
     /// The [`super::JUMP_ENTRIES`] entries of the jump cache.
     pub jumps: u64,
+    /// The segments of the window of [`View::Current`].
+    pub segments: [Segment; SEGMENTS],
+    /// Addresses below this are in the first of them, if that is the lowest of all; else zero.
+    pub low: u64,
 }
 
 impl TlbEntry {
@@ -154,6 +164,8 @@ struct Bank {
     /// Entries that are not global, in banks that several address spaces share; see [`Bank::MAX_LOCAL`].
     local: Vec<u16>,
     used: u64,
+    /// The same on the host's MMU, if there is that; only of a bank for data.
+    window: BankWindow,
 }
 
 /// Which translations a flush drops. Dropping more than asked for is always right.
@@ -188,11 +200,16 @@ pub struct Mmu {
     clock: u64,
     /// The host address of RAM offset zero.
     host_base: u64,
+    windows: Option<Arc<Windows>>,
     jumps: Jumps,
     /// Translations filled in, for statistics.
     pub fills: u64,
     /// Flushes done, for statistics.
     pub flushes: u64,
+    /// Mappings made in windows, for statistics.
+    pub window_fills: u64,
+    /// Times that all windows were emptied for want of mappings, for statistics.
+    pub window_losses: u64,
 }
 
 /// What to fill in: see [`crate::exec::Translation`].
@@ -224,8 +241,11 @@ impl Mmu {
             known: Vec::with_capacity(KNOWN),
             clock: 0,
             host_base: host_base.addr() as u64,
+            windows: None,
             jumps: Jumps::default(),
             fills: 0,
+            window_fills: 0,
+            window_losses: 0,
             flushes: 0,
         }
     }
@@ -241,7 +261,10 @@ impl Mmu {
         self.clock += 1;
         self.fetch = self.bank_for(mode.fetch, true);
         self.data = mode.data.map(|space| self.bank_for(space, false));
-        if self.jumps.switch(mode.fetch, mode.ctx) {
+        if self.windows.as_ref().is_some_and(|windows| windows.config().threshold == 0) {
+            self.open_window(mode);
+        }
+        if self.jumps.switch(mode.fetch, mode.ctx | self.context()) {
             self.known.clear();
         }
         if self.known.len() >= KNOWN {
@@ -254,7 +277,13 @@ impl Mmu {
     /// Where translated code finds the current banks.
     pub fn tables(&self) -> Tables {
         let address = |&bank: &usize| self.banks[bank].entries.as_ptr().addr() as u64;
-        Tables { data: self.data.each_ref().map(address), jumps: self.jumps.address() }
+        let segments = self.banks[self.data[View::Current as usize]].window.segments();
+        Tables {
+            data: self.data.each_ref().map(address),
+            jumps: self.jumps.address(),
+            segments,
+            low: if segments[0].number == 0 { 1 << SEGMENT_BITS } else { 0 },
+        }
     }
 
     /// Host address of the [`TLB_ENTRIES`] entries for fetches in the current mode.
@@ -306,6 +335,7 @@ impl Mmu {
         };
         let bank = &mut self.banks[index];
         if bank.space != space {
+            bank.window = BankWindow::default();
             self.known.clear();
             if !space.per_asid {
                 bank.drop_local();
@@ -370,6 +400,7 @@ impl Mmu {
                     entry.write = INVALID;
                 }
             }
+            bank.window.protect(offset);
         }
     }
 }
@@ -385,7 +416,16 @@ impl Bank {
 
     fn new(space: SpaceId, fetch: bool) -> Self {
         let entries = vec![TlbEntry::EMPTY; TLB_ENTRIES].into();
-        Self { space, fetch, entries, groups: 0, large: LargePages::default(), local: Vec::new(), used: 0 }
+        Self {
+            space,
+            fetch,
+            entries,
+            groups: 0,
+            large: LargePages::default(),
+            local: Vec::new(),
+            used: 0,
+            window: BankWindow::default(),
+        }
     }
 
     fn clear(&mut self) {
@@ -393,6 +433,7 @@ impl Bank {
         self.groups = 0;
         self.large.clear();
         self.local.clear();
+        self.window.clear();
     }
 
     /// The groups that may have entries.
@@ -409,6 +450,7 @@ impl Bank {
 
     /// Drops what is not global.
     fn drop_local(&mut self) {
+        self.window.clear();
         if self.space.per_asid {
             for entry in self.used_entries().filter(|e| !e.is_global()) {
                 *entry = TlbEntry::EMPTY;
@@ -455,6 +497,7 @@ impl Bank {
             }
         }
         self.large = left;
+        self.window.clear();
     }
 
     fn flush(&mut self, flush: Flush) {
@@ -468,6 +511,7 @@ impl Bank {
         if self.large.overlap(first, last) {
             return self.drop_meeting(first, last);
         }
+        self.window.unmap(first, last);
         let (first, last) = (first & PAGE_MASK, last & PAGE_MASK);
         if (last.wrapping_sub(first) / PAGE_SIZE) < TLB_ENTRIES as u64 {
             let mut page = first;
@@ -490,91 +534,4 @@ impl Bank {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn mode(kernel: bool, asid: u32) -> Mode {
-        let space = SpaceId { mode: u8::from(kernel), per_asid: !kernel, asid };
-        Mode { ctx: 0, fetch: space, data: [space; View::ALL.len()] }
-    }
-
-    fn fill(va: u64, offset: usize, global: bool, page_bits: u8) -> Fill {
-        Fill { va, offset, read: true, write: true, global, page_bits, context: 0 }
-    }
-
-    fn read(mmu: &Mmu, va: u64) -> Option<usize> {
-        mmu.lookup(View::Current, va, 8, Access::Read)
-    }
-
-    #[test]
-    fn address_spaces_keep_their_translations() {
-        let mut mmu = Mmu::new(std::ptr::null());
-        mmu.switch(&mode(false, 1));
-        mmu.fill(View::Current, false, fill(0x1234, 0x5234, false, 12));
-        assert_eq!(read(&mmu, 0x1000), Some(0x5000));
-        assert_eq!(read(&mmu, 0x1ffc), None, "crosses the page");
-        mmu.switch(&mode(false, 2));
-        assert_eq!(read(&mmu, 0x1000), None);
-        mmu.switch(&mode(false, 1));
-        assert_eq!(read(&mmu, 0x1000), Some(0x5000));
-        for asid in 10..18 {
-            mmu.switch(&mode(false, asid));
-        }
-        mmu.switch(&mode(false, 1));
-        assert_eq!(read(&mmu, 0x1000), None, "the least recently used space made room");
-    }
-
-    #[test]
-    fn kernel_translations_survive_unless_local() {
-        let mut mmu = Mmu::new(std::ptr::null());
-        mmu.switch(&mode(true, 1));
-        mmu.fill(View::Current, false, fill(0x1000, 0x5000, true, 12));
-        mmu.fill(View::Current, false, fill(0x2000, 0x6000, false, 12));
-        mmu.switch(&mode(true, 2));
-        assert_eq!((read(&mmu, 0x1000), read(&mmu, 0x2000)), (Some(0x5000), None));
-    }
-
-    #[test]
-    fn flushes_are_selective() {
-        let mut mmu = Mmu::new(std::ptr::null());
-        mmu.switch(&mode(false, 1));
-        let refill = |mmu: &mut Mmu| {
-            mmu.fill(View::Current, false, fill(0x1000, 0x5000, true, 12));
-            mmu.fill(View::Current, false, fill(0x2000, 0x6000, false, 12));
-            mmu.fill(View::Current, false, fill(0x3000, 0x7000, false, 12));
-        };
-        let left = |mmu: &Mmu| [0x1000, 0x2000, 0x3000].map(|va| read(mmu, va).is_some());
-        refill(&mut mmu);
-        mmu.flush(Flush { asid: Some(2), range: None });
-        assert_eq!(left(&mmu), [true, true, true]);
-        mmu.flush(Flush { asid: None, range: Some((0x2008, 0x2010)) });
-        assert_eq!(left(&mmu), [true, false, true]);
-        mmu.flush(Flush { asid: Some(1), range: None });
-        assert_eq!(left(&mmu), [true, false, false]);
-        refill(&mut mmu);
-        mmu.flush(Flush { asid: None, range: Some((0x3000, u64::MAX)) });
-        assert_eq!(left(&mmu), [true, true, false]);
-        mmu.fill(View::Current, false, fill(0x20_1000, 0x5000, false, 21));
-        mmu.flush(Flush { asid: None, range: Some((0x3f_f000, 0x3f_f000)) });
-        assert_eq!(read(&mmu, 0x20_1000), None, "the flushed address lies in the same large page");
-        assert_eq!(left(&mmu), [true, true, false], "others stay");
-        mmu.fill(View::Current, false, fill(0x3000, 0x7000, false, 64));
-        mmu.flush(Flush { asid: None, range: Some((0x50_0000, 0x50_0fff)) });
-        assert_eq!(left(&mmu), [true, true, false], "any address may mean a page of all sizes");
-        refill(&mut mmu);
-        mmu.flush(Flush::ALL);
-        assert_eq!(left(&mmu), [false, false, false]);
-    }
-
-    #[test]
-    fn protection_is_by_physical_page() {
-        let mut mmu = Mmu::new(std::ptr::null());
-        mmu.switch(&mode(false, 1));
-        mmu.fill(View::Current, false, fill(0x1000, 0x5000, true, 12));
-        mmu.fill(View::Current, false, fill(0x2000, 0x6000, true, 12));
-        mmu.protect(0x5008);
-        assert_eq!(mmu.lookup(View::Current, 0x1000, 8, Access::Write), None);
-        assert_eq!(read(&mmu, 0x1000), Some(0x5000));
-        assert_eq!(mmu.lookup(View::Current, 0x2000, 8, Access::Write), Some(0x6000));
-    }
-}
+mod tests;

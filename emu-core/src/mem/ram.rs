@@ -1,8 +1,8 @@
-//! Guest RAM and ROM: one mapping of private memory, in which every memory region of the board has its place.
+//! Guest RAM and ROM: one mapping, in which every memory region of the board has its place.
 //!
 //! The host is asked for huge pages: it then clears and maps memory as the guest first touches it by 2 MiB at a time, and
-//! finds it by fewer entries of its own TLB. (A shared memory object would not get any on most hosts, which allow them for
-//! private memory alone.)
+//! finds it by fewer entries of its own TLB. Most hosts give them to private memory alone, which this is unless windows
+//! ([`super::Windows`]) need an object that can be mapped twice.
 //!
 //! Guest memory is shared by vCPU threads, devices and translated code, all of which may write it at any time. So it
 //! is never borrowed as a slice: all access goes through atomic loads and stores of single units ([`Ram::load`],
@@ -16,13 +16,14 @@ use std::ptr::{NonNull, null_mut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 use thiserror::Error;
 use vm_memory::bitmap::{Bitmap, BitmapSlice, WithBitmapSlice};
 use vm_memory::mmap::MmapRegionBuilder;
 use vm_memory::{GuestAddress, GuestMemoryMmap, GuestRegionMmap};
 
-use super::{CodePages, PAGE_SIZE};
+use super::{CodePages, PAGE_SIZE, WindowConfig, Windows};
 
 /// Bytes in a huge page of the host.
 const HUGE_PAGE: usize = 2 << 20;
@@ -75,12 +76,19 @@ pub struct RamRegion {
 pub struct RamBuilder {
     regions: Vec<RamRegion>,
     len: usize,
+    windows: Option<WindowConfig>,
 }
 
 impl RamBuilder {
     /// No memory yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Puts the memory where address spaces can have windows on it ([`Windows`]), if they are to be used.
+    pub fn windows(mut self, config: Option<WindowConfig>) -> Self {
+        self.windows = config;
+        self
     }
 
     /// Adds a region; it must not overlap an earlier one.
@@ -111,20 +119,37 @@ impl RamBuilder {
 
     /// Gets the memory from the host. It reads as zero and takes host memory only where it is touched.
     pub fn build(self) -> Result<Ram, RamError> {
-        let Self { mut regions, len } = self;
+        let Self { mut regions, len, windows } = self;
         regions.sort_by_key(|region| region.base);
         let host = |source: rustix::io::Errno| RamError::Host { len, source: source.into() };
         // One page more than the guest can name: a unit that straddles the end is still inside the mapping. And room to
         // begin at a huge page.
         let mapped = len + PAGE_SIZE as usize + HUGE_PAGE;
-        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        let (flags, prot) = (MapFlags::PRIVATE | MapFlags::NORESERVE, ProtFlags::READ | ProtFlags::WRITE);
         // SAFETY: a new mapping at an address of the kernel's choice; nothing else can refer to it yet.
-        let start = unsafe { mmap_anonymous(null_mut(), mapped, ProtFlags::READ | ProtFlags::WRITE, flags) };
+        let start = unsafe { mmap_anonymous(null_mut(), mapped, prot, flags) };
         let start = NonNull::new(start.map_err(host)?.cast::<u8>())
             .ok_or(RamError::Host { len, source: std::io::Error::other("the mapping is at address zero") })?;
         let skip = start.as_ptr().align_offset(HUGE_PAGE).min(HUGE_PAGE);
         // SAFETY: inside the mapping, which is longer than a huge page.
         let base = unsafe { start.add(skip) };
+        let object = || {
+            let file = memfd_create("ferry-memory", MemfdFlags::CLOEXEC).ok()?;
+            ftruncate(&file, mapped as u64 - HUGE_PAGE as u64).ok()?;
+            Some(file)
+        };
+        // Without such an object there are no windows.
+        let windows = match windows.and_then(|config| Some((config, object()?))) {
+            None => None,
+            Some((config, file)) => {
+                let flags = MapFlags::SHARED | MapFlags::NORESERVE | MapFlags::FIXED;
+                // SAFETY: it replaces a part of what has just been mapped, which nothing uses yet.
+                unsafe {
+                    mmap(base.as_ptr().cast(), mapped - HUGE_PAGE, prot, flags, &file, 0).map_err(host)?
+                };
+                Some(Arc::new(Windows::new(file, config)))
+            }
+        };
         for region in regions.iter().filter(|region| region.len as usize >= HUGE_PAGE) {
             // SAFETY: the range lies in the mapping; this changes how it is backed, not what it holds.
             let advised = unsafe {
@@ -135,7 +160,7 @@ impl RamBuilder {
             let _ = advised;
         }
         let mapping = Arc::new(Mapping { start, mapped, base });
-        Ok(Ram { mapping, regions, len, code: Arc::new(CodePages::new(len)) })
+        Ok(Ram { mapping, regions, len, code: Arc::new(CodePages::new(len)), windows })
     }
 }
 
@@ -225,6 +250,7 @@ pub struct Ram {
     regions: Vec<RamRegion>,
     len: usize,
     code: Arc<CodePages>,
+    windows: Option<Arc<Windows>>,
 }
 
 impl Ram {
@@ -262,6 +288,11 @@ impl Ram {
     /// What is known about translated code in this memory.
     pub fn code_pages(&self) -> &Arc<CodePages> {
         &self.code
+    }
+
+    /// What address spaces can have windows on it by, if they can.
+    pub fn windows(&self) -> Option<&Arc<Windows>> {
+        self.windows.as_ref()
     }
 
     /// The host address of offset zero, for translated code.

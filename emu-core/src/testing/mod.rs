@@ -59,7 +59,7 @@ const fn slot(name: &'static str, class: Class, index: u16) -> SlotInfo {
 /// The only mode of an instruction set whose virtual addresses are physical ones.
 pub fn flat_mode() -> Mode {
     let space = SpaceId { mode: 0, per_asid: false, asid: 0 };
-    Mode { ctx: 0, fetch: space, data: [space; View::ALL.len()] }
+    Mode { ctx: 0, fetch: space, data: [space; View::ALL.len()], window: false }
 }
 
 /// How it translates an address: to itself, with all permissions.

@@ -30,6 +30,10 @@ impl Isa for Aarch64 {
         mmu::mode(self)
     }
 
+    fn peek(cpu: &Cpu, va: u64) -> Option<Translation> {
+        mmu::peek(cpu, va)
+    }
+
     fn translate(
         cpu: &mut Cpu,
         va: u64,

@@ -2,8 +2,10 @@
 
 use emu_core::exec::{Access, Exception, FetchCode, Isa, Mode, Stop, Translation};
 use emu_core::ir::{Block, BlockBuilder, BlockKey, SlotInfo, View};
+use emu_core::mem::PAGE_SIZE;
 
 use super::bits::cause;
+use super::mmu::Updates;
 use super::state::{Hart, Riscv};
 use super::{SLOTS, call, lift, mmu, trap};
 
@@ -36,7 +38,11 @@ impl Isa for Riscv {
         access: Access,
         _: View,
     ) -> Result<Translation, Exception> {
-        mmu::translate(hart, va, bytes, access)
+        mmu::translate(hart, va, bytes, access, Updates::IfEnabled)
+    }
+
+    fn peek(hart: &Hart, va: u64) -> Option<Translation> {
+        mmu::translate(hart, va, PAGE_SIZE as usize, Access::Read, Updates::Never).ok()
     }
 
     fn access_fault(&self, va: u64, access: Access) -> Exception {

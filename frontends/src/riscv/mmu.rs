@@ -80,7 +80,7 @@ pub(super) fn mode(isa: &Riscv) -> Mode {
     let data = space_of(isa, isa.data_privilege(), isa.csr.mstatus);
     // Neither MXR nor SUM changes what may be fetched: one bank serves all of their values.
     let fetch = space_of(isa, isa.privilege, 0);
-    Mode { ctx: isa.context().bits(), fetch, data: [data; View::ALL.len()] }
+    Mode { ctx: isa.context().bits(), fetch, data: [data; View::ALL.len()], window: data.per_asid }
 }
 
 fn space_of(isa: &Riscv, privilege: Privilege, status: u64) -> SpaceId {
@@ -100,18 +100,29 @@ fn space_of(isa: &Riscv, privilege: Privilege, status: u64) -> SpaceId {
     }
 }
 
+/// Whether the A and D bits of an entry may be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Updates {
+    /// If `menvcfg.ADUE` is set.
+    IfEnabled,
+    /// It faults instead.
+    Never,
+}
+
 /// Translates an access to `bytes` bytes at `va`, all in one page.
 pub(super) fn translate(
     hart: &Hart,
     va: u64,
     bytes: usize,
     access: Access,
+    updates: Updates,
 ) -> Result<Translation, Exception> {
     let isa = &hart.isa;
     let privilege = if access == Access::Fetch { isa.privilege } else { isa.data_privilege() };
     let leaf = match isa.paging() {
         Some(paging) if privilege != Privilege::Machine => {
-            walk(hart, paging, va, Some(access), privilege).map_err(|fault| fault.exception(access, va))?
+            let leaf = walk(hart, paging, va, Some((access, updates)), privilege);
+            leaf.map_err(|fault| fault.exception(access, va))?
         }
         _ => Leaf {
             pa: va,
@@ -156,7 +167,7 @@ fn walk(
     hart: &Hart,
     paging: Paging,
     va: u64,
-    access: Option<Access>,
+    access: Option<(Access, Updates)>,
     privilege: Privilege,
 ) -> Result<Leaf, Fault> {
     let unused = 64 - (12 + 9 * paging.levels());
@@ -202,13 +213,14 @@ fn walk(
             }
             let wanted = match access {
                 None => pte,
-                Some(access) => {
+                Some((access, _)) => {
                     check_leaf(&hart.isa, pte, access, privilege)?;
                     pte | A | if access == Access::Write { D } else { 0 }
                 }
             };
             if wanted != pte {
-                if hart.isa.csr.menvcfg & envcfg::ADUE == 0 {
+                let forbidden = matches!(access, Some((_, Updates::Never)));
+                if forbidden || hart.isa.csr.menvcfg & envcfg::ADUE == 0 {
                     return Err(Fault::Page);
                 }
                 let writable = ram.region_at(at).is_some_and(|region| region.writable);

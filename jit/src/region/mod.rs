@@ -6,6 +6,7 @@
 //! publishes it in the place of the loop's blocks ([`place`]). What a region has no form for is left to tier 1, block by block.
 
 mod build;
+mod listing;
 pub(crate) mod place;
 pub(crate) mod plan;
 
@@ -23,6 +24,7 @@ use emu_core::ir::{Block, BlockKey};
 
 use rustix::time::{ClockId, clock_gettime};
 
+pub use self::listing::Dump;
 use self::place::{Compiled, RegionCompiler};
 use self::plan::Plan;
 use crate::shared::JitShared;
@@ -33,9 +35,6 @@ use crate::template::Features;
 pub struct RegionConfig {
     /// Samples in one place that make it the head of a region.
     pub threshold: u32,
-    /// Whether a thread looks where the vCPUs are every now and then; else that is seen only when they are interrupted anyway,
-    /// so that what runs depends on nothing else.
-    pub sampled: bool,
     /// Whether a worker compiles while the vCPU goes on, and what is not faster than tier 1 is given up; else the vCPU waits,
     /// and keeps everything.
     pub background: bool,
@@ -43,7 +42,7 @@ pub struct RegionConfig {
 
 impl Default for RegionConfig {
     fn default() -> Self {
-        Self { threshold: 4, sampled: true, background: true }
+        Self { threshold: 4, background: true }
     }
 }
 
@@ -65,6 +64,8 @@ pub(crate) struct Job {
     plan: Plan,
     ticket: u64,
     host_base: u64,
+    /// The guest's part of the listing that somebody wants.
+    listing: Option<String>,
 }
 
 /// What one vCPU has been sampled at.
@@ -124,7 +125,7 @@ impl Queue {
     }
 }
 
-/// Starts the threads that the configuration asks for; they end when the machine's JIT is gone.
+/// Starts the worker, if the configuration asks for it; it ends when the machine's JIT is gone.
 pub(crate) fn start(shared: &Arc<JitShared>, config: RegionConfig) -> std::io::Result<()> {
     if config.background {
         let (sender, receiver) = sync_channel(QUEUE);
@@ -132,10 +133,13 @@ pub(crate) fn start(shared: &Arc<JitShared>, config: RegionConfig) -> std::io::R
         thread::Builder::new().name("regions".into()).spawn(move || work(&weak, &receiver))?;
         let _ = shared.queue.set(Queue { jobs: sender, waiting: AtomicUsize::new(0) });
     }
-    if config.sampled {
-        let weak = Arc::downgrade(shared);
-        thread::Builder::new().name("sampler".into()).spawn(move || sample(&weak))?;
-    }
+    Ok(())
+}
+
+/// Starts the thread that looks where the vCPUs are.
+pub(crate) fn start_sampler(shared: &Arc<JitShared>) -> std::io::Result<()> {
+    let weak = Arc::downgrade(shared);
+    thread::Builder::new().name("sampler".into()).spawn(move || sample(&weak))?;
     Ok(())
 }
 
@@ -173,9 +177,14 @@ fn work(shared: &Weak<JitShared>, jobs: &Receiver<Job>) {
 
 fn compile(shared: &JitShared, compiler: &mut RegionCompiler, job: &Job) {
     let begun = Instant::now();
-    let Job { head, plan, ticket, host_base } = job;
+    let Job { head, plan, ticket, host_base, listing } = job;
     let counters = &shared.counters;
+    compiler.lists(listing.is_some());
     let compiled = compiler.compile(plan, shared.slots, *host_base);
+    if let (Some(guest), Some(dump)) = (listing, &shared.dump) {
+        let host = compiled.as_ref().and_then(|compiled| compiled.listing.as_deref());
+        (dump.write)(&format!("region {:#x}\n{guest}{}\n", plan.base, host.unwrap_or("refused")));
+    }
     if compiled.as_ref().is_some_and(|region| shared.publish_region(plan, head.ctx, *ticket, region)) {
         counters.regions.fetch_add(1, Relaxed);
         counters.region_blocks.fetch_add(plan.nodes.len() as u64, Relaxed);
@@ -260,7 +269,9 @@ impl Samples {
         };
         let Some(ticket) = shared.open_ticket(&plan, epoch) else { return shared.forget_election(key) };
         let host_base = vcpu.bus.ram().host_base().addr() as u64;
-        let job = Job { head: key, plan, ticket, host_base };
+        let wanted = shared.dump.is_some_and(|dump| plan.covers(dump.pc));
+        let listing = wanted.then(|| listing::guest::<I>(&plan, vcpu.bus.ram()));
+        let job = Job { head: key, plan, ticket, host_base, listing };
         if config.background {
             let Some(queue) = shared.queue.get() else { return };
             queue.waiting.fetch_add(1, Relaxed);

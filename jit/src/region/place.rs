@@ -3,6 +3,9 @@
 //! An entry has the guest registers where tier 1 has them; the function finds them in the state, and leaves them there. What
 //! it returns is the number of an exit.
 
+use std::collections::HashSet;
+
+use cranelift_codegen::CompiledCode;
 use cranelift_codegen::Context;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{AbiParam, Function, Signature, types};
@@ -12,8 +15,9 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use dynasmrt::{DynasmApi, DynasmLabelApi, dynasm};
 use emu_core::ir::SlotInfo;
 
-use super::build::{self, Links, Outside};
+use super::build::{self, Links, Outside, UNMAPPED};
 use super::plan::Plan;
+use crate::faults::Fault;
 use crate::frame;
 use crate::stubs::Stubs;
 use crate::template::asm::{Asm, RAX, x64};
@@ -26,6 +30,9 @@ pub(super) const EXIT_GO: u32 = 1;
 /// The first of those that can be linked.
 pub(super) const EXIT_LINKS: u32 = 2;
 
+/// Times that a region is compiled, until no access through the window is in the way: mostly one or two.
+const MOST_TRIES: usize = 6;
+
 /// log2 of the bytes that an exit takes.
 const EXIT_BITS: u8 = 4;
 
@@ -34,6 +41,7 @@ pub(crate) struct RegionCompiler {
     isa: OwnedTargetIsa,
     context: Context,
     builder: FunctionBuilderContext,
+    lists: bool,
 }
 
 /// A compiled region.
@@ -41,6 +49,10 @@ pub(crate) struct Compiled {
     function: Vec<u8>,
     align: usize,
     links: Links,
+    /// Accesses that may fault, and where to go on then.
+    faults: Vec<Fault>,
+    /// Cranelift's intermediate form, and the host's code, for people.
+    pub listing: Option<String>,
 }
 
 /// Its code, placed.
@@ -57,6 +69,7 @@ impl RegionCompiler {
         // Optimisation would fold, move and delete what raises floating-point flags.
         for (name, value) in [
             ("opt_level", "none"),
+            ("machine_code_cfg_info", "true"),
             ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
             ("unwind_info", "false"),
             ("enable_probestack", "false"),
@@ -86,19 +99,44 @@ impl RegionCompiler {
             }
         }
         let isa = isa.finish(settings::Flags::new(flags)).ok()?;
-        Some(Self { isa, context: Context::new(), builder: FunctionBuilderContext::new() })
+        Some(Self { isa, context: Context::new(), builder: FunctionBuilderContext::new(), lists: false })
+    }
+
+    /// Whether regions get a listing.
+    pub(crate) fn lists(&mut self, lists: bool) {
+        self.lists = lists;
     }
 
     /// The function of a region; none if Cranelift refuses it.
     pub(crate) fn compile(&mut self, plan: &Plan, slots: &[SlotInfo], host_base: u64) -> Option<Compiled> {
+        let (mut firm, mut soft) = (HashSet::new(), HashSet::new());
+        for _ in 0..MOST_TRIES {
+            let outside = Outside { slots, host_base, firm: &firm, soft: &soft };
+            match self.compile_with(plan, &outside)? {
+                Ok(compiled) => return Some(compiled),
+                Err(sites) => {
+                    for site in sites {
+                        if !firm.insert(site) && !soft.insert(site) {
+                            return None;
+                        }
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// The same; fails with the accesses that cannot go through a window.
+    fn compile_with(&mut self, plan: &Plan, outside: &Outside<'_>) -> Option<Result<Compiled, Vec<u32>>> {
         self.context.clear();
         let mut signature = Signature::new(CallConv::SystemV);
         signature.params.extend([types::I64, types::I64, types::I32].map(AbiParam::new));
         signature.returns.push(AbiParam::new(types::I32));
         self.context.func = Function::with_name_signature(Default::default(), signature);
         let f = FunctionBuilder::new(&mut self.context.func, &mut self.builder);
-        let outside = Outside { slots, host_base };
-        let links = build::build(f, plan, &outside, self.isa.frontend_config());
+        let links = build::build(f, plan, outside, self.isa.frontend_config());
+        let clif = self.lists.then(|| self.context.func.display().to_string());
+        self.context.set_disasm(self.lists);
         let compiled = self.context.compile(&*self.isa, &mut ControlPlane::default());
         let compiled = match compiled {
             Ok(compiled) => compiled,
@@ -108,9 +146,42 @@ impl RegionCompiler {
         if !compiled.buffer.relocs().is_empty() {
             return None;
         }
+        let (faults, failed) = faults(compiled);
+        if !failed.is_empty() {
+            return Some(Err(failed));
+        }
         let function = compiled.code_buffer().to_vec();
-        Some(Compiled { function, align: compiled.buffer.alignment as usize, links })
+        let listing = clif.map(|clif| format!("{clif}\n{}", compiled.vcode.as_deref().unwrap_or_default()));
+        Some(Ok(Compiled { listing, function, align: compiled.buffer.alignment as usize, links, faults }))
     }
+}
+
+/// The accesses that may fault, with where to go on: in the branch that was not taken just before, so that the guest is where it
+/// was. That holds only if nothing lies between the two; the accesses of which it cannot be said come second.
+fn faults(compiled: &CompiledCode) -> (Vec<Fault>, Vec<u32>) {
+    const JCC: [u8; 2] = [0x0f, 0x80];
+    let code = compiled.code_buffer();
+    let starts = |at: u32| compiled.bb_starts.binary_search(&at).is_ok();
+    let (mut faults, mut failed) = (Vec::new(), Vec::new());
+    for trap in compiled.buffer.traps().iter().filter(|trap| trap.code == UNMAPPED) {
+        let at = trap.offset;
+        let branch = at.checked_sub(6).and_then(|from| code.get(from as usize..at as usize));
+        let target = match branch {
+            Some(&[first, second, a, b, c, d]) if [first, second & 0xf0] == JCC => {
+                at.checked_add_signed(i32::from_le_bytes([a, b, c, d]))
+            }
+            _ => None,
+        };
+        match target {
+            Some(target) if starts(at) && starts(target) => faults.push((at, target)),
+            _ => {
+                let locs = compiled.buffer.get_srclocs_sorted();
+                let loc = locs.iter().find(|loc| (loc.start..loc.end).contains(&at));
+                failed.push(loc.map_or(0, |loc| loc.loc.bits()));
+            }
+        }
+    }
+    (faults, failed)
 }
 
 impl Compiled {
@@ -146,8 +217,13 @@ impl Compiled {
         }
         asm.bind(common);
         pinned.iter().for_each(|&(reg, at)| asm.store(at, reg));
+        // Counted in are the instructions behind, less those before.
+        asm.load(RAX, frame::RETIRED);
+        x64!(asm, sub[rbp + frame::IN_REGIONS.disp], rax);
         x64!(asm, mov rdi, rbp; mov rsi, rsp; call =>function; shl eax, EXIT_BITS as i8
             ; lea rcx, [=>table]; add rcx, rax);
+        asm.load(RAX, frame::RETIRED);
+        x64!(asm, add[rbp + frame::IN_REGIONS.disp], rax);
         pinned.iter().for_each(|&(reg, at)| asm.load(reg, at));
         x64!(asm, jmp rcx);
         let mut exits = Vec::with_capacity(self.links.len());
@@ -178,9 +254,11 @@ impl Compiled {
         asm.cold_links(&mut exits, stubs, id);
         align(&mut asm, self.align.max(16));
         asm.bind(function);
+        let at = asm.offset() as u32;
+        let faults = self.faults.iter().map(|&(access, slow)| (at + access, at + slow)).collect();
         asm.ops_push(&self.function);
         debug_assert_eq!(starts.first(), Some(&0), "exits are counted from the first entry");
         let bytes = asm.finish().ok()?;
-        Some(Placed { code: Code { bytes, exits }, entries: starts })
+        Some(Placed { code: Code { bytes, exits, faults }, entries: starts })
     }
 }

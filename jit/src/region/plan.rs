@@ -2,12 +2,13 @@
 //! leads back to a loop.
 
 use emu_core::exec::{Isa, Vcpu};
-use emu_core::ir::{Block, BlockKey, Hint, Op, Terminal};
-use emu_core::mem::PAGE_SIZE;
+use emu_core::ir::{Block, BlockKey, Hint, Mark, Op, Terminal};
+use emu_core::mem::{PAGE_SIZE, WINDOWED};
 
 use super::build;
 use crate::shared::JitShared;
 use crate::template::Features;
+use crate::template::guess::Guess;
 
 /// Blocks in a region at most; measured: more seldom run, and are compiled all the same.
 const MOST_NODES: usize = 96;
@@ -55,11 +56,15 @@ pub(crate) struct Node {
 
 /// What is to be compiled.
 pub(crate) struct Plan {
+    /// Virtual address of the head's page.
+    pub base: u64,
     pub pages: Vec<PlannedPage>,
     /// The head is the first.
     pub nodes: Vec<Node>,
     /// The nodes that can be entered from outside, which lie in the first page.
     pub entries: Vec<usize>,
+    /// Accesses go through the window of the address space, to where this says.
+    pub window: Option<Guess>,
 }
 
 impl Plan {
@@ -73,6 +78,8 @@ impl Plan {
         let (ram, context) = vcpu.mmu.lookup_code(vcpu.state.pc)?;
         let page = ram & !(PAGE_SIZE as usize - 1);
         let pages = vec![PlannedPage { delta: 0, ram: page, context }];
+        let windowed = shared.windows && key.ctx & WINDOWED != 0;
+        let window = windowed.then(|| Guess::new(&vcpu.state.slots, &vcpu.state.tables));
         let base = vcpu.state.pc & !(PAGE_SIZE - 1);
         let mut planner = Planner {
             vcpu,
@@ -80,7 +87,7 @@ impl Plan {
             features,
             base,
             ctx: key.ctx,
-            plan: Self { pages, nodes: Vec::new(), entries: Vec::new() },
+            plan: Self { base, pages, nodes: Vec::new(), entries: Vec::new(), window },
             way: Vec::new(),
             instructions: 0,
         };
@@ -89,11 +96,21 @@ impl Plan {
         planner.plan.trimmed()
     }
 
+    /// Whether the instruction at `pc` is in it.
+    pub(crate) fn covers(&self, pc: u64) -> bool {
+        self.nodes.iter().any(|node| {
+            let page = self.base.wrapping_add_signed(self.pages[node.page].delta);
+            let at = |mark: &Mark| page.wrapping_add_signed(mark.offset.into());
+            node.block.marks.iter().any(|mark| (at(mark)..at(mark) + u64::from(mark.len)).contains(&pc))
+        })
+    }
+
     /// A block alone.
     pub(crate) fn of_block(block: &Block) -> Self {
         let ram = block.key.pa as usize & !(PAGE_SIZE as usize - 1);
         let node = Node { block: block.clone(), page: 0, returns: Vec::new(), edges: [Edge::Out; 2] };
-        Self { pages: vec![PlannedPage { delta: 0, ram, context: 0 }], nodes: vec![node], entries: vec![0] }
+        let pages = vec![PlannedPage { delta: 0, ram, context: 0 }];
+        Self { base: 0, pages, nodes: vec![node], entries: vec![0], window: None }
     }
 
     /// Only the innermost loop of the head: what lies between it and the last jump back to it, with the calls made there, as

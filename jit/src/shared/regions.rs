@@ -100,6 +100,7 @@ impl JitShared {
         }
         let start = chunk.start;
         let code = self.write(chunk, &placed.code.bytes);
+        self.faults.insert(code, placed.code.faults);
         for exit in &placed.code.exits {
             let cold = exit.cold.wrapping_sub(exit.site + 4) as i32;
             self.memory.patch(start + exit.site as usize, cold);

@@ -41,6 +41,8 @@ pub(crate) struct Mem {
 pub(crate) enum At {
     /// At the sum of two registers.
     Sum(Reg, Reg),
+    /// At a displacement from that.
+    Far(Reg, Reg, i32),
     /// At a displacement from one.
     Mem(Mem),
 }
@@ -327,6 +329,12 @@ impl Asm {
         self.ops.push_i32(value);
     }
 
+    /// Adds to 64 bits, sign-extended from 32.
+    pub(crate) fn add_to(&mut self, at: Mem, value: i32) {
+        self.with_mem(true, 0x81, 0, at);
+        self.ops.push_i32(value);
+    }
+
     /// Writes 32 bits.
     pub(crate) fn store_imm32(&mut self, at: Mem, value: i32) {
         self.with_mem(false, 0xc7, 0, at);
@@ -557,6 +565,7 @@ impl Asm {
             // Some registers cannot be a base without a displacement.
             At::Sum(a, b) if a.0 & 7 == RBP.0 => (b, Some(a), 0),
             At::Sum(a, b) => (a, Some(b), 0),
+            At::Far(a, b, disp) => (a, Some(b), disp),
             At::Mem(m) => (m.base, None, m.disp),
         };
         let x = index.map_or(0, |index| index.0 >> 3);

@@ -1,9 +1,10 @@
 //! How blocks end: links, lookups, exits.
 
 use emu_core::ir::{Block, Cc, Hint, Inst, Op, Terminal, Ty};
-use emu_core::mem::{JUMP_ENTRIES, JumpEntry, PAGE_BITS, PAGE_SIZE, jump_index};
+use emu_core::mem::{JUMP_ENTRIES, JumpEntry, PAGE_BITS, PAGE_SIZE, SEGMENT_BITS, SEGMENTS, jump_index};
 
 use super::asm::{Alu, Asm, Cond, Mem, Operand, RAX, RCX, RDX, Shift};
+use super::guess::Likely;
 use super::regs::AnyReg;
 use super::{Cold, Compiler, Done, Exit};
 use crate::frame::{self, MarkAt, PLAIN_EXIT, Site};
@@ -231,10 +232,31 @@ impl Compiler {
                 self.asm.call_out(self.stubs.leave_at);
                 self.asm.ops_push(&target.to_le_bytes());
             }
-            Cold::Access { entry, back, site, mark, va, sources, dst, dirty, vectors } => {
+            Cold::Segment { entry, back, outside, base, addend, likely } => {
                 self.asm.bind(entry);
+                if likely == Likely::Low {
+                    self.asm.mov(addend, base);
+                    self.asm.shift_imm(Shift::Shr, true, addend, SEGMENT_BITS);
+                }
+                // The lowest may be another than when this was made.
+                for n in (0..SEGMENTS).filter(|&n| likely != Likely::In(n)) {
+                    let (number, to_add) = frame::segment(n);
+                    let next = self.asm.label();
+                    self.asm.alu(Alu::Cmp, true, addend, Operand::Mem(number));
+                    self.asm.jcc(Cond::NE, next);
+                    self.asm.load(addend, to_add);
+                    self.asm.jmp(back);
+                    self.asm.bind(next);
+                }
+                self.asm.jmp(outside);
+            }
+            Cold::Access { entry, back, site, mark, va, imm, fault, sources, dst, dirty, vectors } => {
+                self.asm.bind(entry);
+                if let Some(fault) = fault {
+                    self.faults.push((fault, self.asm.offset() as u32));
+                }
                 self.write_back(dirty);
-                self.cold_access(va, sources);
+                self.cold_access(va, imm, sources);
                 self.site(site, mark, None);
                 self.asm.call_out(self.stubs.operation[usize::from(vectors)]);
                 match dst {
@@ -246,6 +268,9 @@ impl Compiler {
             }
             Cold::Lead { entry, dirty, lead } => {
                 self.asm.bind(entry);
+                if let Some(fault) = lead.fault {
+                    self.faults.push((fault, self.asm.offset() as u32));
+                }
                 self.write_back(dirty);
                 self.cold_lead(&lead);
             }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use dynasmrt::DynamicLabel;
 use emu_core::ir::{AmoOp, Block, Class, Inst, MemAttr, Op};
-use emu_core::mem::{PAGE_BITS, PAGE_SIZE, TLB_ENTRIES, TlbEntry};
+use emu_core::mem::{GUARD, PAGE_BITS, PAGE_SIZE, TLB_ENTRIES, TlbEntry};
 
 use super::asm::{Alu, At, Cond, Mem, Operand, RAX, RCX, RDI, RSI, Reg, Shift, Xmm};
 use super::merge::Role;
@@ -28,13 +28,19 @@ pub(crate) const fn tag(write: bool) -> i32 {
 }
 
 /// What the slow path of an access is given.
-struct Slow {
-    entry: DynamicLabel,
-    va: Reg,
-    sources: [Option<Source>; 2],
-    dst: Option<AnyReg>,
+pub(super) struct Slow {
+    pub(super) entry: DynamicLabel,
+    pub(super) va: Reg,
+    /// What to add to `va`.
+    pub(super) imm: i32,
+    /// That is a host address in the window.
+    pub(super) host: bool,
+    /// Offset of the access, if it may fault.
+    pub(super) fault: Option<u32>,
+    pub(super) sources: [Option<Source>; 2],
+    pub(super) dst: Option<AnyReg>,
     /// Slots that are in registers only where it begins.
-    dirty: Range<usize>,
+    pub(super) dirty: Range<usize>,
 }
 
 impl Compiler {
@@ -68,16 +74,18 @@ impl Compiler {
     }
 
     /// What follows the inline path of an access: the slow one comes back here.
-    fn slow_path(&mut self, block: &Block, inst: &Inst, number: usize, slow: Slow) -> Done {
+    pub(super) fn slow_path(&mut self, block: &Block, inst: &Inst, number: usize, slow: Slow) -> Done {
         let back = self.asm.label();
         self.asm.bind(back);
-        let Slow { entry, va, sources, dst, dirty } = slow;
+        let Slow { entry, va, imm, host, fault, sources, dst, dirty } = slow;
         self.cold.push(Cold::Access {
             entry,
             back,
-            site: Site::new(inst.op, inst.ty, inst.attr),
+            site: Site::new(inst.op, inst.ty, inst.attr | if host { Site::HOST } else { 0 }),
             mark: Self::mark(block, number)?,
             va,
+            imm,
+            fault,
             sources,
             dst,
             dirty,
@@ -97,7 +105,12 @@ impl Compiler {
         self.asm.alu(Alu::And, true, host, Operand::Imm(-inst.imm));
         self.asm.zero_block(host, inst.imm);
         let sources = [Some(Source::Int(Operand::Imm(inst.imm))), None];
-        self.slow_path(block, inst, number, Slow { entry, va, sources, dst: None, dirty })
+        self.slow_path(
+            block,
+            inst,
+            number,
+            Slow { entry, va, imm: 0, host: false, fault: None, sources, dst: None, dirty },
+        )
     }
 
     /// Copies or fills a range, by a stub if it is small.
@@ -112,14 +125,28 @@ impl Compiler {
         let dirty = self.list_dirty();
         self.asm.jcc(Cond::NE, entry);
         let sources = [RSI, RCX].map(|reg| Some(Source::Int(Operand::Reg(reg))));
-        let slow = Slow { entry, va: RDI, sources, dst: Some(AnyReg::Int(RAX)), dirty };
+        let slow = Slow {
+            entry,
+            va: RDI,
+            imm: 0,
+            host: false,
+            fault: None,
+            sources,
+            dst: Some(AnyReg::Int(RAX)),
+            dirty,
+        };
         self.slow_path(block, inst, number, slow)?;
         self.finish(inst.dst, RAX)
     }
 
     /// A register that holds the virtual address of an access; the base's register may be used again, unless it is
     /// `kept`.
-    fn address_of(&mut self, block: &Block, inst: &Inst, kept: Option<AnyReg>) -> Result<Reg, CompileError> {
+    pub(super) fn address_of(
+        &mut self,
+        block: &Block,
+        inst: &Inst,
+        kept: Option<AnyReg>,
+    ) -> Result<Reg, CompileError> {
         let base = self.read(block, inst.a)?;
         if inst.imm == 0 {
             return Ok(base);
@@ -167,18 +194,33 @@ impl Compiler {
     }
 
     /// An access that checks for its group: the register with the host address of its base, and whether it has to.
-    fn lead(&mut self, block: &Block, inst: &Inst, number: usize, merge: Merge) -> Result<Reg, CompileError> {
+    fn lead(
+        &mut self,
+        block: &Block,
+        inst: &Inst,
+        (at, number): (usize, usize),
+        merge: Merge,
+    ) -> Result<Reg, CompileError> {
         let base = self.read(block, inst.a)?;
         let (entry, back) = (self.asm.label(), self.asm.label());
         let view = MemAttr::from_bits(inst.attr).view as usize;
         let range = (merge.first, merge.last);
-        let (addend, page) = self.translate(base, range, 1, (view, merge.write), entry)?;
+        let near = |distance: i32| u64::from(distance.unsigned_abs()) <= GUARD;
+        let (addend, page) = if self.through_window(inst) && near(merge.first) && near(merge.last) {
+            // What is outside goes by the soft TLB, in the cold part.
+            let pair = (self.regs.scratch(&mut self.asm)?, self.regs.scratch(&mut self.asm)?);
+            self.check_window(block, at, base, pair.0, entry);
+            self.regs.unlock(pair.1);
+            pair
+        } else {
+            self.translate(base, range, 1, (view, merge.write), entry)?
+        };
         self.asm.bind(back);
         let dirty = self.list_dirty();
         let site = Site::new(inst.op, inst.ty, inst.attr);
         let mark = Self::mark(block, number)?;
         let vectors = self.regs.vectors_live();
-        let lead = Lead { back, site, mark, base, addend, page, imm: inst.imm, merge, vectors };
+        let lead = Lead { back, site, mark, fault: None, base, addend, page, imm: inst.imm, merge, vectors };
         self.cold.push(Cold::Lead { entry, dirty, lead });
         self.asm.alu(Alu::Add, true, addend, Operand::Reg(base));
         self.regs.hold(merge.host, addend, false);
@@ -186,7 +228,7 @@ impl Compiler {
     }
 
     /// Where a unit is, if a check that covers it has been made; else nothing.
-    fn covered(
+    pub(super) fn covered(
         &mut self,
         block: &Block,
         inst: &Inst,
@@ -196,7 +238,7 @@ impl Compiler {
         Ok(match self.groups.role(at) {
             None => None,
             Some(Role::Leader { host, first, last, write }) => {
-                let base = self.lead(block, inst, number, Merge { host, first, last, write })?;
+                let base = self.lead(block, inst, (at, number), Merge { host, first, last, write })?;
                 Some(At::Mem(Mem { base, disp: inst.imm }))
             }
             Some(Role::Follower { host, distance }) => {
@@ -211,6 +253,9 @@ impl Compiler {
         let bytes = inst.ty.bytes();
         // Binary16 numbers go through a general register, and what is to be extended by its sign.
         let int = is_int(inst.ty) || bytes == 2 || attr.signed && bytes < 8;
+        if self.through_window(inst) {
+            return self.load_window(block, inst, at, number, int);
+        }
         let covered = self.covered(block, inst, at, number)?;
         // Chosen before the paths part: what making room for it emits is for both.
         let place = match covered {
@@ -242,9 +287,23 @@ impl Compiler {
             AnyReg::Vec(dst) => self.asm.load_unit_xmm(bytes, dst, at),
         }
         if let Some((entry, va, dst, dirty)) = check {
-            let slow = Slow { entry, va, sources: [None, None], dst: Some(dst), dirty };
+            let slow = Slow {
+                entry,
+                va,
+                imm: 0,
+                host: false,
+                fault: None,
+                sources: [None, None],
+                dst: Some(dst),
+                dirty,
+            };
             self.slow_path(block, inst, number, slow)?;
         }
+        self.loaded(inst, dst)
+    }
+
+    /// Makes what has been loaded the value of its destination.
+    pub(super) fn loaded(&mut self, inst: &Inst, dst: AnyReg) -> Done {
         match dst {
             AnyReg::Int(dst) if is_int(inst.ty) => self.finish(inst.dst, dst),
             AnyReg::Int(bits) => {
@@ -268,6 +327,9 @@ impl Compiler {
         } else {
             Source::Vec(if bytes <= 4 { self.read_xmm(inst.b)? } else { self.read_tight(inst.b)? })
         };
+        if self.through_window(inst) {
+            return self.store_window(block, inst, at, number, source);
+        }
         let (place, check) = match self.covered(block, inst, at, number)? {
             Some(at) => (at, None),
             None => {
@@ -288,7 +350,16 @@ impl Compiler {
         }
         if let Some((entry, va)) = check {
             let dirty = self.list_dirty();
-            let slow = Slow { entry, va, sources: [Some(source), None], dst: None, dirty };
+            let slow = Slow {
+                entry,
+                va,
+                imm: 0,
+                host: false,
+                fault: None,
+                sources: [Some(source), None],
+                dst: None,
+                dirty,
+            };
             self.slow_path(block, inst, number, slow)?;
         }
         if attr.release {
@@ -320,7 +391,8 @@ impl Compiler {
             let signed = MemAttr::from_bits(inst.attr).signed;
             self.asm.extend(inst.ty.bytes(), signed, old);
         }
-        let slow = Slow { entry, va, sources, dst: old.map(AnyReg::Int), dirty };
+        let slow =
+            Slow { entry, va, imm: 0, host: false, fault: None, sources, dst: old.map(AnyReg::Int), dirty };
         self.slow_path(block, inst, number, slow)?;
         match old {
             Some(old) => self.finish(inst.dst, old),
@@ -408,8 +480,11 @@ impl Compiler {
     }
 
     /// The slow path of an access.
-    pub(super) fn cold_access(&mut self, va: Reg, sources: [Option<Source>; 2]) {
+    pub(super) fn cold_access(&mut self, va: Reg, imm: i32, sources: [Option<Source>; 2]) {
         self.asm.store(frame::arg(0), va);
+        if imm != 0 {
+            self.asm.add_to(frame::arg(0), imm);
+        }
         for (n, source) in sources.into_iter().enumerate() {
             let cell = frame::arg(n + 1);
             match source {
@@ -423,7 +498,7 @@ impl Compiler {
 
     /// The slow path of an access that checks for its group.
     pub(super) fn cold_lead(&mut self, lead: &Lead) {
-        let Lead { back, site, mark, base, addend, page, imm, merge, vectors } = *lead;
+        let Lead { back, site, mark, base, addend, page, imm, merge, vectors, .. } = *lead;
         let plain = self.asm.label();
         self.asm.lea(true, addend, base, merge.first);
         self.asm.lea(true, page, base, merge.last);

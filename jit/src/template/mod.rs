@@ -13,28 +13,33 @@ pub(crate) mod asm;
 mod flags;
 mod flow;
 pub(crate) mod fp;
+pub(crate) mod guess;
 mod int;
 pub(crate) mod mem;
 mod merge;
 pub(crate) mod regs;
 mod vec;
 mod vec_asm;
-mod vec_float;
+pub(crate) mod vec_float;
 mod vec_lanes;
 mod vec_moves;
 mod vec_widths;
+mod window;
 
 use std::mem::offset_of;
 use std::ops::Range;
 
 use dynasmrt::{DynamicLabel, DynasmError};
 use emu_core::ir::{Block, Class, Inst, Op, SlotInfo, Ty, Val, ValKind};
+use emu_core::mem::WINDOWED;
 use thiserror::Error;
 
 use self::asm::{Asm, Operand, Reg, Xmm};
+use self::guess::{Guess, Likely};
 use self::mem::Source;
 use self::merge::Groups;
 use self::regs::{AnyReg, Dirty, Regs, SCRATCH, TooManyTemps};
+use crate::faults::Fault;
 use crate::frame::{self, Frame, MarkAt, Site};
 use crate::shared::Variant;
 use crate::stubs::Stubs;
@@ -118,6 +123,8 @@ struct Merge {
 pub(crate) struct Code {
     pub bytes: Vec<u8>,
     pub exits: Vec<Exit>,
+    /// The accesses that may fault, and where to go on then, as offsets.
+    pub faults: Vec<Fault>,
 }
 
 /// The slow path of such a check.
@@ -126,6 +133,8 @@ struct Lead {
     back: DynamicLabel,
     site: Site,
     mark: MarkAt,
+    /// Offset of the leader's access, if that may fault.
+    fault: Option<u32>,
     /// The register with the base, the one that gets what to add to it, and one that is free.
     base: Reg,
     addend: Reg,
@@ -141,6 +150,16 @@ struct Lead {
 /// only where such a part begins.
 #[derive(Clone)]
 enum Cold {
+    /// What follows where an address is not in the segment that was expected.
+    Segment {
+        entry: DynamicLabel,
+        back: DynamicLabel,
+        outside: DynamicLabel,
+        base: Reg,
+        /// The register that gets what to add; it has the number of the address's segment, unless it was expected to be low.
+        addend: Reg,
+        likely: Likely,
+    },
     /// The slow path of a memory access.
     Access {
         entry: DynamicLabel,
@@ -148,6 +167,10 @@ enum Cold {
         site: Site,
         mark: MarkAt,
         va: Reg,
+        /// What to add to `va`.
+        imm: i32,
+        /// Offset of the access, if it may fault.
+        fault: Option<u32>,
         sources: [Option<Source>; 2],
         dst: Option<AnyReg>,
         dirty: Range<usize>,
@@ -180,6 +203,12 @@ pub(crate) struct Compiler {
     list: Vec<Dirty>,
     groups: Groups,
     exits: Vec<Exit>,
+    faults: Vec<Fault>,
+    /// Accesses may go through windows.
+    windows: bool,
+    /// Those of the current view in this block do.
+    windowed: bool,
+    guess: Option<Guess>,
     /// Number that the block's exits name it by.
     id: u32,
     /// Offset of the block's first instruction from the page.
@@ -198,6 +227,10 @@ impl Compiler {
             list: Vec::new(),
             groups: Groups::default(),
             exits: Vec::new(),
+            faults: Vec::new(),
+            windows: false,
+            windowed: false,
+            guess: None,
             id: 0,
             start: 0,
         }
@@ -205,6 +238,16 @@ impl Compiler {
 
     pub(crate) fn features(&self) -> Features {
         self.features
+    }
+
+    /// Lets accesses go through windows: their faults will be handled.
+    pub(crate) fn use_windows(&mut self, windows: bool) {
+        self.windows = windows;
+    }
+
+    /// What accesses of the next blocks are guessed from.
+    pub(crate) fn guess_by(&mut self, guess: Guess) {
+        self.guess = Some(guess);
     }
 
     /// The code of `block`, to be put at host address `base`; its exits name it as `id`.
@@ -217,6 +260,7 @@ impl Compiler {
     ) -> Result<Code, CompileError> {
         self.asm.restart(base);
         self.regs.begin(block);
+        self.windowed = self.windows && block.key.ctx & WINDOWED != 0;
         match variant {
             Variant::Merged => self.groups.find(block, &mut self.regs),
             Variant::Plain => self.groups.clear(),
@@ -224,6 +268,7 @@ impl Compiler {
         self.cold.clear();
         self.dirty.clear();
         self.exits.clear();
+        self.faults.clear();
         self.id = id;
         self.start = block.marks.first().map_or(0, |mark| mark.offset);
         let mut number = 0;
@@ -250,7 +295,8 @@ impl Compiler {
         self.regs.advance(block.insts.len());
         self.terminal(block)?;
         self.cold_parts()?;
-        Ok(Code { bytes: self.asm.finish()?, exits: std::mem::take(&mut self.exits) })
+        let bytes = self.asm.finish()?;
+        Ok(Code { bytes, exits: std::mem::take(&mut self.exits), faults: std::mem::take(&mut self.faults) })
     }
 
     /// The 32-bit operation `at` and the extension of its result to a slot that follows as one, which leaves the slot narrow.

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use emu_core::device::{AccessError, Mmio, Width};
 use emu_core::exec::{BlockMap, Exception, Exit, HostRequest, Vcpu, VcpuParts};
-use emu_core::mem::{BusBuilder, Flush, PAGE_SIZE, RamBuilder};
+use emu_core::mem::{BusBuilder, Flush, PAGE_SIZE, RamBuilder, WindowConfig};
 use emu_core::sync::{Group, Port};
 use emu_core::testing::{Random, seeds};
 use emu_core::time::Clock;
@@ -86,8 +86,10 @@ impl Mmio for Bell {
 }
 
 /// A machine with one vCPU, which rings a bell.
-fn machine<G: Guest>(guest: &G, clock: &Clock, leads: bool) -> (Vcpu<G::Isa>, Arc<Bell>) {
-    let ram = RamBuilder::new().region("memory", RAM, RAM_LEN, true).unwrap().build().unwrap();
+fn machine<G: Guest>(guest: &G, clock: &Clock, leads: bool, windows: bool) -> (Vcpu<G::Isa>, Arc<Bell>) {
+    let windows = windows.then_some(WindowConfig { mappings: 20, ..WindowConfig::EAGER });
+    let ram =
+        RamBuilder::new().region("memory", RAM, RAM_LEN, true).unwrap().windows(windows).build().unwrap();
     for (at, bytes) in guest.image().chunks_exact(8).enumerate() {
         ram.store(at * 8, u64::from_le_bytes(bytes.try_into().unwrap()));
     }
@@ -136,15 +138,12 @@ fn run<G: Guest>(seed: u64, brief: bool) -> Result<Done, String> {
     let guest = G::new(seed);
     let mut random = Random(seed ^ 0x10c5_7e9a);
     let clock = Clock::manual();
-    let (mut a, bell) = machine(&guest, &clock, true);
-    let (mut b, _) = machine(&guest, &clock, false);
+    let (mut a, bell) = machine(&guest, &clock, true, false);
+    let (mut b, _) = machine(&guest, &clock, false, !seed.is_multiple_of(3));
     let code_bytes = if seed.is_multiple_of(4) { 64 << 20 } else { 256 << 10 };
-    let regions = (!seed.is_multiple_of(2)).then_some(RegionConfig {
-        threshold: 1 + seed as u32 % 3,
-        sampled: false,
-        background: false,
-    });
-    let config = JitConfig { code_bytes, regions };
+    let regions = (!seed.is_multiple_of(2))
+        .then_some(RegionConfig { threshold: 1 + seed as u32 % 3, background: false });
+    let config = JitConfig { code_bytes, regions, sampled: false, ..JitConfig::default() };
     let code = JitShared::new::<G::Isa>(config, Arc::clone(a.group()), a.blocks()).unwrap();
     let traps = Arc::new(AtomicU64::new(0));
     let hooks = [on_trap::<G>(Some((Arc::clone(&traps), seed))), on_trap::<G>(None)];

@@ -130,7 +130,9 @@ pub(super) fn mode(isa: &Aarch64) -> Mode {
     spaces.iter_mut().zip(data).for_each(|(space, id)| *space = id);
     // PAN says nothing about fetches: one set of translations serves both of its values.
     let fetch = isa.space(Rights { pan: false, ..isa.rights(View::Current) });
-    Mode { ctx: isa.context().bits(), fetch, data: spaces }
+    let user = isa.rights(View::Current);
+    let window = user.unprivileged && user.regime.has_two_ranges() && isa.stage1_on(user.regime);
+    Mode { ctx: isa.context().bits(), fetch, data: spaces, window }
 }
 
 /// A fault of translation, before it is made an exception.
@@ -196,6 +198,8 @@ pub(super) enum Purpose {
         /// Both stages.
         both: bool,
     },
+    /// As an access, but only if that needs no marks.
+    Peek,
     /// A debugger: no rights are checked, no marks made.
     Debug,
 }
@@ -227,7 +231,8 @@ pub(super) fn find(
             write: first.perms.write && second.perms.write,
             fetch: first.perms.fetch && second.perms.fetch,
         },
-        page_bits: first.page_bits.min(second.page_bits),
+        // What guests drop of stage 1 they drop by its entries; what is dropped of stage 2 is dropped whole.
+        page_bits: if isa.stage1_on(rights.regime) { first.page_bits } else { second.page_bits },
         device: first.device || second.device,
         ..first
     })
@@ -273,6 +278,17 @@ pub(super) fn translate(
         cacheable,
         context: if found.guarded { super::Context::GUARDED } else { 0 },
     })
+}
+
+/// What [`translate`] would say of a read, if the tables need no change for that.
+pub(super) fn peek(cpu: &Cpu, va: u64) -> Option<Translation> {
+    let rights = cpu.isa.rights(View::Current);
+    let found = find(cpu, va, Access::Read, rights, Purpose::Peek).ok()?;
+    if found.device || cpu.isa.points.cover(va) || is_tagged(va) {
+        return None;
+    }
+    let Found { pa, perms, page_bits, global, .. } = found;
+    Some(Translation { pa, perms, page_bits: page_bits.max(12) as u8, global, cacheable: true, context: 0 })
 }
 
 /// Whether bits 63 to 56 of an address that has been translated are a tag.

@@ -87,6 +87,9 @@ pub(super) fn translate(
         }
         // The first write to a clean page has to come here.
         let perms = Perms { write: allowed.write && marked & AP_2 == 0, ..allowed };
+        if purpose == Purpose::Peek && marked != leaf.descriptor {
+            return Err(fail(Kind::AccessFlag));
+        }
         if purpose != Purpose::Access || marked == leaf.descriptor {
             return Ok(Found { perms, ..found });
         }

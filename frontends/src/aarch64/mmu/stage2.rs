@@ -66,6 +66,9 @@ pub(super) fn translate(
             return Err(fault(Kind::Permission, leaf.level));
         }
         let perms = Perms { write: allowed.write && marked & AP_2 != 0, ..allowed };
+        if purpose == Purpose::Peek && marked != leaf.descriptor {
+            return Err(fault(Kind::AccessFlag, leaf.level));
+        }
         if purpose != Purpose::Access || marked == leaf.descriptor || walk::update(cpu, &leaf, marked) {
             return Ok(Found { perms, ..found });
         }

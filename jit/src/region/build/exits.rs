@@ -166,6 +166,9 @@ impl Gen<'_, '_> {
         self.f.set_cold_block(out);
         self.f.ins().brif(condition, out, &[], on, &[]);
         self.begin(out);
+        let count = self.state_load(types::I64, frame::BAIL_OUTS);
+        let count = self.f.ins().iadd_imm_s(count, 1);
+        self.state_store(frame::BAIL_OUTS, count);
         self.write_back(self.number);
         let offset = self.delta() + i64::from(self.block().marks[self.number].offset);
         if self.plan.nodes[self.node].page == 0 {

@@ -1,16 +1,19 @@
-//! Loads and stores. Accesses of a block that have one base share a check, as in tier 1. For bases that move on in short steps
+//! Loads and stores. Accesses of a block that have one base share a check, as in tier 1; through a window they share the host
+//! address, but each has a branch of its own. For bases that move on in short steps
 //! the region keeps the page that was accessed last: as long as the next address lies in it, there is nothing to look up.
 
 use std::mem::offset_of;
 
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value, types};
+use cranelift_codegen::ir::{InstBuilder, MemFlagsData, SourceLoc, TrapCode, Value, types};
 use cranelift_frontend::{FunctionBuilder, Variable};
 use emu_core::ir::{Block, Inst, MemAttr, Op, Ty, Val, ValKind, View};
-use emu_core::mem::{PAGE_SIZE, TlbEntry};
+use emu_core::mem::{GUARD, PAGE_SIZE, SEGMENT_BITS, TlbEntry};
 
 use super::{Any, FLAGS, Gen, Plan};
 use crate::frame;
+use crate::template::asm::Mem;
+use crate::template::guess::Likely;
 use crate::template::mem::{ENTRY_MASK, ENTRY_SHIFT};
 
 /// Pages that a region keeps at most: each takes two registers, or room on the stack.
@@ -28,6 +31,35 @@ const NO_PAGE: i64 = PAGE_SIZE as i64 / 2;
 /// Guest memory: there, but aligned or not.
 const GUEST: MemFlagsData = MemFlagsData::new().with_notrap();
 
+/// Guest memory in the window: there or not.
+const THROUGH: MemFlagsData = MemFlagsData::new().with_trap_code(Some(UNMAPPED));
+/// What such accesses are known by in Cranelift's code.
+pub(crate) const UNMAPPED: TrapCode = TrapCode::unwrap_user(1);
+
+/// The number of an access in a region, not zero.
+pub(super) fn site(node: usize, at: usize) -> u32 {
+    // Far less than that many nodes, and operations in each.
+    (node as u32 + 1) << 16 | at as u32
+}
+
+/// A segment of the window, as long as a region runs.
+#[derive(Clone, Copy)]
+pub(super) struct Segment {
+    number: Value,
+    /// What to add to its addresses, and to subtract.
+    addend: Value,
+    minus: Value,
+}
+
+impl Segment {
+    pub(super) fn load(f: &mut FunctionBuilder<'_>, state: Value, n: usize) -> Self {
+        let mut load = |mem: Mem| f.ins().load(types::I64, FLAGS, state, mem.disp);
+        let (number, addend) = frame::segment(n);
+        let (number, addend) = (load(number), load(addend));
+        Self { number, addend, minus: f.ins().ineg(addend) }
+    }
+}
+
 /// Whether the access has a form here.
 pub(super) fn supports(inst: &Inst) -> bool {
     !matches!(inst.ty, Ty::F16)
@@ -44,6 +76,8 @@ pub(super) struct Group {
     first: i32,
     last: i32,
     write: bool,
+    /// They go through the window.
+    pub through: bool,
     cache: Option<usize>,
     /// What to add a distance from the base to, once the check has been made.
     host: Option<Value>,
@@ -66,7 +100,7 @@ pub(super) struct PageCache {
 }
 
 /// The groups of a block.
-pub(super) fn groups(block: &Block) -> Groups {
+pub(super) fn groups(block: &Block, windowed: bool) -> Groups {
     let mut groups: Vec<Group> = Vec::new();
     let mut of = vec![None; block.insts.len()];
     let mut open: Vec<usize> = Vec::new();
@@ -82,8 +116,9 @@ pub(super) fn groups(block: &Block) -> Groups {
             let number = match open.iter().find(|&&number| fits(&groups[number])) {
                 Some(&number) => number,
                 None => {
-                    let write = false;
-                    groups.push(Group { base: inst.a, view, first, last, write, cache: None, host: None });
+                    let (write, through) = (false, windowed && view == View::Current);
+                    let (cache, host) = (None, None);
+                    groups.push(Group { base: inst.a, view, first, last, write, through, cache, host });
                     open.push(groups.len() - 1);
                     groups.len() - 1
                 }
@@ -95,6 +130,10 @@ pub(super) fn groups(block: &Block) -> Groups {
             of[at] = Some(number);
         }
         open.retain(|&number| groups[number].base != inst.dst);
+    }
+    for group in &mut groups {
+        let near = |distance: i32| u64::from(distance.unsigned_abs()) <= GUARD;
+        group.through &= near(group.first) && near(group.last);
     }
     (groups, of)
 }
@@ -117,7 +156,7 @@ pub(super) fn plan_caches(f: &mut FunctionBuilder<'_>, plan: &Plan, groups: &mut
     for (groups, _) in groups {
         for group in groups {
             let slot = match group.base.kind() {
-                ValKind::Slot(n) if group.view == View::Current && steps_only(plan, n) => n,
+                ValKind::Slot(n) if group.view == View::Current && !group.through && steps_only(plan, n) => n,
                 _ => continue,
             };
             if let Some(number) = caches.iter().position(|cache| cache.slot == slot) {
@@ -144,10 +183,48 @@ impl Gen<'_, '_> {
         self.f.ins().iadd(offset, table)
     }
 
-    /// The host address of the base of an access, which may be made from there on.
-    fn reach(&mut self, at: usize) -> Value {
+    /// The host address of the base of an access, which may be made from there on, and how.
+    fn reach(&mut self, at: usize) -> (Value, MemFlagsData) {
         let number = self.group_of[at].unwrap_or_else(|| unreachable!("every access has a group"));
         let group = self.groups[number];
+        let Some(guess) = self.plan.window.as_ref().filter(|_| group.through) else {
+            return (self.reach_by_tlb(number, group), GUEST);
+        };
+        // What an access does that the host refuses is what the branch just before it would have done: each has one of its own,
+        // and nothing may come between.
+        let site = site(self.node, at);
+        let host = match group.host {
+            Some(host) => {
+                let never = self.f.ins().icmp_imm_u(IntCC::Equal, self.state, 0);
+                self.bail_out_if(never);
+                host
+            }
+            None => {
+                let base = self.int_of(group.base);
+                let likely = guess.of(self.block(), group.base, at);
+                let segment = self.segments[likely.segment()];
+                let host = if self.outside.firm.contains(&site) {
+                    // A difference is no part of an address: it is made here.
+                    self.f.ins().isub(base, segment.minus)
+                } else {
+                    self.f.ins().iadd(base, segment.addend)
+                };
+                let outside = if likely == Likely::Low {
+                    self.f.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, base, self.low)
+                } else {
+                    let own = self.f.ins().ushr_imm_u(base, i64::from(SEGMENT_BITS));
+                    self.f.ins().icmp(IntCC::NotEqual, own, segment.number)
+                };
+                self.bail_out_if(outside);
+                host
+            }
+        };
+        self.groups[number].host = Some(host);
+        self.f.set_srcloc(SourceLoc::new(site));
+        (host, THROUGH)
+    }
+
+    fn reach_by_tlb(&mut self, number: usize, group: Group) -> Value {
         if let Some(host) = group.host {
             return host;
         }
@@ -214,21 +291,21 @@ impl Gen<'_, '_> {
     }
 
     pub(super) fn load(&mut self, inst: &Inst, at: usize) {
-        let host = self.reach(at);
+        let (host, flags) = self.reach(at);
         let imm = inst.imm;
         let signed = MemAttr::from_bits(inst.attr).signed;
         let ty = types::I64;
         let value = match (inst.ty, signed) {
-            (Ty::I8, false) => self.f.ins().uload8(ty, GUEST, host, imm),
-            (Ty::I8, true) => self.f.ins().sload8(ty, GUEST, host, imm),
-            (Ty::I16, false) => self.f.ins().uload16(ty, GUEST, host, imm),
-            (Ty::I16, true) => self.f.ins().sload16(ty, GUEST, host, imm),
-            (Ty::I32, false) => self.f.ins().uload32(GUEST, host, imm),
-            (Ty::I32, true) => self.f.ins().sload32(GUEST, host, imm),
-            (Ty::F32, _) => self.f.ins().load(types::F32, GUEST, host, imm),
-            (Ty::F64, _) => self.f.ins().load(types::F64, GUEST, host, imm),
-            (Ty::V128, _) => self.f.ins().load(types::I8X16, GUEST, host, imm),
-            _ => self.f.ins().load(ty, GUEST, host, imm),
+            (Ty::I8, false) => self.f.ins().uload8(ty, flags, host, imm),
+            (Ty::I8, true) => self.f.ins().sload8(ty, flags, host, imm),
+            (Ty::I16, false) => self.f.ins().uload16(ty, flags, host, imm),
+            (Ty::I16, true) => self.f.ins().sload16(ty, flags, host, imm),
+            (Ty::I32, false) => self.f.ins().uload32(flags, host, imm),
+            (Ty::I32, true) => self.f.ins().sload32(flags, host, imm),
+            (Ty::F32, _) => self.f.ins().load(types::F32, flags, host, imm),
+            (Ty::F64, _) => self.f.ins().load(types::F64, flags, host, imm),
+            (Ty::V128, _) => self.f.ins().load(types::I8X16, flags, host, imm),
+            _ => self.f.ins().load(ty, flags, host, imm),
         };
         let value = match inst.ty {
             Ty::F32 => Any::Single(value),
@@ -236,6 +313,7 @@ impl Gen<'_, '_> {
             Ty::V128 => Any::Vector(value),
             _ => Any::Int(value),
         };
+        self.f.set_srcloc(SourceLoc::default());
         self.set(inst.dst, value);
     }
 
@@ -246,14 +324,15 @@ impl Gen<'_, '_> {
             Ty::V128 => self.vector_of(inst.b),
             _ => self.int_of(inst.b),
         };
-        let host = self.reach(at);
+        let (host, flags) = self.reach(at);
         let imm = inst.imm;
         match inst.ty {
-            Ty::I8 => self.f.ins().istore8(GUEST, value, host, imm),
-            Ty::I16 => self.f.ins().istore16(GUEST, value, host, imm),
-            Ty::I32 => self.f.ins().istore32(GUEST, value, host, imm),
-            _ => self.f.ins().store(GUEST, value, host, imm),
+            Ty::I8 => self.f.ins().istore8(flags, value, host, imm),
+            Ty::I16 => self.f.ins().istore16(flags, value, host, imm),
+            Ty::I32 => self.f.ins().istore32(flags, value, host, imm),
+            _ => self.f.ins().store(flags, value, host, imm),
         };
+        self.f.set_srcloc(SourceLoc::default());
         if MemAttr::from_bits(inst.attr).release {
             self.f.ins().fence();
         }

@@ -14,14 +14,18 @@ mod slots;
 mod vec;
 mod vec_float;
 
+use std::collections::{HashMap, HashSet};
+
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{self, InstBuilder, MemFlagsData, Type, Value, types};
 use cranelift_codegen::isa::TargetFrontendConfig;
 use cranelift_frontend::{FunctionBuilder, Switch, Variable};
 use emu_core::ir::{Block, Cc, Class, Op, SlotInfo, Terminal, Ty, Val, ValKind};
+use emu_core::mem::SEGMENTS;
 
 use self::late::Late;
-use self::mem::{Group, Groups, PageCache};
+pub(crate) use self::mem::UNMAPPED;
+use self::mem::{Group, Groups, PageCache, Segment};
 use self::slots::{Form, Slot, SlotSet, dirty_in};
 use super::place::{EXIT_GO, EXIT_LINKS};
 use super::plan::{Edge, Plan, ends_well};
@@ -47,7 +51,7 @@ pub(crate) fn supports(block: &Block, features: Features) -> bool {
 
 /// Whether no instruction has changed anything when one of its operations may bail out: tier 1 does all of it again.
 fn is_restartable(block: &Block) -> bool {
-    let (groups, group_of) = mem::groups(block);
+    let (groups, group_of) = mem::groups(block, false);
     let mut checked = vec![false; groups.len()];
     let (mut number, mut changed) = (0, false);
     for (at, inst) in block.insts.iter().enumerate() {
@@ -68,11 +72,37 @@ fn is_restartable(block: &Block) -> bool {
     true
 }
 
+/// The groups of a node's accesses. Through the window goes a group of which tier 1 can do each access's instruction again: what
+/// that has done before is to fill registers that it does not read.
+fn through_groups(plan: &Plan, outside: &Outside<'_>, node: usize) -> Groups {
+    let block = &plan.nodes[node].block;
+    let (mut groups, group_of) = mem::groups(block, plan.window.is_some());
+    for (number, mark) in block.marks.iter().enumerate() {
+        let end = block.marks.get(number + 1).map_or(block.insts.len(), |next| next.inst.into());
+        let begin = usize::from(mark.inst).min(end);
+        let own = &block.insts[begin..end];
+        let is_read = |val: Val| own.iter().any(|inst| [inst.a, inst.b, inst.c].contains(&val));
+        let mut repeats = true;
+        for (at, inst) in own.iter().enumerate().map(|(n, inst)| (begin + n, inst)) {
+            if let Some(group) = group_of[at] {
+                groups[group].through &= repeats && !outside.soft.contains(&mem::site(node, at));
+            }
+            let is_slot = matches!(inst.dst.kind(), ValKind::Slot(_));
+            repeats &= inst.op != Op::Store && !(is_slot && is_read(inst.dst));
+        }
+    }
+    (groups, group_of)
+}
+
 /// What the code of a region needs to be told of the outside.
 pub(crate) struct Outside<'a> {
     pub slots: &'a [SlotInfo],
     /// Host address of RAM offset zero.
     pub host_base: u64,
+    /// Accesses through a window that are to have their operands ready before their branch.
+    pub firm: &'a HashSet<u32>,
+    /// Accesses that are not to go through a window.
+    pub soft: &'a HashSet<u32>,
 }
 
 /// A temporary's value, as what it was made.
@@ -106,6 +136,9 @@ struct Gen<'a, 'f> {
     known: Vec<Option<Variable>>,
     /// Where all ways out come together; its parameter is the exit.
     out: ir::Block,
+    segments: [Segment; SEGMENTS],
+    /// Addresses below this are in the first of them.
+    low: Value,
     pages: Vec<PageCache>,
     all_groups: Vec<Groups>,
     links: Links,
@@ -117,7 +150,7 @@ struct Gen<'a, 'f> {
     groups: Vec<Group>,
     group_of: Vec<Option<usize>>,
     /// The binary32 number in a container that is known to be boxed.
-    boxed: std::collections::HashMap<Value, Value>,
+    boxed: HashMap<Value, Value>,
     /// What results of the smallest normal magnitude are found with, for binary32 and binary64 (see [`Self::tiny_lanes`]).
     tiny: [Option<(Value, Value)>; 2],
     late: Option<Late>,
@@ -175,7 +208,10 @@ impl<'a, 'f> Gen<'a, 'f> {
             }
             known.push(var);
         }
-        let mut all_groups: Vec<Groups> = plan.nodes.iter().map(|node| mem::groups(&node.block)).collect();
+        let low = load(&mut f, types::I64, state, frame::LOW);
+        let segments = std::array::from_fn(|n| Segment::load(&mut f, state, n));
+        let mut all_groups: Vec<Groups> =
+            (0..plan.nodes.len()).map(|n| through_groups(plan, outside, n)).collect();
         let pages = mem::plan_caches(&mut f, plan, &mut all_groups);
         let heads: Vec<ir::Block> = plan.nodes.iter().map(|_| f.create_block()).collect();
         let out = f.create_block();
@@ -223,6 +259,8 @@ impl<'a, 'f> Gen<'a, 'f> {
             retired,
             known,
             out,
+            segments,
+            low,
             pages,
             all_groups,
             links,
@@ -232,7 +270,7 @@ impl<'a, 'f> Gen<'a, 'f> {
             temps: Vec::new(),
             groups: Vec::new(),
             group_of: Vec::new(),
-            boxed: std::collections::HashMap::new(),
+            boxed: HashMap::new(),
             tiny,
             late,
         }

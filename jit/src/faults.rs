@@ -1,0 +1,187 @@
+//! Accesses of translated code that the host may refuse: what they go on with then.
+//!
+//! An access through a window ([`emu_core::mem::Windows`]) is one host instruction with a slow path of its own. Where nothing
+//! is mapped the host raises SIGSEGV. The handler looks the instruction up and goes on in its slow path, where all registers
+//! are as they were before the access; it does nothing else. Any other fault goes to the handler that was there before.
+#![allow(unsafe_code, reason = "the one module that handles the host's faults")]
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::ffi::{c_int, c_void};
+use std::mem::MaybeUninit;
+use std::ops::Range;
+use std::ptr::{null, null_mut};
+use std::sync::OnceLock;
+
+use parking_lot::Mutex;
+
+/// An access that may fault, and its slow path: offsets in the code.
+pub(crate) type Fault = (u32, u32);
+
+/// The accesses in one machine's code memory that may fault.
+pub(crate) struct Faults {
+    /// Host addresses of the code memory.
+    code: Range<usize>,
+    /// By where the code begins.
+    blocks: Mutex<BTreeMap<usize, Box<[Fault]>>>,
+}
+
+thread_local! {
+    /// Of the machine whose code this thread runs.
+    static CURRENT: Cell<*const Faults> = const { Cell::new(null()) };
+}
+
+impl Faults {
+    /// None yet, in code memory at these addresses.
+    pub(crate) fn new(code: Range<usize>) -> Self {
+        Self { code, blocks: Mutex::default() }
+    }
+
+    /// Adds those of code at `start`, before anyone can run it.
+    pub(crate) fn insert(&self, start: usize, mut faults: Vec<Fault>) {
+        if !faults.is_empty() {
+            faults.sort_unstable();
+            self.blocks.lock().insert(start, faults.into());
+        }
+    }
+
+    /// Forgets those of code in `range`, which nobody can run any more.
+    pub(crate) fn remove(&self, range: Range<usize>) {
+        let mut blocks = self.blocks.lock();
+        let mut gone = blocks.split_off(&range.start);
+        blocks.append(&mut gone.split_off(&range.end));
+    }
+
+    /// Where to go on after the instruction at `pc` has faulted.
+    fn slow_path(&self, pc: usize) -> Option<usize> {
+        if !self.code.contains(&pc) {
+            return None;
+        }
+        // Waiting for it properly takes more stack than a signal handler may have.
+        let blocks = loop {
+            match self.blocks.try_lock() {
+                Some(blocks) => break blocks,
+                None => std::thread::yield_now(),
+            }
+        };
+        let (&start, faults) = blocks.range(..=pc).next_back()?;
+        let offset = u32::try_from(pc - start).ok()?;
+        let found = faults.binary_search_by_key(&offset, |&(at, _)| at).ok()?;
+        Some(start + faults[found].1 as usize)
+    }
+
+    /// Runs `run`, which may run translated code with faults.
+    pub(crate) fn during<T>(&self, run: impl FnOnce() -> T) -> T {
+        /// Puts back what was there, even if `run` panics.
+        struct Restore(*const Faults);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                CURRENT.set(self.0);
+            }
+        }
+        let _restore = Restore(CURRENT.replace(self));
+        run()
+    }
+}
+
+/// What handled SIGSEGV before.
+static PREVIOUS: OnceLock<Previous> = OnceLock::new();
+
+struct Previous(libc::sigaction);
+
+/// Takes over the handling of the host's faults, once for the process. False if it cannot be; then no code may have any.
+pub(crate) fn install() -> bool {
+    static INSTALLED: OnceLock<bool> = OnceLock::new();
+    *INSTALLED.get_or_init(|| {
+        let handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) = handle;
+        // SAFETY: plain data, for which zeros are valid; the handler keeps to what may be done in one, see there; the
+        // pointers are to locals.
+        unsafe {
+            let mut old = MaybeUninit::<libc::sigaction>::zeroed();
+            if libc::sigaction(libc::SIGSEGV, null(), old.as_mut_ptr()) != 0 {
+                return false;
+            }
+            // Before the new one is there: it needs this.
+            if PREVIOUS.set(Previous(old.assume_init())).is_err() {
+                return false;
+            }
+            let mut new = MaybeUninit::<libc::sigaction>::zeroed().assume_init();
+            new.sa_sigaction = handler as usize;
+            // On the alternate stack: an overflow of the normal one must reach whoever reports it.
+            new.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+            libc::sigemptyset(&raw mut new.sa_mask);
+            libc::sigaction(libc::SIGSEGV, &raw const new, null_mut()) == 0
+        }
+    })
+}
+
+/// The handler. A fault in translated code is synchronous, and such code holds no lock: what is locked here is held by other
+/// threads, briefly, if at all.
+extern "C" fn handle(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    let current = CURRENT.get();
+    // SAFETY: the kernel passes what has happened. What somebody has sent is no fault.
+    let is_fault = unsafe { (*info).si_code > 0 };
+    if is_fault && !current.is_null() {
+        // SAFETY: the kernel passes the state of the interrupted thread, which it takes back from there afterwards; `current`
+        // is set only while its target is borrowed, by a caller on this thread.
+        unsafe {
+            let registers = &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs;
+            let pc = &mut registers[libc::REG_RIP as usize];
+            if let Some(slow) = (*current).slow_path(*pc as usize) {
+                *pc = slow as i64;
+                return;
+            }
+        }
+    }
+    pass_on(signal, info, context, is_fault);
+}
+
+/// Does what would have been done without the handler.
+fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void, is_fault: bool) {
+    type Simple = extern "C" fn(c_int);
+    type WithInfo = extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
+    let previous = PREVIOUS.get().map(|Previous(action)| action);
+    let action = previous.map_or(libc::SIG_DFL, |action| action.sa_sigaction);
+    if action == libc::SIG_DFL || action == libc::SIG_IGN {
+        // The instruction is tried again, and its fault ends the process; or the signal, which waits until this returns.
+        // SAFETY: plain data and a pointer to a local.
+        unsafe {
+            let mut default = MaybeUninit::<libc::sigaction>::zeroed().assume_init();
+            default.sa_sigaction = libc::SIG_DFL;
+            libc::sigaction(signal, &raw const default, null_mut());
+            if !is_fault {
+                libc::raise(signal);
+            }
+        }
+        return;
+    }
+    let with_info = previous.is_some_and(|action| action.sa_flags & libc::SA_SIGINFO != 0);
+    // SAFETY: whoever installed it has promised that it is a function of this kind.
+    unsafe {
+        if with_info {
+            std::mem::transmute::<usize, WithInfo>(action)(signal, info, context);
+        } else {
+            std::mem::transmute::<usize, Simple>(action)(signal);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slow_paths_are_found_by_the_address_of_the_access() {
+        let faults = Faults::new(0x1000..0x3000);
+        faults.insert(0x1000, vec![(0x20, 0x80), (0x10, 0x60)]);
+        faults.insert(0x1100, vec![(0, 0x40)]);
+        faults.insert(0x1200, vec![]);
+        assert_eq!(
+            [0x1010, 0x1020, 0x1100].map(|pc| faults.slow_path(pc)),
+            [0x1060, 0x1080, 0x1140].map(Some)
+        );
+        assert_eq!([0x1011, 0x1200, 0xfff, 0x3000].map(|pc| faults.slow_path(pc)), [None; 4]);
+        faults.remove(0x1000..0x1100);
+        assert_eq!([0x1010, 0x1100].map(|pc| faults.slow_path(pc)), [None, Some(0x1140)]);
+    }
+}
