@@ -1,27 +1,9 @@
-//! Comparisons, minimum and maximum, classification (IEEE 754-2019 §5.7, §5.11, §9.6).
+//! Comparisons, minimum and maximum (IEEE 754-2019 §5.11, §9.6).
 
 use std::cmp::Ordering;
 
 use super::env::{Env, Flags};
 use super::format::{Format, is_nan, is_signaling};
-
-/// The class of an encoding as the 10-bit one-hot mask of RISC-V `fclass`: bit 0 negative infinity, 1
-/// negative normal, 2 negative subnormal, 3 negative zero, 4 positive zero, 5 positive subnormal, 6 positive
-/// normal, 7 positive infinity, 8 signaling NaN, 9 quiet NaN.
-pub fn class<F: Format>(a: F::Bits) -> u16 {
-    let a = a.into();
-    let magnitude = a & !F::SIGN;
-    if is_nan::<F>(a) {
-        return if is_signaling::<F>(a) { 1 << 8 } else { 1 << 9 };
-    }
-    let size = match magnitude {
-        0 => 0,
-        m if m < F::MIN_NORMAL => 1,
-        m if m < F::INFINITY => 2,
-        _ => 3,
-    };
-    if a & F::SIGN != 0 { 1 << (3 - size) } else { 1 << (4 + size) }
-}
 
 /// How [`Env::extremum`] treats NaNs.
 #[derive(Copy, Clone, PartialEq, Eq)]

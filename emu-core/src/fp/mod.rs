@@ -28,7 +28,6 @@ mod format;
 mod immediate;
 mod unpacked;
 
-pub use compare::class;
 pub use convert::Int;
 pub use env::{Env, Flags, NanMode, NanToInt, Round, Tininess};
 pub use estimate::{reciprocal_root_u32, reciprocal_u32};

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use super::Run;
 use crate::exec::CpuState;
-use crate::fp::{self, Env, F16, F32, F64, Flags, Format, NanMode, NanToInt, Round, Tininess};
+use crate::fp::{Env, F16, F32, F64, Flags, Format, NanMode, NanToInt, Round, Tininess};
 use crate::ir::{FMinMax, FpAttr, Inst, Op, Sgnj, ToInt, Ty};
 
 impl Run<'_> {
@@ -98,7 +98,6 @@ pub(super) fn typed<F: Format>(inst: &Inst, src: [u64; 3], flags: &mut Flags) ->
             return if src[0] | inst.ty.mask() == u64::MAX { a.into() } else { canonical_nan(inst.ty) };
         }
         Op::Fcmp => return compare::<F>(env, selector, a, b, flags).into(),
-        Op::Fclass => return fp::class::<F>(a).into(),
         Op::Fnzcv => {
             let order = if selector & 4 != 0 {
                 env.compare_quiet::<F>(a, b, flags)

@@ -428,8 +428,6 @@ ops! {
     Fnzcv "fnzcv" Float I (F, F) false FNZCV Fp;
     /// 1 if the comparison holds, else 0; `lt` and `le` signal on quiet NaNs unless `quiet`, `eq` and `uno` never do.
     Fcmp "fcmp" Float I (F, F) false FCMP Fp;
-    /// The class of `a` as a one-hot mask of 10 bits (RISC-V ISA manual, FCLASS).
-    Fclass "fclass" Float I (F) false NONE Pure;
     /// `a`, of the attribute's format, converted to the type.
     Fcvt "fcvt" Float F (F) false FCVT Fp;
     /// `a` · 2^`imm` converted to an integer, saturating; 32-bit results are zero-extended. NaN gives the largest value, or

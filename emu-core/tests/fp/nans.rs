@@ -1,6 +1,6 @@
-//! NaN propagation, minimum and maximum, and classification.
+//! NaN propagation, minimum and maximum.
 
-use emu_core::fp::{BF16, Env, F16, F32, F64, Flags, Format, NanMode, Round, class};
+use emu_core::fp::{BF16, Env, F16, F32, F64, Flags, Format, NanMode, Round};
 
 use super::operands::{Random, operand, triple};
 use super::{OPS, Op, is_nan, is_signaling, soft};
@@ -129,46 +129,5 @@ fn minimum_and_maximum_follow_the_order_and_their_nan_rule() {
     }
     for (a, b) in [(0, 0x8000), (0x8000, 0), (0x7c01, 0x3c00), (0x3c00, 0xfe00), (0x7e01, 0xfc01)] {
         check_extremum::<F16>(a, b, a == 0x8000);
-    }
-}
-
-#[test]
-fn every_half_has_its_class() {
-    for a in 0..=u16::MAX {
-        let magnitude = a & 0x7fff;
-        let expected = match (magnitude, a != magnitude) {
-            (0x7e00.., _) => 9,
-            (0x7c01.., _) => 8,
-            (0x7c00, true) => 0,
-            (0x0400.., true) => 1,
-            (1.., true) => 2,
-            (0, true) => 3,
-            (0, false) => 4,
-            (..0x0400, false) => 5,
-            (..0x7c00, false) => 6,
-            (0x7c00, false) => 7,
-        };
-        assert_eq!(class::<F16>(a), 1 << expected, "{a:x}");
-    }
-}
-
-#[test]
-fn singles_and_doubles_have_their_class() {
-    for (single, double, bit) in [
-        (0xff80_0000, 0xfff0_0000_0000_0000, 0),
-        (0xff7f_ffff, 0xffef_ffff_ffff_ffff, 1),
-        (0x8080_0000, 0x8010_0000_0000_0000, 1),
-        (0x807f_ffff, 0x800f_ffff_ffff_ffff, 2),
-        (0x8000_0001, 0x8000_0000_0000_0001, 2),
-        (0x8000_0000, 0x8000_0000_0000_0000, 3),
-        (0x0000_0000, 0x0000_0000_0000_0000, 4),
-        (0x0000_0001, 0x0000_0000_0000_0001, 5),
-        (0x3f80_0000, 0x3ff0_0000_0000_0000, 6),
-        (0x7f80_0000, 0x7ff0_0000_0000_0000, 7),
-        (0xff80_0001, 0x7ff7_ffff_ffff_ffff, 8),
-        (0x7fc0_0000, 0xfff8_0000_0000_0000, 9),
-    ] {
-        assert_eq!(class::<F32>(single), 1 << bit);
-        assert_eq!(class::<F64>(double), 1 << bit);
     }
 }

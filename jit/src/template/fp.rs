@@ -26,7 +26,7 @@ use crate::stubs::Constant;
 /// Rounding modes, as in [`FpAttr`]; the first four are the host's.
 pub(crate) const NEAREST: u8 = 0;
 pub(crate) const TOWARD_ZERO: u8 = 1;
-const MOST_HOST_MODES: u8 = 3;
+pub(crate) const MOST_HOST_MODES: u8 = 3;
 
 /// Opcodes of packed logic on single-precision vectors, which is the same on all (0F map).
 const ANDPS: u8 = 0x54;

@@ -313,7 +313,7 @@ impl Compiler {
 }
 
 /// The host's number of a rounding mode, in instructions that name one.
-pub(super) fn host_mode(round: u8) -> u8 {
+pub(crate) fn host_mode(round: u8) -> u8 {
     match round {
         TOWARD_ZERO => 3,
         2 => 1,

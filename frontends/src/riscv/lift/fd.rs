@@ -4,7 +4,7 @@
 //! take the lowest bits as they are.
 
 use emu_core::fp::{self, F16, F32, F64};
-use emu_core::ir::{FMinMax, FpAttr, MemAttr, Op, Sgnj, ToInt, Ty, Val};
+use emu_core::ir::{Cc, FMinMax, FpAttr, MemAttr, Op, Sgnj, ToInt, Ty, Val};
 
 use super::super::F;
 use super::super::decode::insn32::args::{
@@ -283,8 +283,45 @@ impl Lifter<'_> {
 
     pub(super) fn fclass(&mut self, a: FpToX, ty: Ty) -> Done {
         self.fp_on()?;
+        if a.rd == 0 {
+            return Ok(());
+        }
+        let (width, fraction) = match ty {
+            Ty::F16 => (16, 10),
+            Ty::F32 => (32, 23),
+            _ => (64, 52),
+        };
+        let infinity = (1 << (width - 1)) - (1 << fraction);
         let rs1 = self.f(a.rs1, ty);
-        self.un(Op::Fclass, ty, a.rd, rs1);
+        let b = &mut self.builder;
+        let bits = b.un(Op::Fbits, Ty::None, rs1);
+        let [zero, one, four, normal, infinite] =
+            [0, 1, 4, 1 << fraction, infinity].map(|value| b.imm(value));
+        let (most, top) = (b.imm((1 << (width - 1)) - 1), b.imm(width - 1));
+        let size = b.bin(Op::And, Ty::I64, bits, most);
+        let sign = b.bin(Op::Shr, Ty::I64, bits, top);
+        let sign = b.bin(Op::And, Ty::I64, sign, one);
+        // Negative numbers are 3, 2, 1, 0 from zero to infinity, positive ones 4, 5, 6, 7.
+        let negative = b.bin(Op::Sub, Ty::I64, zero, sign);
+        let mut from_zero = zero;
+        for least in [one, normal, infinite] {
+            let reached = b.temp();
+            b.set_to(reached, Cc::Geu, Ty::I64, size, least);
+            from_zero = b.bin(Op::Add, Ty::I64, from_zero, reached);
+        }
+        let from_zero = b.bin(Op::Xor, Ty::I64, from_zero, negative);
+        let kind = b.bin(Op::Add, Ty::I64, four, from_zero);
+        // 8 is a signaling NaN, 9 a quiet one.
+        let (quiet, eight) = (b.imm(fraction - 1), b.imm(8));
+        let nan = b.bin(Op::Shr, Ty::I64, bits, quiet);
+        let nan = b.bin(Op::And, Ty::I64, nan, one);
+        let nan = b.bin(Op::Or, Ty::I64, nan, eight);
+        let is_nan = b.temp();
+        b.set_to(is_nan, Cc::Ltu, Ty::I64, infinite, size);
+        let number = b.temp();
+        b.select_to(number, Ty::I64, is_nan, nan, kind);
+        let rd = self.x_dst(a.rd);
+        self.builder.bin_to(rd, Op::Shl, Ty::I64, one, number);
         Ok(())
     }
 

@@ -10,7 +10,8 @@ use emu_core::ir::{Class, FpAttr, Inst, Op, Sgnj, ToInt, Ty, Val, ValKind};
 
 use super::{Any, Form, Gen};
 use crate::template::Features;
-use crate::template::fp::{NEAREST, TOWARD_ZERO};
+use crate::template::fp::{MOST_HOST_MODES, NEAREST, TOWARD_ZERO};
+use crate::template::vec_float::host_mode;
 
 const BOX: u64 = 0xffff_ffff << 32;
 const NAN_32: i64 = 0x7fc0_0000;
@@ -34,7 +35,10 @@ pub(super) fn supports(inst: &Inst, features: Features) -> bool {
         Op::Fcvt => nearest && selector & 3 == if inst.ty == Ty::F32 { 2 } else { 1 },
         Op::Ftoint => {
             let signed = matches!(ToInt::from_bits(selector & 3), ToInt::I32 | ToInt::I64);
-            !attr.flush && attr.round == TOWARD_ZERO && signed && inst.imm == 0
+            // Rounded first, what does not fit would raise inexact.
+            let rounds =
+                attr.round <= MOST_HOST_MODES && (inst.ty == Ty::F32 || selector & 3 == ToInt::I64 as u16);
+            !attr.flush && (attr.round == TOWARD_ZERO || rounds) && signed && inst.imm == 0
         }
         Op::Ffromint => nearest && inst.imm == 0,
         _ => false,
@@ -267,7 +271,13 @@ impl Gen<'_, '_> {
                     ToInt::I32 => (types::I32, i64::from(i32::MIN)),
                     _ => (types::I64, i64::MIN),
                 };
-                let value = self.f.ins().fcvt_to_sint_sat(host, a);
+                let integral = match host_mode(FpAttr::from_bits(inst.attr).round) {
+                    0 => self.f.ins().nearest(a),
+                    1 => self.f.ins().floor(a),
+                    2 => self.f.ins().ceil(a),
+                    _ => a,
+                };
+                let value = self.f.ins().fcvt_to_sint_sat(host, integral);
                 // It may not have fitted; and this makes the conversion stay.
                 let least = self.f.ins().iconst(host, least);
                 let odd = self.f.ins().icmp(IntCC::Equal, value, least);
