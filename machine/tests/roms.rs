@@ -6,7 +6,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use frontends::riscv;
-use machine::{Accel, Arch, Console, Ended, Firmware, GicVersion, MachineConfig};
+use machine::{Accel, Arch, Console, Ended, Firmware, GicVersion, MachineConfig, Regions, Windows};
 use support::{Outcome, Running};
 use test_roms::{RAM_SIZE, Rom};
 
@@ -22,13 +22,27 @@ struct Run {
     level: Option<u8>,
     append: &'static str,
     limit: Duration,
+    windows: Windows,
+    regions: Regions,
 }
 
 impl Run {
     /// A run of `rom` with a number of CPUs, of the model that has everything.
     fn new(rom: &Rom, cpus: usize, accel: Accel) -> Self {
         let (append, limit) = (rom.append, rom.timeout);
-        Self { model: "max", cpus, accel, aclint: false, gic: None, level: None, append, limit }
+        let (windows, regions) = (Windows::On, Regions::On);
+        Self {
+            model: "max",
+            cpus,
+            accel,
+            aclint: false,
+            gic: None,
+            level: None,
+            append,
+            limit,
+            windows,
+            regions,
+        }
     }
 
     /// Whether the program cannot switch the machine off: nobody is there to be asked.
@@ -56,6 +70,8 @@ fn boot(rom: &Rom, run: Run) -> (String, Outcome) {
     config.console = Console::File(text.clone());
     config.accel = run.accel;
     config.aclint = run.aclint;
+    config.windows = run.windows;
+    config.regions = run.regions;
     let read = || String::from_utf8_lossy(&fs::read(&text).unwrap_or_default()).into_owned();
     let running = Running::start(config).expect("a machine");
     if run.is_endless() {
@@ -165,6 +181,34 @@ fn aarch64_code_that_changes() {
     code_that_changes(test_roms::AARCH64, "rounds=2000", Some(1));
 }
 
+/// User programs that compute any address, with each way to make their accesses.
+fn any_address(list: &'static [Rom]) {
+    let rom = named(list, "windows");
+    let append = rom.thorough.expect("a thorough run");
+    for (cpus, windows, regions) in [
+        (1, Windows::Off, Regions::Off),
+        (1, Windows::Off, Regions::Eager),
+        (1, Windows::Eager, Regions::Off),
+        (1, Windows::Eager, Regions::Eager),
+        // What one vCPU does to a page is done to the windows of all.
+        (2, Windows::Eager, Regions::Eager),
+    ] {
+        let level = rom.levels.first().copied();
+        let limit = 2 * rom.timeout;
+        check(rom, Run { append, level, windows, regions, limit, ..Run::new(rom, cpus, Accel::Auto) });
+    }
+}
+
+#[test]
+fn riscv64_any_address() {
+    any_address(test_roms::RISCV64);
+}
+
+#[test]
+fn aarch64_any_address() {
+    any_address(test_roms::AARCH64);
+}
+
 macro_rules! roms {
     ($list:ident, $passes:ident: $($name:ident),*) => {
         use super::$passes;
@@ -183,9 +227,9 @@ macro_rules! roms {
 }
 
 mod riscv64 {
-    roms!(RISCV64, passes: traps, csrs, delegation, pmp, smepmp, paging, interrupts, smp, memory, fp, counters);
+    roms!(RISCV64, passes: traps, csrs, delegation, pmp, smepmp, paging, interrupts, smp, memory, fp, counters, windows);
 }
 
 mod aarch64 {
-    roms!(AARCH64, arm_passes: exceptions, paging, stage2, interrupts, pmu, psci, secure, smp, vgic);
+    roms!(AARCH64, arm_passes: exceptions, paging, stage2, interrupts, pmu, psci, secure, smp, vgic, windows);
 }

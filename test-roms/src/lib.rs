@@ -36,7 +36,7 @@ pub struct Rom {
     /// The kernel command line that it should get on our machine, with the CPU model that has everything.
     pub append: &'static str,
     /// The same for a run that takes longer, where there is more to do: `smp` then does the ten million operations on
-    /// its LR/SC stack that the product promises.
+    /// its LR/SC stack that the product promises, `windows` lets loops run for milliseconds between checks.
     pub thorough: Option<&'static str>,
     /// How long one run with [`Rom::append`] may take on an interpreter on a busy host, before it counts as hung.
     pub timeout: Duration,
@@ -80,6 +80,7 @@ pub const RISCV64: &[Rom] = &[
     rom!("riscv64" "memory", harts: [1, 4], append: "", seconds: 60),
     rom!("riscv64" "fp", harts: [1, 4], append: "", seconds: 60),
     rom!("riscv64" "counters", harts: [1, 4], append: "", seconds: 60),
+    rom!("riscv64" "windows", harts: [1, 4], append: "", thorough: "rounds=30000 every=1", seconds: 60),
 ];
 
 /// The same for aarch64.
@@ -93,6 +94,7 @@ pub const AARCH64: &[Rom] = &[
     rom!("aarch64" "secure", levels: [3], harts: [1, 4], append: "", seconds: 60),
     rom!("aarch64" "smp", levels: [1, 2], harts: [1, 2, 4], append: "", seconds: 120),
     rom!("aarch64" "vgic", levels: [2], harts: [1, 4], append: "", seconds: 60),
+    rom!("aarch64" "windows", levels: [1, 2, 3], harts: [1, 4], append: "", thorough: "rounds=30000 every=1", seconds: 60),
 ];
 
 /// Every ROM.
