@@ -156,7 +156,9 @@ fn the_backend_waits_when_the_guest_does_not_take_frames() {
     let (net, wire, _events) = rig();
     let mut driver = Driver::start(net, 2);
     let taken = (0..1000u32).take_while(|i| wire.give(&[*i as u8; 60])).count();
-    assert_eq!((taken, wire.ready.load(Ordering::SeqCst)), (INBOX_LIMIT, 0));
+    // One more may have been taken while the card had the first in hand.
+    assert!((INBOX_LIMIT..=INBOX_LIMIT + 1).contains(&taken), "{taken}");
+    assert_eq!(wire.ready.load(Ordering::SeqCst), 0);
     let at = driver.alloc(100);
     for i in 0..taken {
         driver.send(0, &[(at, 100, true)]);
