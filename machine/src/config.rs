@@ -259,8 +259,8 @@ impl MachineConfig {
         match usize::try_from(self.code_bytes) {
             Ok(code_bytes) if JitConfig::CODE_BYTES.contains(&code_bytes) => {
                 let windows = self.windows != Windows::Off;
-                // What is compared must not depend on when it is looked at.
                 let dump = self.dump_region.map(|pc| Dump { pc, write: show });
+                // What is compared must not depend on when it is looked at.
                 let sampled = self.accel != Accel::Lockstep && !self.repeatable;
                 Ok(JitConfig { code_bytes, regions: self.region_config(), windows, sampled, dump })
             }

@@ -13,7 +13,7 @@ const MOST_AROUND_BITS: u8 = 21;
 impl<I: Isa> Vcpu<I> {
     /// Notes that translated code has been found running: an address space that takes time may get a window.
     pub fn found_running(&mut self) {
-        if self.mmu.found_running(&self.isa.mode()) {
+        if self.mmu.found_running(&self.mode) {
             self.mode_changed();
         }
     }

@@ -43,6 +43,18 @@ pub(super) struct Slow {
     pub(super) dirty: Range<usize>,
 }
 
+impl Slow {
+    /// Of an access to `va` by the soft TLB.
+    fn by_tlb(
+        (entry, va): (DynamicLabel, Reg),
+        sources: [Option<Source>; 2],
+        dst: Option<AnyReg>,
+        dirty: Range<usize>,
+    ) -> Self {
+        Self { entry, va, imm: 0, host: false, fault: None, sources, dst, dirty }
+    }
+}
+
 impl Compiler {
     pub(super) fn access(&mut self, block: &Block, inst: &Inst, at: usize, number: usize) -> Done {
         match inst.op {
@@ -105,12 +117,7 @@ impl Compiler {
         self.asm.alu(Alu::And, true, host, Operand::Imm(-inst.imm));
         self.asm.zero_block(host, inst.imm);
         let sources = [Some(Source::Int(Operand::Imm(inst.imm))), None];
-        self.slow_path(
-            block,
-            inst,
-            number,
-            Slow { entry, va, imm: 0, host: false, fault: None, sources, dst: None, dirty },
-        )
+        self.slow_path(block, inst, number, Slow::by_tlb((entry, va), sources, None, dirty))
     }
 
     /// Copies or fills a range, by a stub if it is small.
@@ -125,16 +132,7 @@ impl Compiler {
         let dirty = self.list_dirty();
         self.asm.jcc(Cond::NE, entry);
         let sources = [RSI, RCX].map(|reg| Some(Source::Int(Operand::Reg(reg))));
-        let slow = Slow {
-            entry,
-            va: RDI,
-            imm: 0,
-            host: false,
-            fault: None,
-            sources,
-            dst: Some(AnyReg::Int(RAX)),
-            dirty,
-        };
+        let slow = Slow::by_tlb((entry, RDI), sources, Some(AnyReg::Int(RAX)), dirty);
         self.slow_path(block, inst, number, slow)?;
         self.finish(inst.dst, RAX)
     }
@@ -262,11 +260,7 @@ impl Compiler {
             Some(at) => (at, None),
             None => {
                 let va = self.address_of(block, inst, None)?;
-                let dst = match int {
-                    true if is_int(inst.ty) => AnyReg::Int(self.target(inst.dst, &[])?),
-                    true => AnyReg::Int(self.regs.scratch(&mut self.asm)?),
-                    false => AnyReg::Vec(self.regs.scratch(&mut self.asm)?),
-                };
+                let dst = self.load_target(inst, int)?;
                 let entry = self.asm.label();
                 let align = if attr.exclusive { bytes } else { 1 };
                 let range = (0, bytes as i32 - 1);
@@ -276,30 +270,28 @@ impl Compiler {
             }
         };
         let (at, check) = place;
-        let dst = match (&check, int) {
-            (Some((_, _, dst, _)), _) => *dst,
-            (None, true) if is_int(inst.ty) => AnyReg::Int(self.target(inst.dst, &[])?),
-            (None, true) => AnyReg::Int(self.regs.scratch(&mut self.asm)?),
-            (None, false) => AnyReg::Vec(self.regs.scratch(&mut self.asm)?),
+        let dst = match &check {
+            Some((_, _, dst, _)) => *dst,
+            None => self.load_target(inst, int)?,
         };
         match dst {
             AnyReg::Int(dst) => self.asm.load_unit(bytes, attr.signed, dst, at),
             AnyReg::Vec(dst) => self.asm.load_unit_xmm(bytes, dst, at),
         }
         if let Some((entry, va, dst, dirty)) = check {
-            let slow = Slow {
-                entry,
-                va,
-                imm: 0,
-                host: false,
-                fault: None,
-                sources: [None, None],
-                dst: Some(dst),
-                dirty,
-            };
+            let slow = Slow::by_tlb((entry, va), [None, None], Some(dst), dirty);
             self.slow_path(block, inst, number, slow)?;
         }
         self.loaded(inst, dst)
+    }
+
+    /// A register for what is loaded: a general one if it is loaded as an integer.
+    pub(super) fn load_target(&mut self, inst: &Inst, int: bool) -> Result<AnyReg, CompileError> {
+        Ok(match int {
+            true if is_int(inst.ty) => AnyReg::Int(self.target(inst.dst, &[])?),
+            true => AnyReg::Int(self.regs.scratch(&mut self.asm)?),
+            false => AnyReg::Vec(self.regs.scratch(&mut self.asm)?),
+        })
     }
 
     /// Makes what has been loaded the value of its destination.
@@ -350,16 +342,7 @@ impl Compiler {
         }
         if let Some((entry, va)) = check {
             let dirty = self.list_dirty();
-            let slow = Slow {
-                entry,
-                va,
-                imm: 0,
-                host: false,
-                fault: None,
-                sources: [Some(source), None],
-                dst: None,
-                dirty,
-            };
+            let slow = Slow::by_tlb((entry, va), [Some(source), None], None, dirty);
             self.slow_path(block, inst, number, slow)?;
         }
         if attr.release {
@@ -391,8 +374,7 @@ impl Compiler {
             let signed = MemAttr::from_bits(inst.attr).signed;
             self.asm.extend(inst.ty.bytes(), signed, old);
         }
-        let slow =
-            Slow { entry, va, imm: 0, host: false, fault: None, sources, dst: old.map(AnyReg::Int), dirty };
+        let slow = Slow::by_tlb((entry, va), sources, old.map(AnyReg::Int), dirty);
         self.slow_path(block, inst, number, slow)?;
         match old {
             Some(old) => self.finish(inst.dst, old),

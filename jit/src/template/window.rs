@@ -10,7 +10,7 @@ use super::guess::Likely;
 use super::mem::{Slow, Source};
 use super::merge::Role;
 use super::regs::AnyReg;
-use super::{Cold, CompileError, Compiler, Done, is_int};
+use super::{Cold, CompileError, Compiler, Done};
 use crate::frame;
 
 /// An access through the window.
@@ -118,11 +118,7 @@ impl Compiler {
         int: bool,
     ) -> Done {
         let place = self.window_place(block, inst, at, number, None)?;
-        let dst = match int {
-            true if is_int(inst.ty) => AnyReg::Int(self.target(inst.dst, &[])?),
-            true => AnyReg::Int(self.regs.scratch(&mut self.asm)?),
-            false => AnyReg::Vec(self.regs.scratch(&mut self.asm)?),
-        };
+        let dst = self.load_target(inst, int)?;
         let slow = self.through(block, at, &place, [None, None], Some(dst));
         let (bytes, signed) = (inst.ty.bytes(), MemAttr::from_bits(inst.attr).signed);
         match dst {

@@ -8,7 +8,7 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, SourceLoc, TrapCode, Value, types};
 use cranelift_frontend::{FunctionBuilder, Variable};
 use emu_core::ir::{Block, Inst, MemAttr, Op, Ty, Val, ValKind, View};
-use emu_core::mem::{GUARD, PAGE_SIZE, SEGMENT_BITS, TlbEntry};
+use emu_core::mem::{GUARD, PAGE_SIZE, SEGMENT_BITS, SEGMENTS, TlbEntry};
 
 use super::{Any, FLAGS, Gen, Plan};
 use crate::frame;
@@ -42,9 +42,24 @@ pub(super) fn site(node: usize, at: usize) -> u32 {
     (node as u32 + 1) << 16 | at as u32
 }
 
-/// A segment of the window, as long as a region runs.
+/// The window, as long as a region runs.
 #[derive(Clone, Copy)]
-pub(super) struct Segment {
+pub(super) struct Window {
+    segments: [Segment; SEGMENTS],
+    /// Addresses below this are in the first of them.
+    low: Value,
+}
+
+impl Window {
+    pub(super) fn load(f: &mut FunctionBuilder<'_>, state: Value) -> Self {
+        let low = f.ins().load(types::I64, FLAGS, state, frame::LOW.disp);
+        Self { segments: std::array::from_fn(|n| Segment::load(f, state, n)), low }
+    }
+}
+
+/// A segment of it.
+#[derive(Clone, Copy)]
+struct Segment {
     number: Value,
     /// What to add to its addresses, and to subtract.
     addend: Value,
@@ -52,7 +67,7 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    pub(super) fn load(f: &mut FunctionBuilder<'_>, state: Value, n: usize) -> Self {
+    fn load(f: &mut FunctionBuilder<'_>, state: Value, n: usize) -> Self {
         let mut load = |mem: Mem| f.ins().load(types::I64, FLAGS, state, mem.disp);
         let (number, addend) = frame::segment(n);
         let (number, addend) = (load(number), load(addend));
@@ -187,7 +202,7 @@ impl Gen<'_, '_> {
     fn reach(&mut self, at: usize) -> (Value, MemFlagsData) {
         let number = self.group_of[at].unwrap_or_else(|| unreachable!("every access has a group"));
         let group = self.groups[number];
-        let Some(guess) = self.plan.window.as_ref().filter(|_| group.through) else {
+        let (Some(guess), Some(window), true) = (&self.plan.window, self.window, group.through) else {
             return (self.reach_by_tlb(number, group), GUEST);
         };
         // What an access does that the host refuses is what the branch just before it would have done: each has one of its own,
@@ -202,7 +217,7 @@ impl Gen<'_, '_> {
             None => {
                 let base = self.int_of(group.base);
                 let likely = guess.of(self.block(), group.base, at);
-                let segment = self.segments[likely.segment()];
+                let segment = window.segments[likely.segment()];
                 let host = if self.outside.firm.contains(&site) {
                     // A difference is no part of an address: it is made here.
                     self.f.ins().isub(base, segment.minus)
@@ -210,7 +225,7 @@ impl Gen<'_, '_> {
                     self.f.ins().iadd(base, segment.addend)
                 };
                 let outside = if likely == Likely::Low {
-                    self.f.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, base, self.low)
+                    self.f.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, base, window.low)
                 } else {
                     let own = self.f.ins().ushr_imm_u(base, i64::from(SEGMENT_BITS));
                     self.f.ins().icmp(IntCC::NotEqual, own, segment.number)

@@ -21,11 +21,10 @@ use cranelift_codegen::ir::{self, InstBuilder, MemFlagsData, Type, Value, types}
 use cranelift_codegen::isa::TargetFrontendConfig;
 use cranelift_frontend::{FunctionBuilder, Switch, Variable};
 use emu_core::ir::{Block, Cc, Class, Op, SlotInfo, Terminal, Ty, Val, ValKind};
-use emu_core::mem::SEGMENTS;
 
 use self::late::Late;
 pub(crate) use self::mem::UNMAPPED;
-use self::mem::{Group, Groups, PageCache, Segment};
+use self::mem::{Group, Groups, PageCache, Window};
 use self::slots::{Form, Slot, SlotSet, dirty_in};
 use super::place::{EXIT_GO, EXIT_LINKS};
 use super::plan::{Edge, Plan, ends_well};
@@ -136,9 +135,7 @@ struct Gen<'a, 'f> {
     known: Vec<Option<Variable>>,
     /// Where all ways out come together; its parameter is the exit.
     out: ir::Block,
-    segments: [Segment; SEGMENTS],
-    /// Addresses below this are in the first of them.
-    low: Value,
+    window: Option<Window>,
     pages: Vec<PageCache>,
     all_groups: Vec<Groups>,
     links: Links,
@@ -208,8 +205,7 @@ impl<'a, 'f> Gen<'a, 'f> {
             }
             known.push(var);
         }
-        let low = load(&mut f, types::I64, state, frame::LOW);
-        let segments = std::array::from_fn(|n| Segment::load(&mut f, state, n));
+        let window = plan.window.as_ref().map(|_| Window::load(&mut f, state));
         let mut all_groups: Vec<Groups> =
             (0..plan.nodes.len()).map(|n| through_groups(plan, outside, n)).collect();
         let pages = mem::plan_caches(&mut f, plan, &mut all_groups);
@@ -259,8 +255,7 @@ impl<'a, 'f> Gen<'a, 'f> {
             retired,
             known,
             out,
-            segments,
-            low,
+            window,
             pages,
             all_groups,
             links,
