@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use disk_formats::{DiskOptions, Format};
-use machine::{NetConfig, TraceConfig};
+use machine::{Effort, NetConfig, TraceConfig};
 
 use crate::parse;
 
@@ -104,11 +104,11 @@ pub struct RunArgs {
     #[arg(long, default_value = "64M", value_parser = parse::size, value_name = "SIZE")]
     pub jit_cache: u64,
     /// Compile hot loops as a whole, on a thread beside the vCPUs. `eager`: at once, in them; finds mistakes in ferry
-    #[arg(long, value_enum, default_value_t = RegionsArg::On, hide_short_help = true)]
-    pub jit_regions: RegionsArg,
+    #[arg(long, value_enum, default_value_t = EffortArg::On, hide_short_help = true)]
+    pub jit_regions: EffortArg,
     /// Put long-running address spaces of the guest on the host's MMU. `eager`: all, at once; finds mistakes in ferry
-    #[arg(long, value_enum, default_value_t = WindowsArg::On, hide_short_help = true)]
-    pub windows: WindowsArg,
+    #[arg(long, value_enum, default_value_t = EffortArg::On, hide_short_help = true)]
+    pub windows: EffortArg,
     /// Show the compiled loops that have the instruction at this virtual address: guest code, intermediate forms, host code
     #[arg(long, value_name = "PC", value_parser = parse::address, hide_short_help = true)]
     pub dump_region: Option<u64>,
@@ -182,20 +182,22 @@ pub enum GicArg {
     V3,
 }
 
-/// Whether hot loops are compiled as a whole.
+/// How much is done for speed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum RegionsArg {
+pub enum EffortArg {
     On,
     Off,
     Eager,
 }
 
-/// Whether address spaces are put on the host's MMU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum WindowsArg {
-    On,
-    Off,
-    Eager,
+impl From<EffortArg> for Effort {
+    fn from(arg: EffortArg) -> Self {
+        match arg {
+            EffortArg::On => Self::On,
+            EffortArg::Off => Self::Off,
+            EffortArg::Eager => Self::Eager,
+        }
+    }
 }
 
 /// The accelerators.

@@ -6,11 +6,11 @@ use std::sync::{Arc, OnceLock};
 use anyhow::{Context, bail};
 use images::{Options, Store};
 use machine::{
-    Accel, Arch, Console, Ended, Firmware, GicVersion, Isa, Machine, MachineConfig, NetConfig, Regions,
-    TraceConfig, Windows, net,
+    Accel, Arch, Console, Ended, Firmware, GicVersion, Isa, Machine, MachineConfig, NetConfig, TraceConfig,
+    net,
 };
 
-use crate::args::{AccelArg, ArchArg, ConsoleArg, GicArg, RegionsArg, RunArgs, WindowsArg};
+use crate::args::{AccelArg, ArchArg, ConsoleArg, GicArg, RunArgs};
 use crate::install::{self, OnDisk};
 use crate::progress::Bars;
 use crate::signals::Signals;
@@ -68,16 +68,8 @@ fn board(args: &RunArgs, arch: Arch) -> MachineConfig {
         AccelArg::Lockstep => Accel::Lockstep,
     };
     config.code_bytes = args.jit_cache;
-    config.regions = match args.jit_regions {
-        RegionsArg::On => Regions::On,
-        RegionsArg::Off => Regions::Off,
-        RegionsArg::Eager => Regions::Eager,
-    };
-    config.windows = match args.windows {
-        WindowsArg::On => Windows::On,
-        WindowsArg::Off => Windows::Off,
-        WindowsArg::Eager => Windows::Eager,
-    };
+    config.regions = args.jit_regions.into();
+    config.windows = args.windows.into();
     config.dump_region = args.dump_region;
     config.drop_code = args.jit_drop;
     config.virtio_legacy = args.virtio_legacy;

@@ -286,7 +286,7 @@ impl<I: Isa> Jit<I> {
         let outcome = run(&mut self.interpreter, vcpu);
         let counters = &self.shared.counters;
         counters.interpreted.fetch_add(1, Relaxed);
-        counters.interpreted_insns.fetch_add(vcpu.state.retired.wrapping_sub(before), Relaxed);
+        counters.interpreted_instructions.fetch_add(vcpu.state.retired.wrapping_sub(before), Relaxed);
         outcome
     }
 

@@ -21,7 +21,7 @@ macro_rules! counters {
 
         impl fmt::Display for JitStats {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                $(writeln!(f, "{:<16} {}", stringify!($name), self.$name)?;)*
+                $(writeln!(f, "{:<24} {}", stringify!($name), self.$name)?;)*
                 Ok(())
             }
         }
@@ -42,7 +42,7 @@ counters! {
     /// Blocks and single instructions interpreted for other reasons.
     interpreted,
     /// Instructions in those.
-    interpreted_insns,
+    interpreted_instructions,
     /// Memory accesses that missed the inline path.
     misses,
     /// Front-end helpers called.

@@ -49,25 +49,14 @@ pub enum Firmware {
     File(PathBuf),
 }
 
-/// Whether loops that take time are compiled as a whole, by an optimising compiler.
+/// Whether something is done for speed that takes time itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Regions {
-    /// On a thread beside the vCPUs, and kept if they run faster so.
+pub enum Effort {
+    /// Where it pays.
     On,
     /// Never.
     Off,
-    /// At once, by the vCPU itself, and kept; to find mistakes in this emulator.
-    Eager,
-}
-
-/// Whether long-running address spaces of the guest are put on the host's MMU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Windows {
-    /// Once they have run for some milliseconds.
-    On,
-    /// Never.
-    Off,
-    /// At once, with room for little; to find mistakes in this emulator.
+    /// Everywhere and at once; to find mistakes in this emulator.
     Eager,
 }
 
@@ -161,10 +150,11 @@ pub struct MachineConfig {
     pub accel: Accel,
     /// Bytes of memory for translated code: 256 KiB to 1 GiB.
     pub code_bytes: u64,
-    /// Whether hot loops are compiled as a whole.
-    pub regions: Regions,
-    /// Whether address spaces are put on the host's MMU.
-    pub windows: Windows,
+    /// Compiling hot loops as a whole, by an optimising compiler on a thread beside the vCPUs. Eager: by the vCPUs themselves,
+    /// and what is not faster is kept.
+    pub regions: Effort,
+    /// Putting address spaces of the guest that have run for some milliseconds on the host's MMU. Eager: with room for little.
+    pub windows: Effort,
     /// Shows, on standard error, the regions that have the instruction at this virtual address, as they are compiled.
     pub dump_region: Option<u64>,
     /// How often translations are dropped that nothing is wrong with, chosen at random; to find mistakes in this emulator.
@@ -213,8 +203,8 @@ impl MachineConfig {
             virtio_console: None,
             accel: Accel::Auto,
             code_bytes: JitConfig::default().code_bytes as u64,
-            regions: Regions::On,
-            windows: Windows::On,
+            regions: Effort::On,
+            windows: Effort::On,
             dump_region: None,
             drop_code: None,
             no_reboot: false,
@@ -233,21 +223,21 @@ impl MachineConfig {
     pub(crate) fn window_config(&self) -> Option<WindowConfig> {
         match self.windows {
             _ if self.accel == Accel::Interp => None,
-            Windows::Off => None,
-            Windows::On => Some(WindowConfig::default()),
-            Windows::Eager => Some(WindowConfig::EAGER),
+            Effort::Off => None,
+            Effort::On => Some(WindowConfig::default()),
+            Effort::Eager => Some(WindowConfig::EAGER),
         }
     }
 
     fn region_config(&self) -> Option<RegionConfig> {
         match self.regions {
-            Regions::Off => None,
-            Regions::Eager => Some(RegionConfig { threshold: 1, background: false }),
+            Effort::Off => None,
+            Effort::Eager => Some(RegionConfig { threshold: 1, background: false }),
             // What is compared must not depend on how fast a worker is.
-            Regions::On if self.accel == Accel::Lockstep => {
+            Effort::On if self.accel == Accel::Lockstep => {
                 Some(RegionConfig { background: false, ..RegionConfig::default() })
             }
-            Regions::On => Some(RegionConfig::default()),
+            Effort::On => Some(RegionConfig::default()),
         }
     }
 
@@ -258,7 +248,7 @@ impl MachineConfig {
     pub(crate) fn jit(&self) -> Result<JitConfig, Error> {
         match usize::try_from(self.code_bytes) {
             Ok(code_bytes) if JitConfig::CODE_BYTES.contains(&code_bytes) => {
-                let windows = self.windows != Windows::Off;
+                let windows = self.windows != Effort::Off;
                 let dump = self.dump_region.map(|pc| Dump { pc, write: show });
                 // What is compared must not depend on when it is looked at.
                 let sampled = self.accel != Accel::Lockstep && !self.repeatable;

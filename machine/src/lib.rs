@@ -22,8 +22,7 @@ pub use devices::backend::net;
 pub use firmware::load::{Isa, identify_file};
 
 pub use config::{
-    Accel, Arch, Console, Firmware, GicVersion, InputFilter, MachineConfig, NetConfig, Regions, TraceConfig,
-    Windows,
+    Accel, Arch, Console, Effort, Firmware, GicVersion, InputFilter, MachineConfig, NetConfig, TraceConfig,
 };
 pub use error::Error;
 pub use stats::{Stats, VcpuStats};

@@ -4,7 +4,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use machine::{Accel, Arch, Console, Ended, Regions, Windows};
+use machine::{Accel, Arch, Console, Effort, Ended};
 use support::guest::config_for;
 use support::{Outcome, Running};
 
@@ -18,8 +18,8 @@ fn boot(arch: Arch, text: &str) {
     let console = folder.path().join("console");
     let mut config = config_for(arch, 1);
     config.accel = Accel::Lockstep;
-    config.regions = Regions::Eager;
-    config.windows = Windows::Eager;
+    config.regions = Effort::Eager;
+    config.windows = Effort::Eager;
     config.append = config.append.replace("quiet", "earlycon");
     config.console = Console::File(console.clone());
     let running = Running::start(config).unwrap_or_else(|error| panic!("no machine: {error}"));

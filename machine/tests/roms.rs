@@ -6,7 +6,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use frontends::riscv;
-use machine::{Accel, Arch, Console, Ended, Firmware, GicVersion, MachineConfig, Regions, Windows};
+use machine::{Accel, Arch, Console, Effort, Ended, Firmware, GicVersion, MachineConfig};
 use support::{Outcome, Running};
 use test_roms::{RAM_SIZE, Rom};
 
@@ -22,15 +22,15 @@ struct Run {
     level: Option<u8>,
     append: &'static str,
     limit: Duration,
-    windows: Windows,
-    regions: Regions,
+    windows: Effort,
+    regions: Effort,
 }
 
 impl Run {
     /// A run of `rom` with a number of CPUs, of the model that has everything.
     fn new(rom: &Rom, cpus: usize, accel: Accel) -> Self {
         let (append, limit) = (rom.append, rom.timeout);
-        let (windows, regions) = (Windows::On, Regions::On);
+        let (windows, regions) = (Effort::On, Effort::On);
         Self {
             model: "max",
             cpus,
@@ -186,12 +186,12 @@ fn any_address(list: &'static [Rom]) {
     let rom = named(list, "windows");
     let append = rom.thorough.expect("a thorough run");
     for (cpus, windows, regions) in [
-        (1, Windows::Off, Regions::Off),
-        (1, Windows::Off, Regions::Eager),
-        (1, Windows::Eager, Regions::Off),
-        (1, Windows::Eager, Regions::Eager),
+        (1, Effort::Off, Effort::Off),
+        (1, Effort::Off, Effort::Eager),
+        (1, Effort::Eager, Effort::Off),
+        (1, Effort::Eager, Effort::Eager),
         // What one vCPU does to a page is done to the windows of all.
-        (2, Windows::Eager, Regions::Eager),
+        (2, Effort::Eager, Effort::Eager),
     ] {
         let level = rom.levels.first().copied();
         let limit = 2 * rom.timeout;

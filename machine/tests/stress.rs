@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use images::CpioWriter;
-use machine::{Arch, MachineConfig, Regions, Windows};
+use machine::{Arch, Effort, MachineConfig};
 use support::guest::{COMMAND_LIMIT, Guest, config_for};
 
 /// CPUs of the guest.
@@ -74,7 +74,7 @@ fn four_cpus() {
 fn four_cpus_that_forget_their_code() {
     stress(Arch::Riscv64, |config| {
         config.code_bytes = 2 << 20;
-        config.windows = Windows::Eager;
+        config.windows = Effort::Eager;
         config.drop_code = Some(Duration::from_millis(50));
     });
 }
@@ -83,7 +83,7 @@ fn four_cpus_that_forget_their_code() {
 #[test]
 fn four_cpus_with_regions() {
     stress(Arch::Riscv64, |config| {
-        config.regions = Regions::Eager;
+        config.regions = Effort::Eager;
         config.drop_code = Some(Duration::from_millis(500));
     });
 }
@@ -91,7 +91,7 @@ fn four_cpus_with_regions() {
 #[test]
 fn four_arm_cpus_with_regions() {
     stress(Arch::Aarch64, |config| {
-        config.regions = Regions::Eager;
-        config.windows = Windows::Eager;
+        config.regions = Effort::Eager;
+        config.windows = Effort::Eager;
     });
 }
