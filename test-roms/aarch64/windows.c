@@ -397,43 +397,7 @@ static u32 *assemble_changing(u32 *w)
 /* As a word it has the sign. */
 #define INDEX_VALUE 0x7fff87654320ul
 
-static void wrong(const char *what, u64 victim, u64 found, u64 expected)
-{
-    if (!begin_failure(what))
-        return;
-    put(": the last base is ");
-    put_hex(victim);
-    put(", expected ");
-    put_hex(expected);
-    put(", found ");
-    put_hex(found);
-    put_traps();
-    end_failure();
-}
-
-static void equal(const char *what, u64 victim, u64 found, u64 expected)
-{
-    cpu->checks++;
-    if (found != expected)
-        wrong(what, victim, found, expected);
-}
-
-/* Nothing was written that should not have been. */
-static void check_memory(void)
-{
-    for (u64 i = 0; i < N_POOL * SIZE; i += 8)
-        if (mmio64(POOL + i) != mmio64(SHADOW + i)) {
-            wrong("memory", POOL + i, mmio64(POOL + i), mmio64(SHADOW + i));
-            mmio64(SHADOW + i) = mmio64(POOL + i);
-        }
-    cpu->checks++;
-}
-
-static u64 random(void)
-{
-    u64 s = own->seed = own->seed * 6364136223846793005ul + 1442695040888963407ul;
-    return s >> 33 ^ s << 20;
-}
+static u64 random(void) { return next_random(&own->seed); }
 
 /* What the form of an access adds to its base. */
 static u64 offset_of(struct access a)
@@ -583,17 +547,17 @@ static void run_program(u64 n, u64 passes, u64 victim)
                      : "memory");
     const struct trap *t = &cpu->t[0];
     if (status) {
-        equal("syndrome", victim, t->esr, EC(DABORT) | (p->a[which].write ? WNR : 0) | status);
-        equal("fault address", victim, t->far, far);
-        equal("pc", victim, t->pc, own->at[n][which]);
+        check_eq_at("syndrome", victim, t->esr, EC(DABORT) | (p->a[which].write ? WNR : 0) | status);
+        check_eq_at("fault address", victim, t->far, far);
+        check_eq_at("pc", victim, t->pc, own->at[n][which]);
     } else {
-        equal("syndrome", victim, t->esr, EC(SVC) | END_CALL);
+        check_eq_at("syndrome", victim, t->esr, EC(SVC) | END_CALL);
     }
-    equal("level of the exception", victim, t->count, 1);
-    equal("passes", victim, t->x[PASSES], status ? 0 : -1ul);
-    equal("base register", victim, t->x[BASE], regs.base);
-    equal("list register", victim, t->x[LIST], UARGS + 512);
-    equal("sum", victim, t->x[SUM], regs.sum);
+    check_eq_at("level of the exception", victim, t->count, 1);
+    check_eq_at("passes", victim, t->x[PASSES], status ? 0 : -1ul);
+    check_eq_at("base register", victim, t->x[BASE], regs.base);
+    check_eq_at("list register", victim, t->x[LIST], UARGS + 512);
+    check_eq_at("sum", victim, t->x[SUM], regs.sum);
     /* Those of a pair may have been loaded when the second part of it has faulted. */
     u64 unknown = 0, r = 0;
     for (u64 i = 0; status && i < which; i++)
@@ -611,8 +575,8 @@ static void run_program(u64 n, u64 passes, u64 victim)
         same_x &= t->x[VALUE + i] == regs.x[i];
         same_v &= vectors[i][0] == regs.v[i][0] && vectors[i][1] == regs.v[i][1];
     }
-    equal("values", victim, same_x, true);
-    equal("vectors", victim, same_v, true);
+    check_eq_at("values", victim, same_x, true);
+    check_eq_at("vectors", victim, same_v, true);
 }
 
 /* Long enough to be compiled, and for what else may need time. */
@@ -620,7 +584,7 @@ static void warm(u64 n)
 {
     near_list(n);
     run_program(n, rounds, own->list[0]);
-    check_memory();
+    check_memory("memory", POOL, SHADOW, N_POOL * SIZE);
 }
 
 #define PASSES_OF_A_CHECK 3
@@ -657,15 +621,15 @@ static void any_address(u64 n)
             run_program(n, PASSES_OF_A_CHECK, base_for(n, which, anchors[i] + deltas[j]));
         }
         if (i % 8 == 7)
-            check_memory();
+            check_memory("memory", POOL, SHADOW, N_POOL * SIZE);
     }
-    check_memory();
+    check_memory("memory", POOL, SHADOW, N_POOL * SIZE);
     far_list(n);
     for (u64 i = 0; i < own->listed; i++) {
         run_program(n, rounds / 16 + PASSES_OF_A_CHECK, own->list[i]);
         run_program(n, PASSES_OF_A_CHECK, base_for(n, 0, anchors[random() % (sizeof anchors / sizeof *anchors)]));
     }
-    check_memory();
+    check_memory("memory", POOL, SHADOW, N_POOL * SIZE);
 }
 
 /* ---- mappings that change ---- */
@@ -705,7 +669,7 @@ static void changes(u64 n)
         flush(way, LOW, own->space->asid);
         near_list(n);
         run_program(n, PASSES_OF_A_CHECK, inside(n, LOW));
-        check_memory();
+        check_memory("memory", POOL, SHADOW, N_POOL * SIZE);
     }
 }
 
@@ -725,7 +689,7 @@ static void two_spaces(u64 n)
             near_list(n);
         run_program(n, PASSES_OF_A_CHECK, own->list[i % own->listed]);
         run_program(n, PASSES_OF_A_CHECK, base_for(n, 0, anchors[random() % (sizeof anchors / sizeof *anchors)]));
-        check_memory();
+        check_memory("memory", POOL, SHADOW, N_POOL * SIZE);
     }
     /* What changes in one that is not current. */
     switch_to(0);
@@ -741,7 +705,7 @@ static void two_spaces(u64 n)
         }
         switch_to(0);
     }
-    check_memory();
+    check_memory("memory", POOL, SHADOW, N_POOL * SIZE);
 }
 
 /* ---- one page at two addresses ---- */
@@ -756,7 +720,7 @@ static void aliases(void)
         add_base(LOW + 504);
         add_base(LOW + SIZE + 512);
         run_program(STORE_LOAD, i == 4 ? rounds : PASSES_OF_A_CHECK, i & 1 ? LOW + 496 : MIDDLE + 240);
-        check_memory();
+        check_memory("memory", POOL, SHADOW, N_POOL * SIZE);
     }
 }
 
@@ -771,16 +735,16 @@ static void changing(void)
         own->list[1] = UCHANGING + 1024;
         own->list[3] = UCHANGING_TOO + 2048;
         run_program(STR_X, i % 4 ? PASSES_OF_A_CHECK : rounds, UCHANGING_TOO + SIZE - 8);
-        check_memory();
+        check_memory("memory", POOL, SHADOW, N_POOL * SIZE);
         mmio32(CHANGING + 4) = RET;
         sync_code((void *)CHANGING, 8);
         u64 from = i & 1 ? UCHANGING_TOO : UCHANGING, count = 20 + i, first = random() % 1000;
         trap_clear();
         run(EL0T, (void *)own->changing, UCHANGING, from, ADDI(2u, 2u, first), count);
         cpu->variant = "code that changes";
-        equal("syndrome", 0, cpu->t[0].esr, EC(SVC) | END_CALL);
-        equal("what the code has added", 0, cpu->t[0].x[2], count * first + count * (count - 1) / 2);
-        equal("data beside it", 0, cpu->t[0].x[14], count * (count + 1) / 2);
+        check_eq_at("syndrome", 0, cpu->t[0].esr, EC(SVC) | END_CALL);
+        check_eq_at("what the code has added", 0, cpu->t[0].x[2], count * first + count * (count - 1) / 2);
+        check_eq_at("data beside it", 0, cpu->t[0].x[14], count * (count + 1) / 2);
         for (u64 j = 0; j < SIZE; j += 8)
             mmio64(should(CHANGING + j)) = mmio64(CHANGING + j);
     }

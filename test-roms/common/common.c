@@ -101,6 +101,37 @@ void check_eq(const char *name, u64 found, u64 expected)
     end_failure();
 }
 
+void check_eq_at(const char *name, u64 at, u64 found, u64 expected)
+{
+    this_cpu->checks++;
+    if (found == expected || !begin_failure(name))
+        return;
+    put(": at ");
+    put_hex(at);
+    put(", expected ");
+    put_hex(expected);
+    put(", found ");
+    put_hex(found);
+    put_traps();
+    end_failure();
+}
+
+void check_memory(const char *name, u64 memory, u64 expected, u64 len)
+{
+    this_cpu->checks++;
+    for (u64 i = 0; i < len; i += 8)
+        if (mmio64(memory + i) != mmio64(expected + i)) {
+            check_eq_at(name, memory + i, mmio64(memory + i), mmio64(expected + i));
+            mmio64(expected + i) = mmio64(memory + i);
+        }
+}
+
+u64 next_random(u64 *seed)
+{
+    u64 s = *seed = *seed * 6364136223846793005ul + 1442695040888963407ul;
+    return s >> 33 ^ s << 20;
+}
+
 void check_one_of(const char *name, u64 found, u64 a, u64 b)
 {
     this_cpu->checks++;

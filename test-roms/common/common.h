@@ -61,6 +61,12 @@ void summary(void);
 /* ---- checks ---- */
 
 void check_eq(const char *name, u64 found, u64 expected);
+/* Of what belongs to an address: prints that, and the exceptions that came last. */
+void check_eq_at(const char *name, u64 at, u64 found, u64 expected);
+/* Checks memory, by 8 bytes; then takes over what it has, so that a mistake is told once. */
+void check_memory(const char *name, u64 memory, u64 expected, u64 len);
+/* Numbers for tests: the same for the same seed. */
+u64 next_random(u64 *seed);
 void check_one_of(const char *name, u64 found, u64 a, u64 b);
 void check(const char *name, bool ok);
 /* Print the beginning of a failure's line; false if there were too many. Then end_failure() must follow. */

@@ -338,43 +338,7 @@ static u32 *assemble_changing(u32 *w)
 
 #define INDEX_VALUE 0x7ffff0001230ul
 
-static void wrong(const char *what, u64 victim, u64 found, u64 expected)
-{
-    if (!begin_failure(what))
-        return;
-    put(": the last base is ");
-    put_hex(victim);
-    put(", expected ");
-    put_hex(expected);
-    put(", found ");
-    put_hex(found);
-    put_traps();
-    end_failure();
-}
-
-static void equal(const char *what, u64 victim, u64 found, u64 expected)
-{
-    hart->checks++;
-    if (found != expected)
-        wrong(what, victim, found, expected);
-}
-
-/* Nothing was written that should not have been. */
-static void check_memory(void)
-{
-    for (u64 i = 0; i < N_POOL * PAGE; i += 8)
-        if (mmio64(POOL + i) != mmio64(SHADOW + i)) {
-            wrong("memory", POOL + i, mmio64(POOL + i), mmio64(SHADOW + i));
-            mmio64(SHADOW + i) = mmio64(POOL + i);
-        }
-    hart->checks++;
-}
-
-static u64 random(void)
-{
-    u64 s = own->seed = own->seed * 6364136223846793005ul + 1442695040888963407ul;
-    return s >> 33 ^ s << 20;
-}
+static u64 random(void) { return next_random(&own->seed); }
 
 /* The base with which the access number i of a program is to `va`. */
 static u64 base_for(u64 n, u64 i, u64 va)
@@ -464,21 +428,21 @@ static void run_program(u64 n, u64 passes, u64 victim)
 
     trap_clear();
     run(U, (void *)own->entry[n], UARGS, 0, 0, 0);
-    equal("cause", victim, hart->m.cause, cause ? cause : ECALL_U);
+    check_eq_at("cause", victim, hart->m.cause, cause ? cause : ECALL_U);
     if (cause) {
-        equal("fault address", victim, hart->m.tval, tval);
-        equal("pc", victim, hart->m.epc, pc);
-        equal("passes", victim, hart->x[PASSES], 0);
+        check_eq_at("fault address", victim, hart->m.tval, tval);
+        check_eq_at("pc", victim, hart->m.epc, pc);
+        check_eq_at("passes", victim, hart->x[PASSES], 0);
     } else {
-        equal("passes", victim, hart->x[PASSES], -1ul);
+        check_eq_at("passes", victim, hart->x[PASSES], -1ul);
     }
-    equal("base register", victim, hart->x[BASE], victim);
-    equal("list register", victim, hart->x[LIST], UARGS + 512);
+    check_eq_at("base register", victim, hart->x[BASE], victim);
+    check_eq_at("list register", victim, hart->x[LIST], UARGS + 512);
     if (p->index)
-        equal("address register", victim, hart->x[ADDRESS], victim + INDEX_VALUE);
+        check_eq_at("address register", victim, hart->x[ADDRESS], victim + INDEX_VALUE);
     for (u64 i = 0; i < p->n; i++)
-        equal("value", victim, hart->x[VALUE + i], value[i]);
-    equal("sum", victim, hart->x[SUM], sum);
+        check_eq_at("value", victim, hart->x[VALUE + i], value[i]);
+    check_eq_at("sum", victim, hart->x[SUM], sum);
 }
 
 /* Long enough to be compiled, and for what else may need time. */
@@ -486,7 +450,7 @@ static void warm(u64 n)
 {
     near_list(n);
     run_program(n, rounds, own->list[0]);
-    check_memory();
+    check_memory("memory", POOL, SHADOW, N_POOL * PAGE);
 }
 
 #define PASSES_OF_A_CHECK 3
@@ -523,15 +487,15 @@ static void any_address(u64 n)
             run_program(n, PASSES_OF_A_CHECK, base_for(n, which, anchors[i] + deltas[j]));
         }
         if (i % 8 == 7)
-            check_memory();
+            check_memory("memory", POOL, SHADOW, N_POOL * PAGE);
     }
-    check_memory();
+    check_memory("memory", POOL, SHADOW, N_POOL * PAGE);
     far_list(n);
     for (u64 i = 0; i < own->listed; i++) {
         run_program(n, rounds / 16 + PASSES_OF_A_CHECK, own->list[i]);
         run_program(n, PASSES_OF_A_CHECK, base_for(n, 0, anchors[random() % (sizeof anchors / sizeof *anchors)]));
     }
-    check_memory();
+    check_memory("memory", POOL, SHADOW, N_POOL * PAGE);
 }
 
 /* ---- mappings that change ---- */
@@ -571,7 +535,7 @@ static void changes(u64 n)
         flush(way, LOW);
         near_list(n);
         run_program(n, PASSES_OF_A_CHECK, inside(n, LOW));
-        check_memory();
+        check_memory("memory", POOL, SHADOW, N_POOL * PAGE);
     }
 }
 
@@ -591,7 +555,7 @@ static void two_spaces(u64 n)
             near_list(n);
         run_program(n, PASSES_OF_A_CHECK, own->list[i % own->listed]);
         run_program(n, PASSES_OF_A_CHECK, base_for(n, 0, anchors[random() % (sizeof anchors / sizeof *anchors)]));
-        check_memory();
+        check_memory("memory", POOL, SHADOW, N_POOL * PAGE);
     }
     /* What changes in one that is not current. */
     switch_to(0);
@@ -610,7 +574,7 @@ static void two_spaces(u64 n)
         }
         switch_to(0);
     }
-    check_memory();
+    check_memory("memory", POOL, SHADOW, N_POOL * PAGE);
 }
 
 /* ---- one page at two addresses ---- */
@@ -625,7 +589,7 @@ static void aliases(void)
         add_base(LOW + 504);
         add_base(LOW + PAGE + 512);
         run_program(STORE_LOAD, i == 4 ? rounds : PASSES_OF_A_CHECK, i & 1 ? LOW + 496 : MIDDLE + 240);
-        check_memory();
+        check_memory("memory", POOL, SHADOW, N_POOL * PAGE);
     }
 }
 
@@ -640,16 +604,16 @@ static void changing(void)
         own->list[1] = UCHANGING + 1024;
         own->list[3] = UCHANGING_TOO + 2048;
         run_program(SD_, i % 4 ? PASSES_OF_A_CHECK : rounds, UCHANGING_TOO + PAGE - 8);
-        check_memory();
+        check_memory("memory", POOL, SHADOW, N_POOL * PAGE);
         mmio32(CHANGING + 4) = JR(1u);
         fence_i();
         u64 from = i & 1 ? UCHANGING_TOO : UCHANGING, count = 20 + i, first = random() % 1000;
         trap_clear();
         run(U, (void *)own->changing, UCHANGING, from, ADDI(12u, 12u, first), count);
         hart->variant = "code that changes";
-        equal("cause", 0, hart->m.cause, ECALL_U);
-        equal("what the code has added", 0, hart->x[12], count * first + count * (count - 1) / 2);
-        equal("data beside it", 0, hart->x[14], count * (count + 1) / 2);
+        check_eq_at("cause", 0, hart->m.cause, ECALL_U);
+        check_eq_at("what the code has added", 0, hart->x[12], count * first + count * (count - 1) / 2);
+        check_eq_at("data beside it", 0, hart->x[14], count * (count + 1) / 2);
         for (u64 j = 0; j < PAGE; j += 8)
             mmio64(should(CHANGING + j)) = mmio64(CHANGING + j);
     }
