@@ -8,7 +8,7 @@ use super::Privilege;
 use super::bits::{cause, envcfg, mip, mstatus};
 use super::csr::{self, Op};
 use super::helper::Helper;
-use super::mmu::{self, ASID_MASK, Updates};
+use super::mmu::{self, ASID_MASK, Purpose};
 use super::state::{Hart, Riscv};
 use super::trap;
 use crate::exclusive::{self, Exclusive, Monitor};
@@ -158,7 +158,7 @@ fn check_block(hart: &mut Hart, block: u64) -> Result<(), Stop> {
     if hart.mmu.lookup(View::Current, block, CACHE_BLOCK as usize, Access::Read).is_some() {
         return Ok(());
     }
-    let translation = mmu::translate(hart, block, CACHE_BLOCK as usize, Access::Read, Updates::IfEnabled)?;
+    let translation = mmu::translate(hart, block, CACHE_BLOCK as usize, Access::Read, Purpose::Access)?;
     if hart.bus.name_at(translation.pa).is_none() {
         return Err(mmu::access_fault(block, Access::Read).into());
     }

@@ -5,7 +5,7 @@ use emu_core::ir::{Block, BlockBuilder, BlockKey, SlotInfo, View};
 use emu_core::mem::PAGE_SIZE;
 
 use super::bits::cause;
-use super::mmu::Updates;
+use super::mmu::Purpose;
 use super::state::{Hart, Riscv};
 use super::{SLOTS, call, lift, mmu, trap};
 
@@ -38,11 +38,11 @@ impl Isa for Riscv {
         access: Access,
         _: View,
     ) -> Result<Translation, Exception> {
-        mmu::translate(hart, va, bytes, access, Updates::IfEnabled)
+        mmu::translate(hart, va, bytes, access, Purpose::Access)
     }
 
     fn peek(hart: &Hart, va: u64) -> Option<Translation> {
-        mmu::translate(hart, va, PAGE_SIZE as usize, Access::Read, Updates::Never).ok()
+        mmu::translate(hart, va, PAGE_SIZE as usize, Access::Read, Purpose::Peek).ok()
     }
 
     fn access_fault(&self, va: u64, access: Access) -> Exception {

@@ -100,13 +100,15 @@ fn space_of(isa: &Riscv, privilege: Privilege, status: u64) -> SpaceId {
     }
 }
 
-/// Whether the A and D bits of an entry may be set.
+/// What a translation is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Updates {
-    /// If `menvcfg.ADUE` is set.
-    IfEnabled,
-    /// It faults instead.
-    Never,
+pub(super) enum Purpose {
+    /// An access: entries are marked as used.
+    Access,
+    /// As an access, but only if that needs no marks.
+    Peek,
+    /// A debugger: no rights are checked (PMP among them), no marks made.
+    Debug,
 }
 
 /// Translates an access to `bytes` bytes at `va`, all in one page.
@@ -115,13 +117,13 @@ pub(super) fn translate(
     va: u64,
     bytes: usize,
     access: Access,
-    updates: Updates,
+    purpose: Purpose,
 ) -> Result<Translation, Exception> {
     let isa = &hart.isa;
     let privilege = if access == Access::Fetch { isa.privilege } else { isa.data_privilege() };
     let leaf = match isa.paging() {
         Some(paging) if privilege != Privilege::Machine => {
-            let leaf = walk(hart, paging, va, Some((access, updates)), privilege);
+            let leaf = walk(hart, paging, va, access, purpose, privilege);
             leaf.map_err(|fault| fault.exception(access, va))?
         }
         _ => Leaf {
@@ -155,19 +157,19 @@ pub fn translate_debug(hart: &Hart, va: u64) -> Option<u64> {
     let privilege = hart.isa.privilege;
     match hart.isa.paging() {
         Some(paging) if privilege != Privilege::Machine => {
-            walk(hart, paging, va, None, privilege).ok().map(|leaf| leaf.pa)
+            walk(hart, paging, va, Access::Read, Purpose::Debug, privilege).ok().map(|leaf| leaf.pa)
         }
         _ => Some(va),
     }
 }
 
-/// Walks the page tables (Priv., "Virtual Address Translation Process"). Without an access it neither checks rights
-/// (PMP among them) nor sets the A and D bits of the leaf.
+/// Walks the page tables (Priv., "Virtual Address Translation Process").
 fn walk(
     hart: &Hart,
     paging: Paging,
     va: u64,
-    access: Option<(Access, Updates)>,
+    access: Access,
+    purpose: Purpose,
     privilege: Privilege,
 ) -> Result<Leaf, Fault> {
     let unused = 64 - (12 + 9 * paging.levels());
@@ -182,7 +184,7 @@ fn walk(
         for level in (0..paging.levels()).rev() {
             let shift = 12 + 9 * level;
             let at = table + (va >> shift & 0x1ff) * 8;
-            if access.is_some() && !pmp.allows(at, 8, Access::Read, Privilege::Supervisor) {
+            if purpose != Purpose::Debug && !pmp.allows(at, 8, Access::Read, Privilege::Supervisor) {
                 return Err(Fault::Access);
             }
             let offset = ram.offset_of(at, 8).ok_or(Fault::Access)?;
@@ -211,16 +213,13 @@ fn walk(
                 }
                 page_bits = 16;
             }
-            let wanted = match access {
-                None => pte,
-                Some((access, _)) => {
-                    check_leaf(&hart.isa, pte, access, privilege)?;
-                    pte | A | if access == Access::Write { D } else { 0 }
-                }
-            };
+            let mut wanted = pte;
+            if purpose != Purpose::Debug {
+                check_leaf(&hart.isa, pte, access, privilege)?;
+                wanted |= A | if access == Access::Write { D } else { 0 };
+            }
             if wanted != pte {
-                let forbidden = matches!(access, Some((_, Updates::Never)));
-                if forbidden || hart.isa.csr.menvcfg & envcfg::ADUE == 0 {
+                if purpose == Purpose::Peek || hart.isa.csr.menvcfg & envcfg::ADUE == 0 {
                     return Err(Fault::Page);
                 }
                 let writable = ram.region_at(at).is_some_and(|region| region.writable);
