@@ -117,18 +117,18 @@ impl Mmu {
 
     /// Gives the current bank a window, if it may have one by now.
     pub(super) fn open_window(&mut self, mode: &Mode) -> bool {
-        let Some(windows) = self.windows.clone() else { return false };
+        let Some(windows) = &self.windows else { return false };
         let bank = &mut self.banks[self.data[View::Current as usize]];
-        let used = bank.used_entries().filter(|entry| entry.read != INVALID);
-        let segments: BTreeSet<u64> = used.map(|entry| entry.read >> SEGMENT_BITS).collect();
-        let BankWindow { window, heat, .. } = self.window_mut();
+        let BankWindow { window, heat, .. } = &bank.window;
         if !mode.window || window.is_some() || *heat < windows.config().threshold {
             return false;
         }
-        let mut new = Window::new(windows);
+        let mut window = Window::new(Arc::clone(windows));
         // Guesses of where accesses go are made by its segments.
-        segments.into_iter().for_each(|number| _ = new.add_segment(number));
-        *window = Some(new);
+        let used = bank.used_entries().filter(|entry| entry.read != INVALID);
+        let segments: BTreeSet<u64> = used.map(|entry| entry.read >> SEGMENT_BITS).collect();
+        segments.into_iter().for_each(|number| _ = window.add_segment(number));
+        bank.window.window = Some(window);
         self.known.clear();
         true
     }
