@@ -68,6 +68,11 @@ fn board(args: &RunArgs, arch: Arch) -> MachineConfig {
         AccelArg::Lockstep => Accel::Lockstep,
     };
     config.code_bytes = args.jit_cache;
+    config.cache = match &args.cache {
+        Some(directory) if directory.as_os_str() == "off" => None,
+        Some(directory) => Some(directory.clone()),
+        None => images::cache_directory().map(|cache| cache.join("translations")),
+    };
     config.regions = args.jit_regions.into();
     config.windows = args.windows.into();
     config.dump_region = args.dump_region;

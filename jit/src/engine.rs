@@ -365,8 +365,19 @@ impl<I: Isa> Jit<I> {
     fn translate(&mut self, vcpu: &mut Vcpu<I>, key: BlockKey, variant: Variant) -> Result<Prepared, Stop> {
         let begun = Instant::now();
         let epoch = vcpu.blocks().epoch();
-        let (block, next_page) = vcpu.lift_block(key)?;
         let id = self.shared.new_id();
+        if variant == Variant::Merged
+            && let Some(found) = self.find_kept(vcpu, key, id)
+        {
+            let Some((code, instructions)) = found else { return Ok(Prepared::Block) };
+            let counters = &self.shared.counters;
+            counters.kept_blocks.fetch_add(1, Relaxed);
+            counters.kept_instructions.fetch_add(instructions, Relaxed);
+            self.publish((key, variant), None, epoch, id, Some(code));
+            self.shared.counters.kept_ns.fetch_add(begun.elapsed().as_nanos() as u64, Relaxed);
+            return Ok(Prepared::Ready);
+        }
+        let (block, next_page) = vcpu.lift_block(key)?;
         let counters = &self.shared.counters;
         if key.ctx & WINDOWED != 0 {
             self.compiler.guess_by(Guess::new(&vcpu.state.slots, &vcpu.state.tables));
@@ -385,18 +396,57 @@ impl<I: Isa> Jit<I> {
                 None => return Ok(Prepared::Block),
             }
         };
+        if variant == Variant::Merged
+            && next_page.is_none()
+            && let (Some(warm), Some(code)) = (&self.shared.warm, &code)
+        {
+            warm.keep(key, vcpu.code_read(), block.len(), code, self.shared.start(&self.chunk));
+        }
         let len = code.as_ref().map_or(0, |code| code.bytes.len());
-        let published = self.shared.publish((&block, variant), next_page, epoch, id, &mut self.chunk, code);
-        if published {
+        if self.publish((key, variant), next_page, epoch, id, code) {
+            let counters = &self.shared.counters;
             counters.blocks.fetch_add(1, Relaxed);
             counters.instructions.fetch_add(block.len() as u64, Relaxed);
             counters.code_bytes.fetch_add(len as u64, Relaxed);
-        } else {
+        }
+        self.shared.counters.translate_ns.fetch_add(begun.elapsed().as_nanos() as u64, Relaxed);
+        Ok(Prepared::Ready)
+    }
+
+    /// The code of a block that is known from elsewhere, for the present chunk, and how many instructions it stands for. The
+    /// inner is none if there is no room for it now.
+    #[expect(clippy::option_option, reason = "there is none, or no room for it")]
+    fn find_kept(&mut self, vcpu: &mut Vcpu<I>, key: BlockKey, id: u32) -> Option<Option<(Code, u64)>> {
+        let Self { shared, chunk, .. } = self;
+        let warm = shared.warm.as_ref()?;
+        let index = vcpu.index();
+        let found = warm.find(key, &vcpu.code_page(key), |record| {
+            if record.len() > chunk.room() {
+                *chunk = shared.chunk(index, record.len())?;
+            }
+            Some((record.code(shared.start(chunk), id), record.instructions()))
+        });
+        if found.is_none() {
+            shared.counters.kept_misses.fetch_add(1, Relaxed);
+        }
+        found
+    }
+
+    /// Publishes code that was made for the present chunk; false if it is out of date.
+    fn publish(
+        &mut self,
+        what: (BlockKey, Variant),
+        next_page: Option<usize>,
+        epoch: u64,
+        id: u32,
+        code: Option<Code>,
+    ) -> bool {
+        let published = self.shared.publish(what, next_page, epoch, id, &mut self.chunk, code);
+        if !published {
             // The chunk may have been taken away.
             self.chunk = Chunk::default();
         }
-        counters.translate_ns.fetch_add(begun.elapsed().as_nanos() as u64, Relaxed);
-        Ok(Prepared::Ready)
+        published
     }
 
     fn run_guest(&mut self, vcpu: &mut Vcpu<I>) -> Exit {

@@ -24,7 +24,7 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::{Arc, OnceLock, Weak};
 
 use emu_core::exec::{BlockMap, Isa, Translations};
-use emu_core::ir::{Block, BlockKey, SlotInfo};
+use emu_core::ir::{BlockKey, SlotInfo};
 use emu_core::mem::PAGE_SIZE;
 use emu_core::sync::Group;
 use parking_lot::Mutex;
@@ -35,14 +35,15 @@ use crate::frame::PLAIN_EXIT;
 use crate::region::{self, Dump, Queue, RegionConfig};
 use crate::stats::{Counters, JitStats};
 use crate::stubs::Stubs;
-use crate::template::{Code, Exit};
+use crate::template::{Code, Exit, Features};
+use crate::warm::{Damaged, Warm};
 
 /// Segments that the code memory is divided into.
 const SEGMENTS: usize = 8;
 /// What a vCPU takes from a segment at a time.
 const CHUNK: usize = 64 << 10;
 /// How far before the place that a jump goes to while it is not linked is the one that looks its target up.
-const LOOKUP: usize = 5;
+pub(crate) const LOOKUP: usize = 5;
 /// Room for the stubs, at the start of the memory.
 const STUBS: usize = 4096;
 
@@ -61,6 +62,9 @@ pub struct JitConfig {
     pub sampled: bool,
     /// Regions to show as they are compiled.
     pub dump: Option<Dump>,
+    /// Whether translations are kept for later runs, and those of earlier ones used ([`JitShared::load`],
+    /// [`JitShared::save`]).
+    pub keeps: bool,
 }
 
 impl JitConfig {
@@ -76,6 +80,7 @@ impl Default for JitConfig {
             windows: true,
             sampled: true,
             dump: None,
+            keeps: false,
         }
     }
 }
@@ -200,6 +205,8 @@ pub struct JitShared {
     pub(crate) regions: Option<RegionConfig>,
     pub(crate) queue: OnceLock<Queue>,
     pub(crate) dump: Option<Dump>,
+    /// Translations of earlier runs, and for later ones.
+    pub(crate) warm: Option<Warm>,
     /// Where the next region goes.
     region_chunk: Mutex<Chunk>,
     group: Arc<Group>,
@@ -240,6 +247,7 @@ impl JitShared {
             regions: config.regions,
             queue: OnceLock::new(),
             dump: config.dump,
+            warm: config.keeps.then(Warm::default),
             region_chunk: Mutex::default(),
             group,
             blocks: Arc::clone(blocks),
@@ -339,6 +347,11 @@ impl JitShared {
         self.memory.address(chunk.start)
     }
 
+    /// Where the next block in `chunk` is, from the start of the code memory.
+    pub(crate) fn start(&self, chunk: &Chunk) -> usize {
+        chunk.start
+    }
+
     /// Writes code at the start of `chunk`, without letting anyone know.
     pub(crate) fn write(&self, chunk: &mut Chunk, code: &[u8]) -> usize {
         let start = chunk.start;
@@ -347,11 +360,11 @@ impl JitShared {
         self.memory.address(start)
     }
 
-    /// Writes code at the start of `chunk` and publishes it as that of `block`, which was lifted in `epoch`. False if it is
-    /// out of date, or the chunk is.
+    /// Writes code at the start of `chunk` and publishes it as that of the block with this key, whose guest code was read in
+    /// `epoch`. False if it is out of date, or the chunk is.
     pub(crate) fn publish(
         &self,
-        (block, variant): (&Block, Variant),
+        (key, variant): (BlockKey, Variant),
         next_page: Option<usize>,
         epoch: u64,
         id: u32,
@@ -363,7 +376,7 @@ impl JitShared {
             return false;
         }
         let mut published = Published {
-            key: block.key,
+            key,
             variant,
             found: Found { code: 0, next_page },
             start: chunk.start,
@@ -385,10 +398,10 @@ impl JitShared {
                 self.memory.patch(published.start + exit.site as usize, cold);
             }
         }
-        if let Some(&(old, _)) = inner.by_key.get(&(block.key, variant)) {
+        if let Some(&(old, _)) = inner.by_key.get(&(key, variant)) {
             self.drop_block(&mut inner, old);
         }
-        let page = block.key.pa as usize & !(PAGE_SIZE as usize - 1);
+        let page = key.pa as usize & !(PAGE_SIZE as usize - 1);
         for page in [Some(page), next_page].into_iter().flatten() {
             let Inner { by_page, blocks, .. } = &mut *inner;
             let ids = by_page.entry(page).or_default();
@@ -398,7 +411,7 @@ impl JitShared {
             }
             ids.push(id);
         }
-        inner.by_key.insert((block.key, variant), (id, published.found));
+        inner.by_key.insert((key, variant), (id, published.found));
         inner.blocks.insert(id, published);
         true
     }
@@ -487,6 +500,26 @@ impl JitShared {
     /// What the engines of this machine have done so far.
     pub fn stats(&self) -> JitStats {
         self.counters.read()
+    }
+
+    /// What translations depend on besides this program and how the guest's CPUs are configured. What was kept
+    /// where one of these was another is not to be loaded.
+    pub fn fingerprint(&self) -> String {
+        let Self { stubs, windows, hot, .. } = self;
+        format!("{:?} {:?} {windows} {hot:?}", Features::of_host(), stubs.relative())
+    }
+
+    /// Lets blocks be found among the translations that an earlier run has kept. Only the first call has an effect.
+    ///
+    /// # Errors
+    /// They do not have the form that [`JitShared::save`] gives them.
+    pub fn load(&self, saved: Vec<u8>) -> Result<(), Damaged> {
+        self.warm.as_ref().map_or(Ok(()), |warm| warm.load(saved, &self.counters))
+    }
+
+    /// The translations that a later run should find; none if it finds them already.
+    pub fn save(&self) -> Option<Vec<u8>> {
+        self.warm.as_ref()?.save(&self.counters)
     }
 
     /// How many blocks there are.

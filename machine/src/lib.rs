@@ -12,6 +12,7 @@ pub mod lockstep;
 mod power;
 mod stats;
 mod supervisor;
+mod translations;
 mod vcpu;
 mod virtio;
 mod vm;

@@ -29,6 +29,7 @@ use crate::error::Error;
 use crate::power::{Ending, PowerSwitch};
 use crate::stats::{Meters, Stats};
 use crate::supervisor::{BuiltinFirmware, Holds};
+use crate::translations::Keeper;
 use crate::vcpu::{self, Oversight};
 
 /// How long the last output may take to reach the host.
@@ -69,6 +70,8 @@ struct Vm<B: Board> {
     blocks: Arc<BlockMap>,
     /// Translated code; none for the interpreter.
     code: Option<Arc<JitShared>>,
+    /// What is left of it for later runs.
+    keeper: Option<Keeper>,
     power: Arc<PowerSwitch>,
     meters: Arc<Meters>,
     consoles: Vec<Arc<dyn CharBackend>>,
@@ -167,6 +170,7 @@ impl<B: Board> Run for Vm<B> {
                 Ok(Ended::Quit) | Err(_) => Over::Quit,
             });
         }
+        self.keep();
         ended
     }
 }
@@ -226,6 +230,14 @@ impl<B: Board> Vm<B> {
                 Some(shared.map_err(host("memory for translated code"))?)
             }
         };
+        let keeper = match (&config.cache, &code) {
+            (Some(directory), Some(code)) => {
+                // What is repeated must not depend on how fast that is.
+                let keeper = Keeper::start(directory, config.cpus_as_text(), code, !config.repeatable);
+                Some(keeper.map_err(host("a thread"))?)
+            }
+            _ => None,
+        };
         let meters = Meters::new(Arc::clone(&group), code.clone());
         let tracer = Tracer::open(&config.trace)?;
         let vcpus = buses.iter().enumerate().map(|(index, bus)| {
@@ -260,6 +272,7 @@ impl<B: Board> Vm<B> {
             memory,
             blocks,
             code,
+            keeper,
             power,
             meters,
             consoles,
@@ -270,6 +283,13 @@ impl<B: Board> Vm<B> {
             tracer,
             events,
         })
+    }
+
+    /// Keeps translations for later runs, once.
+    fn keep(&mut self) {
+        if let Some(keeper) = self.keeper.take() {
+            keeper.finish();
+        }
     }
 
     fn run_on(&mut self) -> Result<Ended, Error> {

@@ -259,6 +259,6 @@ impl Compiled {
         asm.ops_push(&self.function);
         debug_assert_eq!(starts.first(), Some(&0), "exits are counted from the first entry");
         let bytes = asm.finish().ok()?;
-        Some(Placed { code: Code { bytes, exits, faults }, entries: starts })
+        Some(Placed { code: Code { bytes, exits, outs: asm.take_outs(), faults }, entries: starts })
     }
 }

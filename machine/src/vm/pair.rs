@@ -226,6 +226,7 @@ impl<B: Board> Run for Pair<B> {
             let ended = leader.over(ending.clone())?;
             follower.over(ending)?;
             if let Some(ended) = ended {
+                self.machines[0].keep();
                 return Ok(ended);
             }
         }

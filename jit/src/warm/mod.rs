@@ -1,0 +1,147 @@
+//! Translations that outlive the machine: what an earlier run has compiled is found again, and not compiled again.
+//!
+//! A translation is found by what it was made of: all that the lifter has read ([`emu_core::exec::CodeRead`]) is compared with
+//! what lies in memory now, in the same context at the same place of a page. Whatever else it depends on (this program, how
+//! the guest's CPU is configured, what the host can do) is the same for a whole set of translations; who keeps them sees to
+//! that, with [`JitShared::fingerprint`](crate::JitShared::fingerprint). What is kept does not depend on where it lies
+//! ([`record`]).
+//!
+//! A set comes from a file. Nothing in it is believed: it is gone through before it is used, and what does not fit is refused
+//! as a whole.
+
+mod record;
+mod store;
+
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering::Relaxed;
+
+use emu_core::exec::{CodePage, CodeRead};
+use emu_core::ir::BlockKey;
+use emu_core::mem::PAGE_SIZE;
+use parking_lot::Mutex;
+
+use self::record::{Draft, Record};
+use self::store::Store;
+use crate::stats::Counters;
+use crate::template::Code;
+
+/// Bytes that one set of translations may have.
+const MOST_BYTES: usize = 64 << 20;
+/// What is new is worth keeping if it is this part of the rest.
+const WORTH: usize = 32;
+
+/// What is kept does not have the form that it must have.
+#[derive(Debug, thiserror::Error)]
+#[error("the kept translations are damaged")]
+pub struct Damaged;
+
+/// The translations that one machine has found, and those that it has made itself.
+#[derive(Default)]
+pub(crate) struct Warm {
+    loaded: OnceLock<Store>,
+    made: Mutex<Store>,
+}
+
+/// What identifies a block among those of all pages.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    ctx: u32,
+    /// In bytes, from the start of the page.
+    offset: u16,
+}
+
+impl Place {
+    fn of(key: BlockKey) -> Self {
+        Self { ctx: key.ctx, offset: (key.pa & (PAGE_SIZE - 1)) as u16 }
+    }
+
+    /// A number for the store's table; `first` is the code's first 32 bits, or as much of them as it has.
+    fn hash(self, first: [Option<u16>; 2]) -> u32 {
+        let half = |n: usize| first[n].map_or(0x1_0000, u64::from);
+        let mixed = (half(0) | half(1) << 17 | u64::from(self.offset) << 34) ^ u64::from(self.ctx).rotate_left(46);
+        let mixed = mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        ((mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 32) as u32
+    }
+}
+
+impl Warm {
+    /// What `make` makes of the translation of the block with this key, which lies in `page`, if there is one.
+    pub(crate) fn find<T>(
+        &self,
+        key: BlockKey,
+        page: &CodePage<'_>,
+        mut make: impl FnMut(Record<'_>) -> T,
+    ) -> Option<T> {
+        let place = Place::of(key);
+        let at = usize::from(place.offset);
+        if at % 2 != 0 {
+            return None;
+        }
+        let first = [page.half(at), page.half(at + 2)];
+        // Of some code no more than that has been read.
+        for hash in [place.hash(first), place.hash([first[0], None])] {
+            let fits = |record: &Record<'_>| record.is_of(place, page);
+            if let Some(loaded) = self.loaded.get()
+                && let Some(found) = loaded.find(hash, fits, &mut make)
+            {
+                return Some(found);
+            }
+            if let Some(found) = self.made.lock().find(hash, fits, &mut make) {
+                return Some(found);
+            }
+        }
+        None
+    }
+
+    /// Keeps `code`, which has been made at `start` in the code memory of what has been read.
+    pub(crate) fn keep(&self, key: BlockKey, read: &CodeRead, instructions: usize, code: &Code, start: usize) {
+        let place = Place::of(key);
+        let at = usize::from(place.offset);
+        let Some(runs) = read.runs() else { return };
+        let first = [read.half(at), read.half(at + 2)];
+        if at % 2 != 0 || first[0].is_none() {
+            return;
+        }
+        let draft = Draft { place, runs: &runs, instructions, code, start };
+        let mut made = self.made.lock();
+        if made.len() < MOST_BYTES {
+            made.push(place.hash(first), |to| draft.write(to));
+        }
+    }
+
+    /// Takes over what an earlier run has kept. Only the first time has an effect.
+    pub(crate) fn load(&self, saved: Vec<u8>, counters: &Counters) -> Result<(), Damaged> {
+        let store = Store::load(saved)?;
+        counters.kept_loaded.fetch_add(store.count() as u64, Relaxed);
+        counters.kept_bytes.fetch_add(store.len() as u64, Relaxed);
+        let _ = self.loaded.set(store);
+        Ok(())
+    }
+
+    /// What the next run should find; none if that is hardly more than this one has. What has been of no use goes if there
+    /// is too much.
+    pub(crate) fn save(&self, counters: &Counters) -> Option<Vec<u8>> {
+        let made = self.made.lock();
+        let nothing = Store::default();
+        let loaded = self.loaded.get().unwrap_or(&nothing);
+        let is_new = |record: &Record<'_>| !loaded.contains(record);
+        let new: Vec<Record<'_>> = made.records().filter(is_new).collect();
+        let bytes: usize = new.iter().map(Record::size).sum();
+        if bytes == 0 || bytes * WORTH < loaded.len() {
+            return None;
+        }
+        let (used, unused): (Vec<_>, Vec<_>) = loaded.records_and_use().partition(|(_, used)| *used);
+        let mut saved = Store::begin(loaded.len() + bytes);
+        let [used, unused] = [used, unused].map(|list| list.into_iter().map(|(record, _)| record));
+        for record in used.chain(new).chain(unused) {
+            if saved.len() + record.size() <= MOST_BYTES {
+                saved.extend_from_slice(record.bytes());
+                counters.kept_saved.fetch_add(1, Relaxed);
+            }
+        }
+        Some(saved)
+    }
+}
+
+#[cfg(test)]
+mod tests;
