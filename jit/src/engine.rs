@@ -15,7 +15,7 @@ use crate::frame::PLAIN_EXIT;
 use crate::helpers::{self, Context, Table};
 use crate::region::Samples;
 use crate::region::place::Compiled;
-use crate::shared::{Chunk, Found, JitShared, Variant};
+use crate::shared::{Chunk, Found, JitShared, Ready, Variant};
 use crate::stats::JitStats;
 use crate::stubs::Left;
 use crate::template::guess::Guess;
@@ -130,6 +130,19 @@ enum Prepared {
     /// The interpreter must run one instruction.
     Instruction,
 }
+
+/// What is known of a block that was compiled elsewhere.
+enum Kept {
+    /// It is the first of these, which have so many instructions.
+    Found(Vec<Ready>, u64),
+    /// Nothing.
+    Unknown,
+    /// There is no room for it now.
+    NoRoom,
+}
+
+/// Places that are looked at for blocks that are published together.
+const MOST_AHEAD: usize = 64;
 
 impl<I: Isa> Jit<I> {
     /// An engine for one vCPU.
@@ -365,18 +378,21 @@ impl<I: Isa> Jit<I> {
     fn translate(&mut self, vcpu: &mut Vcpu<I>, key: BlockKey, variant: Variant) -> Result<Prepared, Stop> {
         let begun = Instant::now();
         let epoch = vcpu.blocks().epoch();
-        let id = self.shared.new_id();
-        if variant == Variant::Merged
-            && let Some(found) = self.find_kept(vcpu, key, id)
-        {
-            let Some((code, instructions)) = found else { return Ok(Prepared::Block) };
-            let counters = &self.shared.counters;
-            counters.kept_blocks.fetch_add(1, Relaxed);
-            counters.kept_instructions.fetch_add(instructions, Relaxed);
-            self.publish((key, variant), None, epoch, id, Some(code));
-            self.shared.counters.kept_ns.fetch_add(begun.elapsed().as_nanos() as u64, Relaxed);
-            return Ok(Prepared::Ready);
+        if variant == Variant::Merged {
+            match self.find_kept(vcpu, key) {
+                Kept::Found(blocks, instructions) => {
+                    let counters = &self.shared.counters;
+                    counters.kept_blocks.fetch_add(blocks.len() as u64, Relaxed);
+                    counters.kept_instructions.fetch_add(instructions, Relaxed);
+                    self.publish(blocks, epoch, true);
+                    self.shared.counters.kept_ns.fetch_add(begun.elapsed().as_nanos() as u64, Relaxed);
+                    return Ok(Prepared::Ready);
+                }
+                Kept::Unknown => {}
+                Kept::NoRoom => return Ok(Prepared::Block),
+            }
         }
+        let id = self.shared.new_id();
         let (block, next_page) = vcpu.lift_block(key)?;
         let counters = &self.shared.counters;
         if key.ctx & WINDOWED != 0 {
@@ -403,7 +419,7 @@ impl<I: Isa> Jit<I> {
             warm.keep(key, vcpu.code_read(), block.len(), code, self.shared.start(&self.chunk));
         }
         let len = code.as_ref().map_or(0, |code| code.bytes.len());
-        if self.publish((key, variant), next_page, epoch, id, code) {
+        if self.publish(vec![Ready { key, variant, next_page, id, code }], epoch, false) {
             let counters = &self.shared.counters;
             counters.blocks.fetch_add(1, Relaxed);
             counters.instructions.fetch_add(block.len() as u64, Relaxed);
@@ -413,35 +429,56 @@ impl<I: Isa> Jit<I> {
         Ok(Prepared::Ready)
     }
 
-    /// The code of a block that is known from elsewhere, for the present chunk, and how many instructions it stands for. The
-    /// inner is none if there is no room for it now.
-    #[expect(clippy::option_option, reason = "there is none, or no room for it")]
-    fn find_kept(&mut self, vcpu: &mut Vcpu<I>, key: BlockKey, id: u32) -> Option<Option<(Code, u64)>> {
+    /// The block with this key, which is that of the program counter, if its code is known from elsewhere; and those that it may
+    /// go on with in its page.
+    fn find_kept(&mut self, vcpu: &mut Vcpu<I>, key: BlockKey) -> Kept {
         let Self { shared, chunk, .. } = self;
-        let warm = shared.warm.as_ref()?;
-        let index = vcpu.index();
-        let found = warm.find(key, &vcpu.code_page(key), |record| {
-            if record.len() > chunk.room() {
-                *chunk = shared.chunk(index, record.len())?;
+        let Some(warm) = &shared.warm else { return Kept::Unknown };
+        let (index, base) = (vcpu.index(), key.pa & !(PAGE_SIZE - 1));
+        let page = vcpu.code_page(key);
+        let (mut blocks, mut instructions) = (Vec::new(), 0);
+        let (mut next, mut known) = (vec![key], vec![key]);
+        let mut left = *chunk;
+        while let Some(key) = next.pop() {
+            let first = blocks.is_empty();
+            if !first && shared.is_known(key) {
+                continue;
             }
-            Some((record.code(shared.start(chunk), id), record.instructions()))
-        });
-        if found.is_none() {
-            shared.counters.kept_misses.fetch_add(1, Relaxed);
+            let found = warm.find(key, &page, |record| {
+                if record.len() > left.room() {
+                    let other = first.then(|| shared.chunk(index, record.len())).flatten()?;
+                    (*chunk, left) = (other, other);
+                }
+                let id = shared.new_id();
+                let code = record.code(shared.start(&left), id);
+                left = left.behind(code.bytes.len());
+                instructions += record.instructions();
+                let targets = code.exits.iter().filter(|exit| !exit.plain).map(|exit| exit.target);
+                for target in targets.chain(record.end()) {
+                    let key = BlockKey { pa: base.wrapping_add_signed(target.into()), ..key };
+                    if key.pa & !(PAGE_SIZE - 1) == base && known.len() < MOST_AHEAD && !known.contains(&key) {
+                        known.push(key);
+                        next.push(key);
+                    }
+                }
+                Some(Ready { key, variant: Variant::Merged, next_page: None, id, code: Some(code) })
+            });
+            match found {
+                Some(Some(block)) => blocks.push(block),
+                Some(None) if first => return Kept::NoRoom,
+                None if first => {
+                    shared.counters.kept_misses.fetch_add(1, Relaxed);
+                    return Kept::Unknown;
+                }
+                _ => {}
+            }
         }
-        found
+        Kept::Found(blocks, instructions)
     }
 
-    /// Publishes code that was made for the present chunk; false if it is out of date.
-    fn publish(
-        &mut self,
-        what: (BlockKey, Variant),
-        next_page: Option<usize>,
-        epoch: u64,
-        id: u32,
-        code: Option<Code>,
-    ) -> bool {
-        let published = self.shared.publish(what, next_page, epoch, id, &mut self.chunk, code);
+    /// Publishes blocks that were made for the present chunk; false if they are out of date.
+    fn publish(&mut self, blocks: Vec<Ready>, epoch: u64, linked: bool) -> bool {
+        let published = self.shared.publish(blocks, epoch, &mut self.chunk, linked);
         if !published {
             // The chunk may have been taken away.
             self.chunk = Chunk::default();

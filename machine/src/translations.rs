@@ -8,7 +8,7 @@
 //!
 //! Translations are host code that this process will run, so they are taken from nobody but the user: the directory and what
 //! is in it must be the user's, and writable by nobody else. The MAC says that a file was written by a ferry of this user, as it
-//! is now, with this key. It covers the *identity* as well: a hash of this program, and all that translations depend on but the
+//! is now, with this key. It covers the *identity* as well: what tells this program from others, and all that translations depend on but the
 //! guest's code. A file is read as a whole before that is checked, and not looked at again.
 //!
 //! Whatever goes wrong here makes the guest start cold, no more: nothing but `tracing` hears of it. Several processes may have
@@ -17,6 +17,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -128,10 +129,8 @@ impl Files {
         let directory = openat(CWD, path, flags, Mode::empty())?;
         check(&fstat(&directory)?, FileType::Directory, 0o022, &path.display().to_string())?;
         let key = key(&directory, path)?;
-        let mut program = blake3::Hasher::new();
-        program.update_reader(File::open("/proc/self/exe")?)?;
         let mut identity = blake3::Hasher::new();
-        for part in [program.finalize().as_bytes(), configuration.as_bytes(), fingerprint.as_bytes()] {
+        for part in [&*program()?, configuration.as_bytes(), fingerprint.as_bytes()] {
             identity.update(&(part.len() as u64).to_le_bytes()).update(part);
         }
         let identity = identity.finalize();
@@ -229,6 +228,51 @@ impl Files {
         }
         Ok(())
     }
+}
+
+/// What tells this program from others: what its linker has named it by, which is made of all that is in it; else a hash of it,
+/// which takes longer.
+fn program() -> io::Result<Vec<u8>> {
+    let file = File::open("/proc/self/exe")?;
+    if let Some(id) = build_id(&file) {
+        return Ok(id);
+    }
+    Ok(blake3::Hasher::new().update_reader(file)?.finalize().as_bytes().to_vec())
+}
+
+/// The build id in the notes of a 64-bit ELF file, with the file's length before it.
+fn build_id(file: &File) -> Option<Vec<u8>> {
+    const NOTES: u32 = 4;
+    const BUILD_ID: u32 = 3;
+    const MOST: usize = 4096;
+    let read = |at: u64, len: usize| {
+        let mut bytes = vec![0; len];
+        file.read_exact_at(&mut bytes, at).ok().map(|()| bytes)
+    };
+    let word = |bytes: &[u8], at: usize| Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
+    let long = |bytes: &[u8], at: usize| Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
+    let header = read(0, 64)?;
+    let (entry, count) = (usize::from(header[54]), u64::from(header[56]));
+    if !header.starts_with(b"\x7fELF\x02\x01") || entry != 56 {
+        return None;
+    }
+    for n in 0..count {
+        let segment = read(long(&header, 32)?.checked_add(n * entry as u64)?, entry)?;
+        let len = usize::try_from(long(&segment, 32)?).ok().filter(|&len| len <= MOST);
+        let (NOTES, Some(len)) = (word(&segment, 0)?, len) else { continue };
+        let notes = read(long(&segment, 8)?, len)?;
+        let mut rest = notes.as_slice();
+        while let (Some(name), Some(content), Some(kind)) = (word(rest, 0), word(rest, 4), word(rest, 8)) {
+            let from = 12 + (name as usize).next_multiple_of(4);
+            let end = from.checked_add(content as usize)?;
+            let id = rest.get(from..end)?;
+            if kind == BUILD_ID && rest.get(12..16) == Some(b"GNU\0") && !id.is_empty() {
+                return Some([&file.metadata().ok()?.len().to_le_bytes(), id].concat());
+            }
+            rest = rest.get(end.next_multiple_of(4)..)?;
+        }
+    }
+    None
 }
 
 /// The key in this directory, made if there is none.

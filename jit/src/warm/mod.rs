@@ -109,13 +109,14 @@ impl Warm {
         }
     }
 
-    /// Takes over what an earlier run has kept. Only the first time has an effect.
-    pub(crate) fn load(&self, saved: Vec<u8>, counters: &Counters) -> Result<(), Damaged> {
+    /// Takes over what an earlier run has kept; how many translations that are. Only the first time has an effect.
+    pub(crate) fn load(&self, saved: Vec<u8>, counters: &Counters) -> Result<usize, Damaged> {
         let store = Store::load(saved)?;
-        counters.kept_loaded.fetch_add(store.count() as u64, Relaxed);
+        let count = store.count();
+        counters.kept_loaded.fetch_add(count as u64, Relaxed);
         counters.kept_bytes.fetch_add(store.len() as u64, Relaxed);
         let _ = self.loaded.set(store);
-        Ok(())
+        Ok(count)
     }
 
     /// What the next run should find; none if that is hardly more than this one has. What has been of no use goes if there

@@ -141,6 +141,14 @@ impl<'a> Record<'a> {
         self.host.len()
     }
 
+    /// Where the code ends that it has been made of; what is called from there may come back to that.
+    pub(crate) fn end(&self) -> Option<i32> {
+        let start = usize::from(self.place.offset);
+        let mut pieces = self.pieces();
+        let (at, bytes) = pieces.find(|(at, bytes)| (*at..at + bytes.len()).contains(&start))?;
+        i32::try_from(at + bytes.len()).ok()
+    }
+
     /// The number for the store's table.
     pub(super) fn hash(&self) -> u32 {
         let at = usize::from(self.place.offset);

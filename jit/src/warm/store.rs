@@ -143,18 +143,24 @@ impl Store {
         }
     }
 
-    fn slots_in_use(&self) -> impl Iterator<Item = (Record<'_>, bool)> {
-        let with_record = |slot| Some((self.record(slot)?, slot.used.load(Relaxed)));
-        self.table.iter().filter_map(with_record)
-    }
-
-    /// All that can be found.
+    /// All of them, as they were added: about in the order in which a run wants them, so that they lie close to each other then.
     pub(super) fn records(&self) -> impl Iterator<Item = Record<'_>> {
-        self.slots_in_use().map(|(record, _)| record)
+        let mut at = MAGIC.len();
+        std::iter::from_fn(move || {
+            let record = Record::read(self.data.get(at..)?).ok()?;
+            at += record.size();
+            Some(record)
+        })
     }
 
     /// The same, and whether each has been found.
     pub(super) fn records_and_use(&self) -> impl Iterator<Item = (Record<'_>, bool)> {
-        self.slots_in_use()
+        let mut at = MAGIC.len();
+        self.records().map(move |record| {
+            let is_its = |slot: &&Slot| 4 * slot.at as usize == at;
+            let used = self.slots(record.hash()).find(is_its).is_some_and(|slot| slot.used.load(Relaxed));
+            at += record.size();
+            (record, used)
+        })
     }
 }
