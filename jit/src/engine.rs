@@ -212,6 +212,8 @@ impl<I: Isa> Jit<I> {
             let base = self.shared.place(&self.chunk);
             let code = self.compiler.compile(block, variant, 0, base);
             let code = code.unwrap_or_else(|error| panic!("{error}"));
+            #[cfg(debug_assertions)]
+            self.check_moved(block, variant, &code);
             if let Some(place) = self.write_alone(vcpu, code) {
                 return place;
             }
@@ -417,6 +419,8 @@ impl<I: Isa> Jit<I> {
             && let (Some(warm), Some(code)) = (&self.shared.warm, &code)
         {
             warm.keep(key, vcpu.code_read(), block.len(), code, self.shared.start(&self.chunk));
+            #[cfg(debug_assertions)]
+            self.check_moved(&block, variant, code);
         }
         let len = code.as_ref().map_or(0, |code| code.bytes.len());
         if self.publish(vec![Ready { key, variant, next_page, id, code }], epoch, false) {
@@ -427,6 +431,19 @@ impl<I: Isa> Jit<I> {
         }
         self.shared.counters.translate_ns.fetch_add(begun.elapsed().as_nanos() as u64, Relaxed);
         Ok(Prepared::Ready)
+    }
+
+    /// Sees to it that code which is kept and moved is what would be made for that place: that all is known of it that depends
+    /// on where it is.
+    #[cfg(debug_assertions)]
+    fn check_moved(&mut self, block: &Block, variant: Variant, code: &Code) {
+        let (start, id) = (0x12_3450, 0x0089_abcd);
+        let moved = crate::warm::moved(code, self.shared.start(&self.chunk), (start, id));
+        // Some are too large to be kept.
+        let Some(moved) = moved else { return };
+        let made = self.compiler.compile(block, variant, id, self.shared.address(start));
+        let made = made.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(moved, made, "code that is moved is not what is made there");
     }
 
     /// The block with this key, which is that of the program counter, if its code is known from elsewhere; and those that it may

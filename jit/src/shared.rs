@@ -370,6 +370,12 @@ impl JitShared {
         self.memory.address(chunk.start)
     }
 
+    /// Host address of a place in the code memory.
+    #[cfg(debug_assertions)]
+    pub(crate) fn address(&self, start: usize) -> usize {
+        self.memory.address(0) + start
+    }
+
     /// Where the next block in `chunk` is, from the start of the code memory.
     pub(crate) fn start(&self, chunk: &Chunk) -> usize {
         chunk.start

@@ -95,7 +95,7 @@ impl Features {
 }
 
 /// A jump to another block of the same page, which can be patched to go there at once.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Exit {
     /// Offset of its 32-bit displacement from the start of the code.
     pub site: u32,
@@ -120,6 +120,7 @@ struct Merge {
 }
 
 /// The code of a block.
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Code {
     pub bytes: Vec<u8>,
     pub exits: Vec<Exit>,

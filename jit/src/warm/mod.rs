@@ -144,5 +144,14 @@ impl Warm {
     }
 }
 
-#[cfg(test)]
-mod tests;
+/// Code that was made at `start` in the code memory, as it is if it is kept and found again for another place and number; none if
+/// it cannot be kept.
+#[cfg(debug_assertions)]
+pub(crate) fn moved(code: &Code, start: usize, (to, id): (usize, u32)) -> Option<Code> {
+    let place = Place { ctx: 0, offset: 0 };
+    let mut bytes = Vec::new();
+    Draft { place, runs: &[(0, &[0])], instructions: 1, code, start }.write(&mut bytes)?;
+    let record = Record::read(&bytes).unwrap_or_else(|error| panic!("{error}"));
+    record.check().unwrap_or_else(|error| panic!("{error}"));
+    Some(record.code(to, id))
+}
