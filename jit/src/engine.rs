@@ -224,7 +224,7 @@ impl<I: Isa> Jit<I> {
     fn place_region_alone(&mut self, vcpu: &Vcpu<I>, region: &Compiled) -> usize {
         let shared = Arc::clone(&self.shared);
         loop {
-            let placed = region.place(1, shared.hot, &shared.stubs, shared.place(&self.chunk), 0);
+            let placed = region.place(1, &[], shared.hot, &shared.stubs, shared.place(&self.chunk), 0);
             let placed = placed.unwrap_or_else(|| panic!("the assembler failed"));
             let entry = placed.entries[0];
             if let Some(place) = self.write_alone(vcpu, placed.code) {
@@ -473,7 +473,8 @@ impl<I: Isa> Jit<I> {
                 let targets = code.exits.iter().filter(|exit| !exit.plain).map(|exit| exit.target);
                 for target in targets.chain(record.end()) {
                     let key = BlockKey { pa: base.wrapping_add_signed(target.into()), ..key };
-                    if key.pa & !(PAGE_SIZE - 1) == base && known.len() < MOST_AHEAD && !known.contains(&key) {
+                    if key.pa & !(PAGE_SIZE - 1) == base && known.len() < MOST_AHEAD && !known.contains(&key)
+                    {
                         known.push(key);
                         next.push(key);
                     }

@@ -45,6 +45,8 @@ counters! {
     kept_ns,
     /// Blocks that were looked for among those that are kept, and not found.
     kept_misses,
+    /// Regions whose code an earlier run has kept, or this one has made before.
+    kept_regions,
     /// Translations that have been loaded.
     kept_loaded,
     /// Bytes of them.

@@ -25,8 +25,8 @@ use std::time::{Duration, SystemTime};
 
 use jit::JitShared;
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_NOW, fstat, futimens, linkat,
-    mkdirat, openat, renameat, statat, unlinkat,
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_NOW, fstat, futimens,
+    linkat, mkdirat, openat, renameat, statat, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::process::geteuid;
@@ -108,7 +108,9 @@ fn check(stat: &Stat, kind: FileType, others: u32, name: &str) -> io::Result<()>
         return Err(refused(format!("{name} is something else: remove it")));
     }
     if stat.st_uid != geteuid().as_raw() {
-        return Err(refused(format!("{name} is another user's: remove it, or name another directory with --cache")));
+        return Err(refused(format!(
+            "{name} is another user's: remove it, or name another directory with --cache"
+        )));
     }
     match stat.st_mode & others {
         0 => Ok(()),
@@ -187,7 +189,8 @@ impl Files {
             file.write_all(&content)?;
             file.write_all(mac.as_bytes())
         });
-        let renamed = written.and_then(|()| Ok(renameat(&self.directory, &new, &self.directory, &self.name)?));
+        let renamed =
+            written.and_then(|()| Ok(renameat(&self.directory, &new, &self.directory, &self.name)?));
         if renamed.is_err() {
             let _ = unlinkat(&self.directory, &new, AtFlags::empty());
         }

@@ -116,7 +116,8 @@ impl CodePage<'_> {
     /// Whether these bytes, an even number, are what lies at `offset` (even).
     pub fn is(&self, offset: usize, bytes: &[u8]) -> bool {
         let (halves, rest) = bytes.as_chunks();
-        let same = |(n, half): (usize, &[u8; 2])| self.half(offset + 2 * n) == Some(u16::from_le_bytes(*half));
+        let same =
+            |(n, half): (usize, &[u8; 2])| self.half(offset + 2 * n) == Some(u16::from_le_bytes(*half));
         rest.is_empty() && halves.iter().enumerate().all(same)
     }
 }

@@ -10,6 +10,7 @@
 //! as a whole.
 
 mod record;
+mod regions;
 mod store;
 
 use std::sync::OnceLock;
@@ -21,7 +22,10 @@ use emu_core::mem::PAGE_SIZE;
 use parking_lot::Mutex;
 
 use self::record::{Draft, Record};
+use self::regions::Regions;
+pub(crate) use self::regions::identity;
 use self::store::Store;
+use crate::region::place::Compiled;
 use crate::stats::Counters;
 use crate::template::Code;
 
@@ -40,6 +44,7 @@ pub struct Damaged;
 pub(crate) struct Warm {
     loaded: OnceLock<Store>,
     made: Mutex<Store>,
+    regions: Mutex<Regions>,
 }
 
 /// What identifies a block among those of all pages.
@@ -58,7 +63,8 @@ impl Place {
     /// A number for the store's table; `first` is the code's first 32 bits, or as much of them as it has.
     fn hash(self, first: [Option<u16>; 2]) -> u32 {
         let half = |n: usize| first[n].map_or(0x1_0000, u64::from);
-        let mixed = (half(0) | half(1) << 17 | u64::from(self.offset) << 34) ^ u64::from(self.ctx).rotate_left(46);
+        let mixed =
+            (half(0) | half(1) << 17 | u64::from(self.offset) << 34) ^ u64::from(self.ctx).rotate_left(46);
         let mixed = mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         ((mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 32) as u32
     }
@@ -94,7 +100,14 @@ impl Warm {
     }
 
     /// Keeps `code`, which has been made at `start` in the code memory of what has been read.
-    pub(crate) fn keep(&self, key: BlockKey, read: &CodeRead, instructions: usize, code: &Code, start: usize) {
+    pub(crate) fn keep(
+        &self,
+        key: BlockKey,
+        read: &CodeRead,
+        instructions: usize,
+        code: &Code,
+        start: usize,
+    ) {
         let place = Place::of(key);
         let at = usize::from(place.offset);
         let Some(runs) = read.runs() else { return };
@@ -109,12 +122,32 @@ impl Warm {
         }
     }
 
+    /// The region of this [`identity`], if there is one.
+    pub(crate) fn find_region(&self, identity: &[u8]) -> Option<Compiled> {
+        self.regions.lock().find(identity)
+    }
+
+    /// Keeps a region.
+    pub(crate) fn keep_region(&self, identity: Vec<u8>, region: &Compiled) {
+        self.regions.lock().keep(identity, region);
+    }
+
     /// Takes over what an earlier run has kept; how many translations that are. Only the first time has an effect.
-    pub(crate) fn load(&self, saved: Vec<u8>, counters: &Counters) -> Result<usize, Damaged> {
+    pub(crate) fn load(&self, mut saved: Vec<u8>, counters: &Counters) -> Result<usize, Damaged> {
+        let bytes = saved.len() as u64;
+        let blocks = *saved.last_chunk().ok_or(Damaged)?;
+        let blocks = usize::try_from(u64::from_le_bytes(blocks)).map_err(|_| Damaged)?;
+        saved.truncate(saved.len() - size_of::<u64>());
+        let regions = saved.get(blocks..).ok_or(Damaged)?;
+        let mut loaded = Regions::default();
+        loaded.load(regions)?;
+        saved.truncate(blocks);
         let store = Store::load(saved)?;
         let count = store.count();
+        let regions = std::mem::replace(&mut *self.regions.lock(), loaded);
+        self.regions.lock().merge(regions);
         counters.kept_loaded.fetch_add(count as u64, Relaxed);
-        counters.kept_bytes.fetch_add(store.len() as u64, Relaxed);
+        counters.kept_bytes.fetch_add(bytes, Relaxed);
         let _ = self.loaded.set(store);
         Ok(count)
     }
@@ -128,7 +161,9 @@ impl Warm {
         let is_new = |record: &Record<'_>| !loaded.contains(record);
         let new: Vec<Record<'_>> = made.records().filter(is_new).collect();
         let bytes: usize = new.iter().map(Record::size).sum();
-        if bytes == 0 || bytes * WORTH < loaded.len() {
+        let regions = self.regions.lock();
+        let worth = bytes > 0 && bytes * WORTH >= loaded.len();
+        if !worth && !regions.is_new() {
             return None;
         }
         let (used, unused): (Vec<_>, Vec<_>) = loaded.records_and_use().partition(|(_, used)| *used);
@@ -140,6 +175,10 @@ impl Warm {
                 counters.kept_saved.fetch_add(1, Relaxed);
             }
         }
+        let blocks = saved.len() as u64;
+        regions.save(&mut saved);
+        counters.kept_saved.fetch_add(regions.count() as u64, Relaxed);
+        saved.extend(blocks.to_le_bytes());
         Some(saved)
     }
 }

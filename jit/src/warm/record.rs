@@ -114,12 +114,16 @@ impl<'a> Record<'a> {
         let outs = self.outs.iter().all(|&at| is_inside(u16::from_le_bytes(at).into(), 4));
         let exits = self.exits().all(|exit| {
             let (site, cold) = (exit.site as usize, exit.cold as usize);
-            site % 4 == 0 && is_inside(site, 4) && cold >= LOOKUP && is_inside(cold, COLD_LINK as usize)
+            site % 4 == 0
+                && is_inside(site, 4)
+                && cold >= LOOKUP
+                && is_inside(cold, COLD_LINK as usize)
                 && (0..page as i32).contains(&exit.target)
         });
         let faults = self.faults().all(|(at, slow)| is_inside(at as usize, 1) && is_inside(slow as usize, 1));
         let place = usize::from(self.place.offset) < page;
-        let all = runs && guest == self.guest.len() && guest > 0 && outs && exits && faults && place && len > 0;
+        let all =
+            runs && guest == self.guest.len() && guest > 0 && outs && exits && faults && place && len > 0;
         if all { Ok(()) } else { Err(Damaged) }
     }
 
@@ -217,7 +221,8 @@ fn shift(bytes: &mut [u8], outs: &[u32], by: u32) {
 /// Lets the exits name their code as `id`.
 fn set_id(bytes: &mut [u8], exits: &[Exit], id: u32) {
     for exit in exits {
-        if let Some(place) = bytes.get_mut((exit.cold + LINK_ID) as usize..).and_then(<[u8]>::first_chunk_mut) {
+        if let Some(place) = bytes.get_mut((exit.cold + LINK_ID) as usize..).and_then(<[u8]>::first_chunk_mut)
+        {
             *place = id.to_le_bytes();
         }
     }

@@ -80,7 +80,9 @@ fn a_file_that_is_not_what_was_written_is_refused() {
 #[test]
 fn each_configuration_has_its_own() {
     let (_root, path, file) = with_content();
-    for (configuration, fingerprint) in [("another CPU", "a host"), ("a CPU", "another host"), ("a CPUa", " host")] {
+    for (configuration, fingerprint) in
+        [("another CPU", "a host"), ("a CPU", "another host"), ("a CPUa", " host")]
+    {
         let other = Files::open(&path, configuration, fingerprint).unwrap();
         assert_eq!(other.read().unwrap_err().kind(), io::ErrorKind::NotFound);
         // Under the other's name it is of no use.
@@ -97,7 +99,9 @@ fn what_others_can_write_is_refused() {
     let set = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
     let (_root, path, file) = with_content();
     let key = path.join(KEY);
-    for (changed, own, wrong) in [(&path, 0o700, 0o720), (&path, 0o700, 0o702), (&file, 0o600, 0o620), (&key, 0o600, 0o640)] {
+    for (changed, own, wrong) in
+        [(&path, 0o700, 0o720), (&path, 0o700, 0o702), (&file, 0o600, 0o620), (&key, 0o600, 0o640)]
+    {
         set(changed, wrong);
         assert_eq!(kept(&path), Err(io::ErrorKind::PermissionDenied), "{}", changed.display());
         set(changed, own);

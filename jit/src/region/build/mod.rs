@@ -96,8 +96,6 @@ fn through_groups(plan: &Plan, outside: &Outside<'_>, node: usize) -> Groups {
 /// What the code of a region needs to be told of the outside.
 pub(crate) struct Outside<'a> {
     pub slots: &'a [SlotInfo],
-    /// Host address of RAM offset zero.
-    pub host_base: u64,
     /// Accesses through a window that are to have their operands ready before their branch.
     pub firm: &'a HashSet<u32>,
     /// Accesses that are not to go through a window.
@@ -127,6 +125,8 @@ struct Gen<'a, 'f> {
     /// Slots whose memory may be out of date when each node begins.
     dirty_in: Vec<SlotSet>,
     state: Value,
+    /// Where the host addresses of the plan's pages are.
+    hosts: Value,
     attention: Value,
     /// Virtual address of the first page.
     base: Value,
@@ -183,7 +183,7 @@ impl<'a, 'f> Gen<'a, 'f> {
         let entry = f.create_block();
         f.append_block_params_for_function_params(entry);
         f.switch_to_block(entry);
-        let &[state, frame, number] = f.block_params(entry) else { unreachable!("three parameters") };
+        let &[state, frame, number, hosts] = f.block_params(entry) else { unreachable!("four parameters") };
         let load = |f: &mut FunctionBuilder<'_>, ty, base, mem: Mem| f.ins().load(ty, FLAGS, base, mem.disp);
         let attention = load(&mut f, types::I64, frame, frame::ATTENTION);
         let base = load(&mut f, types::I64, state, frame::PAGE_BASE);
@@ -250,6 +250,7 @@ impl<'a, 'f> Gen<'a, 'f> {
             heads,
             dirty_in: dirty_in(plan),
             state,
+            hosts,
             attention,
             base,
             retired,
