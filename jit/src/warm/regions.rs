@@ -11,11 +11,11 @@
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 
-use emu_core::ir::Op;
+use emu_core::ir::{Block, Op};
 
 use super::Damaged;
 use crate::region::place::Compiled;
-use crate::region::plan::{Node, Plan};
+use crate::region::plan::{Node, Plan, PlannedPage};
 
 /// Bytes that all kept regions may have together.
 const MOST_BYTES: usize = 16 << 20;
@@ -40,22 +40,26 @@ impl Hasher for Bytes {
 
 /// All that the code of a region depends on: not where its pages lie, which is told to it where it is placed.
 pub(crate) fn identity(plan: &Plan, ctx: u32) -> Vec<u8> {
+    // By all their fields, so that none is forgotten.
+    let Plan { base: _, pages, nodes, entries, window } = plan;
     let mut bytes = Bytes::default();
-    ctx.hash(&mut bytes);
-    plan.pages.len().hash(&mut bytes);
-    plan.pages.iter().for_each(|page| (page.delta, page.context).hash(&mut bytes));
-    plan.nodes.len().hash(&mut bytes);
-    for Node { block, page, returns, edges } in &plan.nodes {
-        (&block.insts, &block.consts, &block.marks, block.temps).hash(&mut bytes);
-        (block.terminal, block.crosses_page, page, returns, edges).hash(&mut bytes);
-        let Some(guess) = &plan.window else { continue };
-        for (at, inst) in block.insts.iter().enumerate() {
+    (ctx, entries, window.is_some()).hash(&mut bytes);
+    pages.len().hash(&mut bytes);
+    for PlannedPage { delta, ram: _, context } in pages {
+        (delta, context).hash(&mut bytes);
+    }
+    nodes.len().hash(&mut bytes);
+    for Node { block, page, returns, edges } in nodes {
+        let Block { key: _, insts, consts, marks, temps, terminal, crosses_page } = block;
+        (insts, consts, marks, temps, terminal, crosses_page).hash(&mut bytes);
+        (page, returns, edges).hash(&mut bytes);
+        let Some(guess) = window else { continue };
+        for (at, inst) in insts.iter().enumerate() {
             if matches!(inst.op, Op::Load | Op::Store) {
                 guess.of(block, inst.a, at).hash(&mut bytes);
             }
         }
     }
-    (&plan.entries, plan.window.is_some()).hash(&mut bytes);
     bytes.0
 }
 
