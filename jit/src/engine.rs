@@ -244,9 +244,10 @@ impl<I: Isa> Jit<I> {
     /// As [`helpers::enter`].
     unsafe fn enter(&mut self, vcpu: &mut Vcpu<I>, code: usize) -> Left {
         let Self { shared, helpers, context, briefly, .. } = self;
+        let tables = &raw const vcpu.state.tables;
         // SAFETY: the caller's promise; the table was made for this instruction set.
         let enter = || unsafe { helpers::enter(&shared.stubs, helpers, context, vcpu, code, *briefly) };
-        let left = shared.faults.during(enter);
+        let left = shared.faults.during(tables, enter);
         if let Some(panic) = self.context.panic.take() {
             resume_unwind(panic);
         }
