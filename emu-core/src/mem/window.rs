@@ -105,6 +105,11 @@ impl Windows {
         Self { file, config, mappings: AtomicUsize::new(0) }
     }
 
+    /// The object that guest memory lies in.
+    pub(super) fn file(&self) -> &OwnedFd {
+        &self.file
+    }
+
     /// How they are used.
     pub fn config(&self) -> &WindowConfig {
         &self.config
