@@ -36,6 +36,8 @@ pub struct Jit<I: Isa> {
     /// Translated code leaves at its first poll.
     briefly: bool,
     samples: Samples,
+    /// Instructions retired in regions that have been counted.
+    in_regions: u64,
     isa: std::marker::PhantomData<fn(I)>,
 }
 
@@ -169,6 +171,7 @@ impl<I: Isa> Jit<I> {
             plain_at: None,
             briefly: false,
             samples: Samples::default(),
+            in_regions: 0,
             isa: std::marker::PhantomData,
             shared,
         }
@@ -256,9 +259,10 @@ impl<I: Isa> Jit<I> {
     /// As [`helpers::enter`].
     unsafe fn enter(&mut self, vcpu: &mut Vcpu<I>, code: usize) -> Left {
         let Self { shared, helpers, context, briefly, .. } = self;
+        let tables = &raw const vcpu.state.tables;
         // SAFETY: the caller's promise; the table was made for this instruction set.
         let enter = || unsafe { helpers::enter(&shared.stubs, helpers, context, vcpu, code, *briefly) };
-        let left = shared.faults.during(enter);
+        let left = shared.faults.during(tables, enter);
         if let Some(panic) = self.context.panic.take() {
             resume_unwind(panic);
         }
@@ -546,7 +550,9 @@ impl<I: Isa> Jit<I> {
         counters.misses.fetch_add(std::mem::take(&mut self.context.misses), Relaxed);
         counters.calls.fetch_add(std::mem::take(&mut self.context.calls), Relaxed);
         counters.finds.fetch_add(std::mem::take(&mut self.context.finds), Relaxed);
-        counters.region_instructions.fetch_add(std::mem::take(&mut vcpu.state.in_regions), Relaxed);
+        let in_regions = vcpu.state.regions.iter().fold(0u64, |all, one| all.wrapping_add(one.instructions));
+        let more = in_regions.wrapping_sub(std::mem::replace(&mut self.in_regions, in_regions));
+        counters.region_instructions.fetch_add(more, Relaxed);
         counters.region_bail_outs.fetch_add(std::mem::take(&mut vcpu.state.bail_outs), Relaxed);
         outcome
     }

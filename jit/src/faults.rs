@@ -2,7 +2,9 @@
 //!
 //! An access through a window ([`emu_core::mem::Windows`]) is one host instruction with a slow path of its own. Where nothing
 //! is mapped the host raises SIGSEGV. The handler looks the instruction up and goes on in its slow path, where all registers
-//! are as they were before the access; it does nothing else. Any other fault goes to the handler that was there before.
+//! are as they were before the access; it does nothing else. Any other fault goes to the handler that was there before: also one
+//! of such an instruction at an address that is not in the window. That would be a way out of it, if there were one, and must
+//! end the process.
 #![allow(unsafe_code, reason = "the one module that handles the host's faults")]
 
 use std::cell::Cell;
@@ -13,6 +15,7 @@ use std::ops::Range;
 use std::ptr::{null, null_mut};
 use std::sync::OnceLock;
 
+use emu_core::mem::Tables;
 use parking_lot::Mutex;
 
 /// An access that may fault, and its slow path: offsets in the code.
@@ -27,8 +30,8 @@ pub(crate) struct Faults {
 }
 
 thread_local! {
-    /// Of the machine whose code this thread runs.
-    static CURRENT: Cell<*const Faults> = const { Cell::new(null()) };
+    /// Of the machine whose code this thread runs; and the tables of the vCPU, which name its window.
+    static CURRENT: Cell<(*const Faults, *const Tables)> = const { Cell::new((null(), null())) };
 }
 
 impl Faults {
@@ -70,16 +73,16 @@ impl Faults {
         Some(start + faults[found].1 as usize)
     }
 
-    /// Runs `run`, which may run translated code with faults.
-    pub(crate) fn during<T>(&self, run: impl FnOnce() -> T) -> T {
+    /// Runs `run`, which may run translated code with faults, of a vCPU with these tables, which outlive it.
+    pub(crate) fn during<T>(&self, tables: *const Tables, run: impl FnOnce() -> T) -> T {
         /// Puts back what was there, even if `run` panics.
-        struct Restore(*const Faults);
+        struct Restore((*const Faults, *const Tables));
         impl Drop for Restore {
             fn drop(&mut self) {
                 CURRENT.set(self.0);
             }
         }
-        let _restore = Restore(CURRENT.replace(self));
+        let _restore = Restore(CURRENT.replace((self, tables)));
         run()
     }
 }
@@ -118,13 +121,17 @@ pub(crate) fn install() -> bool {
 /// The handler. A fault in translated code is synchronous, and such code holds no lock: what is locked here is held by other
 /// threads, briefly, if at all.
 extern "C" fn handle(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
-    let current = CURRENT.get();
+    let (current, tables) = CURRENT.get();
     // SAFETY: the kernel passes what has happened. What somebody has sent is no fault.
-    let is_fault = unsafe { (*info).si_code > 0 };
+    let (is_fault, at) = unsafe { ((*info).si_code > 0, (*info).si_addr().addr() as u64) };
     if is_fault && !current.is_null() {
         // SAFETY: the kernel passes the state of the interrupted thread, which it takes back from there afterwards; `current`
-        // is set only while its target is borrowed, by a caller on this thread.
+        // and `tables` are set only while their targets live, by a caller on this thread, and while translated code runs
+        // nobody writes the latter.
         unsafe {
+            if !(*tables).segments.iter().any(|segment| segment.has_room_at(at)) {
+                return pass_on(signal, info, context, is_fault);
+            }
             let registers = &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs;
             let pc = &mut registers[libc::REG_RIP as usize];
             if let Some(slow) = (*current).slow_path(*pc as usize) {

@@ -2,7 +2,7 @@
 
 use std::mem::offset_of;
 
-use emu_core::exec::CpuState;
+use emu_core::exec::{CpuState, REGION_COUNTS, RegionCount};
 use emu_core::fp::Flags;
 use emu_core::ir::{Op, Ty};
 use emu_core::mem::{Segment, Tables};
@@ -157,10 +157,17 @@ pub(crate) const fn segment(n: usize) -> (Mem, Mem) {
 pub(crate) const LOW: Mem = state(offset_of!(CpuState, tables) + offset_of!(Tables, low));
 pub(crate) const FETCH: Mem = state(offset_of!(CpuState, fetch_table));
 pub(crate) const ATTENTION: Mem = frame(offset_of!(Frame, entry) + offset_of!(Entry, attention));
+/// The same where compiled regions find it.
+pub(crate) const FLAGS: Mem = state(offset_of!(CpuState, attention));
 pub(crate) const RESULT: Mem = frame(offset_of!(Frame, result));
 
-/// Instructions retired in regions.
-pub(crate) const IN_REGIONS: Mem = state(offset_of!(CpuState, in_regions));
+/// Where is counted what the region with this number does: its entries, and the instructions retired in it.
+pub(crate) const fn region_count(number: u32) -> (Mem, Mem) {
+    let n = number as usize % REGION_COUNTS;
+    let at = offset_of!(CpuState, regions) + n * size_of::<RegionCount>();
+    (state(at + offset_of!(RegionCount, entries)), state(at + offset_of!(RegionCount, instructions)))
+}
+
 /// How often regions were left in the middle of a block.
 pub(crate) const BAIL_OUTS: Mem = state(offset_of!(CpuState, bail_outs));
 

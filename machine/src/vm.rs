@@ -198,6 +198,7 @@ impl<B: Board> Vm<B> {
             .windows(config.window_config())
             .build()?;
         let ram = Arc::new(ram);
+        ram.gather();
         let memory = ram.guest_memory()?;
         let console = open_console(std::mem::replace(&mut config.console, Console::None), &handle)?;
         let virtio_console =

@@ -121,6 +121,19 @@ static const struct program programs[] = {
 #define N_PROGRAMS (sizeof programs / sizeof *programs)
 enum { LDR_X = 3, STR_X = 8, STORE_LOAD = N_PROGRAMS - 1 };
 
+/* Loops in which a base moves on by itself, step by step: each access adds to its base. */
+static const struct walk {
+    const char *name;
+    struct access a;
+} walks[] = {
+    {"ldr x, step by step", {8, 0, 0, POST, 8}},
+    {"str x, step by step", {8, 1, 0, POST, 8}},
+    {"ldr x, back step by step", {8, 0, 0, POST, -8}},
+    {"strb, back in long steps", {1, 1, 0, POST, -256}},
+    {"ldr x, ahead in long steps", {8, 0, 0, PRE, 248}},
+};
+#define N_WALKS (sizeof walks / sizeof *walks)
+
 struct space {
     u64 asid;
     u64 root;
@@ -134,6 +147,8 @@ static struct state {
     u64 entry[N_PROGRAMS];   /* user addresses: of a program, of the accesses in it */
     u64 at[N_PROGRAMS][6];
     u64 changing;            /* of the program that changes itself */
+    u64 walk[N_WALKS];       /* of the loops with a base that moves, and of their accesses */
+    u64 walk_at[N_WALKS];
     u64 list[12], listed;    /* bases */
     u64 seed;
 } states[MAX_CPUS];
@@ -279,7 +294,7 @@ static u64 model(struct access a, u64 va, u8 *data, u64 *far)
 /* ---- the programs ---- */
 
 /* Registers: list, its end, sum, passes, the last base, the list's start, index, base, values, one more. */
-enum { LIST, END, SUM, PASSES, VICTIM, START, INDEX_REG, BASE, VALUE = 9, SPARE = 17 };
+enum { LIST, END, SUM, PASSES, VICTIM, START, INDEX_REG, BASE, STEPS, VALUE = 9, SPARE = 17 };
 /* Where vector registers are in what a program begins with. */
 #define VECTORS 256ul
 #define MAX_VALUES 8ul
@@ -389,6 +404,35 @@ static u32 *assemble_changing(u32 *w)
     own->changing = (u64)w + UCODE - CODE;
     for (u64 i = 0; i < sizeof words / sizeof *words; i++)
         *w++ = words[i];
+    return w;
+}
+
+/* A walk over good addresses, some times; then one more by the same instructions from the last base. */
+static u32 *assemble_walk(u32 *w, u64 n)
+{
+    own->walk[n] = (u64)w + UCODE - CODE;
+    for (u32 r = END; r <= VALUE; r++)
+        *w++ = 0xf9400000u | r << 10 | r;
+    *w++ = MOVZ(SUM);
+    u32 *pass = w;
+    *w++ = MOV(BASE, START);
+    *w++ = MOV(STEPS, END);
+    u32 *step = w;
+    own->walk_at[n] = (u64)w + UCODE - CODE;
+    *w++ = encode(walks[n].a, VALUE);
+    *w++ = ADD_(SUM, SUM, VALUE);
+    *w++ = 0xf1000400u | STEPS << 5 | STEPS; /* subs */
+    *w = BRANCH_IF(GT, step - w);
+    w++;
+    *w++ = 0xf1000400u | PASSES << 5 | PASSES;
+    *w = BRANCH_IF(GT, pass - w);
+    w++;
+    *w++ = BRANCH_IF(NE, 4);
+    *w++ = MOV(BASE, VICTIM);
+    *w++ = MOV(STEPS, INDEX_REG);
+    *w = 0x14000000u | ((u32)(step - w) & 0x3ffffff);
+    w++;
+    *w++ = SVC_(END_CALL);
     return w;
 }
 
@@ -579,6 +623,69 @@ static void run_program(u64 n, u64 passes, u64 victim)
     check_eq_at("vectors", victim, same_v, true);
 }
 
+/* Takes so many steps from `*base`, as far as there is no fault. */
+static u64 steps(struct access a, u64 *base, u64 *left, u64 *value, u64 *sum, u64 *far)
+{
+    for (; *left; --*left, *base += a.at) {
+        u64 status = model(a, *base + (a.form == PRE ? a.at : 0), (u8 *)value, far);
+        if (status)
+            return status;
+        *sum += *value;
+    }
+    return 0;
+}
+
+/* Walks where nothing is in the way, some times, then from an address on; checks where that ends, and with what. */
+static void run_walk(u64 n, u64 passes, u64 from, u64 count)
+{
+    const struct access a = walks[n].a;
+    volatile u64 *args = (volatile u64 *)ARGS;
+    u64 sum = 0, value = random() * 0x100000001ul, far = 0;
+    u64 start = a.at < 0 ? LOW + 2 * SIZE - 512 : LOW + 64;
+    u64 base = start, left = (2 * SIZE - 1024) / (a.at < 0 ? -a.at : a.at);
+    cpu->item++;
+    cpu->variant = walks[n].name;
+    args[END] = left;
+    args[PASSES] = passes;
+    args[VICTIM] = from;
+    args[START] = start;
+    args[INDEX_REG] = count;
+    args[VALUE] = value;
+    dsb();
+    if (steps(a, &base, &left, &value, &sum, &far))
+        die("a walk over good addresses is not good");
+    sum *= passes;
+    base = from;
+    left = count;
+    u64 status = steps(a, &base, &left, &value, &sum, &far);
+    trap_clear();
+    run(EL0T, (void *)own->walk[n], UARGS, 0, 0, 0);
+    const struct trap *t = &cpu->t[0];
+    if (status) {
+        check_eq_at("syndrome", from, t->esr, EC(DABORT) | (a.write ? WNR : 0) | status);
+        check_eq_at("fault address", from, t->far, far);
+        check_eq_at("pc", from, t->pc, own->walk_at[n]);
+    } else {
+        check_eq_at("syndrome", from, t->esr, EC(SVC) | END_CALL);
+    }
+    check_eq_at("base register", from, t->x[BASE], base);
+    check_eq_at("sum", from, t->x[SUM], sum);
+    check_eq_at("steps left", from, t->x[STEPS], left);
+}
+
+/* From good addresses over the ends of what is mapped, of segments and of all. */
+static void walk(u64 n)
+{
+    const i64 by = walks[n].a.at;
+    static const u64 ends[] = {SEAM, SEAM - SIZE, TOP, LIBRARY, EXECUTABLE, MIDDLE, LOW, LOW2, 0, 1ul << 47, 1ul << 48, -SIZE};
+    u64 step = by < 0 ? -by : by, start = by < 0 ? SIZE - 512 : 64;
+    run_walk(n, rounds, TOP + start, 4 * SIZE / step);
+    for (u64 i = 0; i < sizeof ends / sizeof *ends; i++)
+        for (i64 before = 0; before < 3; before++)
+            run_walk(n, 3, ends[i] + start - before * 50 * by, 4 * SIZE / step + 200);
+    check_memory("memory", POOL, SHADOW, N_POOL * SIZE);
+}
+
 /* Long enough to be compiled, and for what else may need time. */
 static void warm(u64 n)
 {
@@ -760,6 +867,8 @@ void rom_main(void)
     for (u64 n = 0; n < N_PROGRAMS; n++)
         w = assemble(w, n);
     w = assemble_changing(w);
+    for (u64 n = 0; n < N_WALKS; n++)
+        w = assemble_walk(w, n);
     if ((u64)w > CODE + CODE_PAGES * SIZE)
         die("out of code pages");
     sync_code((void *)CODE, CODE_PAGES * SIZE);
@@ -784,6 +893,11 @@ void rom_main(void)
         two_spaces(n);
         switch_to(0);
     }
+    for (u64 n = 0; n < N_WALKS; n++) {
+        switch_to(n & 1);
+        walk(n);
+    }
+    switch_to(0);
     aliases();
     changing();
     cpu->variant = 0;

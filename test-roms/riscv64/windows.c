@@ -93,6 +93,20 @@ static const struct program programs[] = {
 #define N_PROGRAMS (sizeof programs / sizeof *programs)
 enum { LD_ = 3, SD_ = 7, STORE_LOAD = 20 };
 
+/* Loops in which a base moves on by itself, step by step. */
+static const struct walk {
+    const char *name;
+    struct access a;
+    i64 step;
+} walks[] = {
+    {"ld, step by step", {8, 0, 0}, 8},
+    {"sd, step by step", {8, 1, 0}, 8},
+    {"ld, back step by step", {8, 0, 2040}, -8},
+    {"sb, back step by step", {1, 1, -2048}, -64},
+    {"lw, in long steps", {4, 0, -2044}, 2044},
+};
+#define N_WALKS (sizeof walks / sizeof *walks)
+
 struct space {
     u64 asid;
     u64 root;
@@ -106,6 +120,8 @@ static struct state {
     u64 entry[N_PROGRAMS];   /* user addresses: of a program, of its loop's first access and of the others */
     u64 at[N_PROGRAMS][6];
     u64 changing;            /* of the program that changes itself */
+    u64 walk[N_WALKS];       /* of the loops with a base that moves, and of their accesses */
+    u64 walk_at[N_WALKS];
     u64 list[8], listed;     /* bases */
     u64 seed;
     bool asids;
@@ -243,7 +259,7 @@ static u64 model(struct access a, u64 va, u64 *value, u64 *tval)
 /* ---- the programs ---- */
 
 /* Registers: list, its end, sum, passes, the last base, the list's start, index, base, address, values. */
-enum { LIST = 10, END = 11, SUM = 12, PASSES = 13, VICTIM = 14, START = 15, INDEX = 16, BASE = 5, ADDRESS = 28, VALUE = 18 };
+enum { LIST = 10, END = 11, SUM = 12, PASSES = 13, VICTIM = 14, START = 15, INDEX = 16, BASE = 5, ADDRESS = 28, STEPS = 28, VALUE = 18 };
 #define ADDI(rd, rs, imm) ((u32)(imm) << 20 | (rs) << 15 | (rd) << 7 | 0x13u)
 #define ADD(rd, rs1, rs2) ((rs2) << 20 | (rs1) << 15 | (rd) << 7 | 0x33u)
 #define STORE_AT(f3, rs2, rs1, imm)                                                                              \
@@ -329,6 +345,39 @@ static u32 *assemble_changing(u32 *w)
     *w++ = ADD(6u, 6u, 15u);
     *w++ = ADDI(13u, 13u, -1);
     *w = branch(BLT, 0, 13, 4 * (loop - w));
+    w++;
+    *w++ = ECALL;
+    return w;
+}
+
+/* A walk over good addresses, some times; then one more by the same instructions from the last base. */
+static u32 *assemble_walk(u32 *w, u64 n)
+{
+    const struct access *a = &walks[n].a;
+    u32 log = a->size == 8 ? 3 : a->size == 4 ? 2 : 0;
+    own->walk[n] = (u64)w + UCODE - CODE;
+    for (u32 r = END; r <= VALUE; r++)
+        if (r != SUM && r != 17)
+            *w++ = LOAD(3u, r, (u32)LIST, 8 * r);
+    *w++ = ADDI(SUM, 0u, 0);
+    u32 *pass = w;
+    *w++ = ADDI(BASE, START, 0);
+    *w++ = ADDI(STEPS, END, 0);
+    u32 *step = w;
+    own->walk_at[n] = (u64)w + UCODE - CODE;
+    *w++ = a->write ? STORE_AT(log, VALUE, BASE, a->at) : LOAD(log, VALUE, BASE, a->at);
+    *w++ = ADD(SUM, SUM, VALUE);
+    *w++ = ADDI(BASE, BASE, walks[n].step);
+    *w++ = ADDI(STEPS, STEPS, -1);
+    *w = branch(BLT, 0, STEPS, 4 * (step - w));
+    w++;
+    *w++ = ADDI(PASSES, PASSES, -1);
+    *w = branch(BLT, 0, PASSES, 4 * (pass - w));
+    w++;
+    *w++ = branch(BNE, PASSES, 0, 16);
+    *w++ = ADDI(BASE, VICTIM, 0);
+    *w++ = ADDI(STEPS, INDEX, 0);
+    *w = jump(0, 4 * (step - w));
     w++;
     *w++ = ECALL;
     return w;
@@ -443,6 +492,65 @@ static void run_program(u64 n, u64 passes, u64 victim)
     for (u64 i = 0; i < p->n; i++)
         check_eq_at("value", victim, hart->x[VALUE + i], value[i]);
     check_eq_at("sum", victim, hart->x[SUM], sum);
+}
+
+/* Takes so many steps from `*base`, as far as there is no fault. */
+static u64 steps(const struct walk *walk, u64 *base, u64 *left, u64 *value, u64 *sum, u64 *tval)
+{
+    for (; *left; --*left, *base += walk->step) {
+        u64 cause = model(walk->a, *base + walk->a.at, value, tval);
+        if (cause)
+            return cause;
+        *sum += *value;
+    }
+    return 0;
+}
+
+/* Walks where nothing is in the way, some times, then from an address on; checks where that ends, and with what. */
+static void run_walk(u64 n, u64 passes, u64 from, u64 count)
+{
+    const struct walk *walk = &walks[n];
+    volatile u64 *args = (volatile u64 *)ARGS;
+    u64 sum = 0, value = random() * 0x100000001ul, tval = 0;
+    u64 start = (walk->step < 0 ? LOW + 2 * PAGE - 64 : LOW + 64) - walk->a.at;
+    u64 base = start, left = (2 * PAGE - 128) / (walk->step < 0 ? -walk->step : walk->step);
+    hart->item++;
+    hart->variant = walk->name;
+    args[END] = left;
+    args[PASSES] = passes;
+    args[VICTIM] = from;
+    args[START] = start;
+    args[INDEX] = count;
+    args[VALUE] = value;
+    if (steps(walk, &base, &left, &value, &sum, &tval))
+        die("a walk over good addresses is not good");
+    sum *= passes;
+    base = from;
+    left = count;
+    u64 cause = steps(walk, &base, &left, &value, &sum, &tval);
+    trap_clear();
+    run(U, (void *)own->walk[n], UARGS, 0, 0, 0);
+    check_eq_at("cause", from, hart->m.cause, cause ? cause : ECALL_U);
+    if (cause) {
+        check_eq_at("fault address", from, hart->m.tval, tval);
+        check_eq_at("pc", from, hart->m.epc, own->walk_at[n]);
+    }
+    check_eq_at("base register", from, hart->x[BASE], base);
+    check_eq_at("sum", from, hart->x[SUM], sum);
+    check_eq_at("steps left", from, hart->x[STEPS], left);
+}
+
+/* From good addresses over the ends of what is mapped, of the canonical addresses, and of all. */
+static void walk(u64 n)
+{
+    const struct walk *walk = &walks[n];
+    static const u64 ends[] = {LAST, HIGH, TOP_OF_LOW, MIDDLE, LOW, LOW2, -(1ul << 39), 1ul << 39, 1ul << 38, 0, 1ul << 63};
+    u64 step = walk->step < 0 ? -walk->step : walk->step, start = walk->step < 0 ? PAGE - 64 : 64;
+    run_walk(n, rounds, LAST + start - walk->a.at, 4 * PAGE / step);
+    for (u64 i = 0; i < sizeof ends / sizeof *ends; i++)
+        for (i64 before = 0; before < 3; before++)
+            run_walk(n, 3, ends[i] + start - walk->a.at - before * 50 * walk->step, 4 * PAGE / step + 200);
+    check_memory("memory", POOL, SHADOW, N_POOL * PAGE);
 }
 
 /* Long enough to be compiled, and for what else may need time. */
@@ -630,6 +738,8 @@ void rom_main(void)
     for (u64 n = 0; n < N_PROGRAMS; n++)
         w = assemble(w, n);
     w = assemble_changing(w);
+    for (u64 n = 0; n < N_WALKS; n++)
+        w = assemble_walk(w, n);
     if ((u64)w > CODE + CODE_PAGES * PAGE)
         die("out of code pages");
     fence_i();
@@ -646,6 +756,11 @@ void rom_main(void)
         two_spaces(n);
         switch_to(0);
     }
+    for (u64 n = 0; n < N_WALKS; n++) {
+        switch_to(n & 1);
+        walk(n);
+    }
+    switch_to(0);
     aliases();
     changing();
     hart->variant = 0;

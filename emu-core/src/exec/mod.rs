@@ -19,4 +19,4 @@ pub use exit::{Exception, Exit, HostRequest, Stop};
 pub use isa::{Access, FetchCode, Isa, Mode, Perms, SpaceId, Translation};
 pub use probe::{DeviceAccess, Probe};
 pub use run_loop::{Engine, Limits};
-pub use vcpu::{CpuState, SLOTS, Vcpu, VcpuParts};
+pub use vcpu::{CpuState, REGION_COUNTS, RegionCount, SLOTS, Vcpu, VcpuParts};

@@ -34,10 +34,24 @@ pub struct CpuState {
     pub vectors: Vec<u8>,
     /// Where the current mode's cached translations for fetches are.
     pub fetch_table: u64,
-    /// Instructions retired in compiled regions, for statistics.
-    pub in_regions: u64,
+    /// While a compiled region runs: host address of the flags that say that something wants attention.
+    pub attention: u64,
+    /// What compiled regions have done, each in a place that it may share with others.
+    pub regions: [RegionCount; REGION_COUNTS],
     /// Times that a region was left in the middle of a block, for statistics.
     pub bail_outs: u64,
+}
+
+/// How many places there are to count what compiled regions do.
+pub const REGION_COUNTS: usize = 64;
+
+/// What a compiled region has done.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RegionCount {
+    /// Times that it was entered.
+    pub entries: u64,
+    /// Instructions retired in it.
+    pub instructions: u64,
 }
 
 /// What a vCPU is connected to.
@@ -110,7 +124,8 @@ impl<I: Isa> Vcpu<I> {
             fp_flags: 0,
             tables: mmu.tables(),
             fetch_table: mmu.fetch_table(),
-            in_regions: 0,
+            attention: 0,
+            regions: [RegionCount::default(); REGION_COUNTS],
             bail_outs: 0,
         };
         let builder = BlockBuilder::new();

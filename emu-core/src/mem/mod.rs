@@ -2,6 +2,7 @@
 
 mod bus;
 mod code_pages;
+mod huge;
 mod jumps;
 mod mmu;
 mod ram;

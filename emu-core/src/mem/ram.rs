@@ -26,7 +26,7 @@ use vm_memory::{GuestAddress, GuestMemoryMmap, GuestRegionMmap};
 use super::{CodePages, PAGE_SIZE, WindowConfig, Windows};
 
 /// Bytes in a huge page of the host.
-const HUGE_PAGE: usize = 2 << 20;
+pub(super) const HUGE_PAGE: usize = 2 << 20;
 
 /// The view of guest memory that devices and firmware use: guest-physical addresses, RAM regions only, every access
 /// checked, every write reported to [`CodePages`].

@@ -57,6 +57,13 @@ impl Default for Segment {
 impl Segment {
     /// No address lies in this one.
     pub const NONE: Self = Self { number: u64::MAX, addend: 0 };
+
+    /// Whether a host address is one of its own, or of the room on both sides that is never mapped.
+    pub fn has_room_at(&self, host: u64) -> bool {
+        let base = self.addend.wrapping_add(self.number << SEGMENT_BITS);
+        let distance = host.wrapping_sub(base).wrapping_add(MARGIN as u64);
+        *self != Self::NONE && distance < (1 << SEGMENT_BITS) + 2 * MARGIN as u64
+    }
 }
 
 /// How the windows of a machine are used.
@@ -96,6 +103,11 @@ impl Windows {
     /// Windows on the memory in `file`.
     pub fn new(file: OwnedFd, config: WindowConfig) -> Self {
         Self { file, config, mappings: AtomicUsize::new(0) }
+    }
+
+    /// The object that guest memory lies in.
+    pub(super) fn file(&self) -> &OwnedFd {
+        &self.file
     }
 
     /// How they are used.

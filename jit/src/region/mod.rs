@@ -9,24 +9,22 @@ mod build;
 mod listing;
 pub(crate) mod place;
 pub(crate) mod plan;
+mod samples;
 
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use emu_core::exec::{Isa, Vcpu};
-use emu_core::ir::{Block, BlockKey};
-
-use rustix::time::{ClockId, clock_gettime};
+use emu_core::ir::BlockKey;
 
 pub use self::listing::Dump;
-use self::place::{Compiled, RegionCompiler};
+use self::place::RegionCompiler;
 use self::plan::Plan;
+pub(crate) use self::samples::Samples;
 use crate::shared::JitShared;
 use crate::template::Features;
 use crate::warm;
@@ -53,12 +51,6 @@ const PERIOD: Duration = Duration::from_millis(1);
 const IDLE_PERIOD: Duration = Duration::from_millis(8);
 /// Regions that wait for the worker at most; more are not planned.
 const QUEUE: usize = 16;
-/// How long code is looked at before a region is made of it, and how long that is, before it is judged. It takes the
-/// worker as long to make one.
-const TRIAL: Duration = Duration::from_millis(8);
-/// Places that samples are counted for at most.
-const MOST_PLACES: usize = 512;
-
 /// A region to be compiled.
 pub(crate) struct Job {
     head: BlockKey,
@@ -67,50 +59,6 @@ pub(crate) struct Job {
     host_base: u64,
     /// The guest's part of the listing that somebody wants.
     listing: Option<String>,
-}
-
-/// What one vCPU has been sampled at.
-#[derive(Default)]
-pub(crate) struct Samples {
-    places: HashMap<BlockKey, Place>,
-    last: Option<Sample>,
-    /// Of a vCPU that compiles by itself.
-    compiler: Option<RegionCompiler>,
-}
-
-/// When a vCPU was seen, and where.
-#[derive(Clone, Copy)]
-struct Sample {
-    key: BlockKey,
-    in_region: bool,
-    /// CPU time of its thread.
-    at: Duration,
-    retired: u64,
-}
-
-/// What is known of a place where a vCPU has been seen.
-#[derive(Default)]
-struct Place {
-    samples: u32,
-    /// How fast it went from one sample to the next, in tier 1 and in a region.
-    speeds: [Speed; 2],
-    judged: bool,
-}
-
-/// Instructions over time.
-#[derive(Clone, Copy, Default)]
-struct Speed {
-    instructions: u64,
-    time: Duration,
-}
-
-impl Speed {
-    /// Whether this is faster than `other` by what makes it worth while.
-    fn pays_beside(self, other: Self) -> bool {
-        let [mine, others] = [self, other]
-            .map(|speed| u128::from(speed.instructions) * 1_000_000 / speed.time.as_nanos().max(1));
-        mine * 100 >= others * 104
-    }
 }
 
 /// The way to the worker.
@@ -142,12 +90,6 @@ pub(crate) fn start_sampler(shared: &Arc<JitShared>) -> std::io::Result<()> {
     let weak = Arc::downgrade(shared);
     thread::Builder::new().name("sampler".into()).spawn(move || sample(&weak))?;
     Ok(())
-}
-
-/// CPU time of the calling thread.
-fn thread_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
 }
 
 fn sample(shared: &Weak<JitShared>) {
@@ -210,92 +152,4 @@ fn compile(shared: &JitShared, compiler: &mut RegionCompiler, job: &Job) {
         }
     }
     counters.region_ns.fetch_add(begun.elapsed().as_nanos() as u64, Relaxed);
-}
-
-impl Samples {
-    /// The code of a block as a region of its own, if its operations have forms there, and it is to be made by the vCPU.
-    pub(crate) fn block_alone(
-        &mut self,
-        shared: &JitShared,
-        block: &Block,
-        features: Features,
-    ) -> Option<Compiled> {
-        let by_itself = shared.regions.is_some_and(|regions| !regions.background);
-        if !by_itself || block.crosses_page || !build::supports(block, features) {
-            return None;
-        }
-        let compiler = self.compiler(features)?;
-        compiler.compile(&Plan::of_block(block), shared.slots)
-    }
-
-    fn compiler(&mut self, features: Features) -> Option<&mut RegionCompiler> {
-        if self.compiler.is_none() {
-            self.compiler = RegionCompiler::new(features);
-        }
-        self.compiler.as_mut()
-    }
-
-    /// The vCPU has come back at its program counter because something wanted attention.
-    pub(crate) fn take<I: Isa>(&mut self, vcpu: &mut Vcpu<I>, shared: &JitShared, features: Features) {
-        let Some(config) = shared.regions else { return };
-        let Some(key) = vcpu.cached_block_key() else { return };
-        if self.places.len() >= MOST_PLACES {
-            self.places.clear();
-        }
-        let in_region = shared.is_region(key);
-        let now = Sample { key, in_region, at: thread_time(), retired: vcpu.state.retired };
-        let last = self.last.replace(now);
-        let place = self.places.entry(key).or_default();
-        place.samples += 1;
-        if let Some(last) = last
-            && (last.key, last.in_region) == (key, in_region)
-        {
-            let speed = &mut place.speeds[usize::from(in_region)];
-            speed.instructions += now.retired.wrapping_sub(last.retired);
-            speed.time += now.at.saturating_sub(last.at);
-        }
-        let [before, after] = place.speeds;
-        if in_region {
-            if config.background && !place.judged && after.time >= TRIAL {
-                place.judged = true;
-                if !before.time.is_zero() && !after.pays_beside(before) {
-                    shared.retire_region(key);
-                }
-            }
-            return;
-        }
-        let known = before.time >= TRIAL || !config.background;
-        let is_full = config.background && shared.queue.get().is_none_or(Queue::is_full);
-        if place.samples < config.threshold || !known || is_full || !shared.elect(key) {
-            return;
-        }
-        *place = Place { samples: 0, speeds: [before, Speed::default()], judged: false };
-        let epoch = vcpu.blocks().epoch();
-        let begun = Instant::now();
-        let plan = Plan::new(vcpu, shared, key, features);
-        shared.counters.plan_ns.fetch_add(begun.elapsed().as_nanos() as u64, Relaxed);
-        // Planning is none of the code's time.
-        self.last = None;
-        let Some(plan) = plan else {
-            shared.counters.regions_unfit.fetch_add(1, Relaxed);
-            return;
-        };
-        let Some(ticket) = shared.open_ticket(&plan, epoch) else { return shared.forget_election(key) };
-        let host_base = vcpu.bus.ram().host_base().addr() as u64;
-        let wanted = shared.dump.is_some_and(|dump| plan.covers(dump.pc));
-        let listing = wanted.then(|| listing::guest::<I>(&plan, vcpu.bus.ram()));
-        let job = Job { head: key, plan, ticket, host_base, listing };
-        if config.background {
-            let Some(queue) = shared.queue.get() else { return };
-            queue.waiting.fetch_add(1, Relaxed);
-            if let Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) = queue.jobs.try_send(job) {
-                queue.waiting.fetch_sub(1, Relaxed);
-                shared.close_ticket(job.ticket);
-            }
-            return;
-        }
-        if let Some(compiler) = self.compiler(features) {
-            compile(shared, compiler, &job);
-        }
-    }
 }

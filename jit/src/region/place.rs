@@ -130,7 +130,7 @@ impl RegionCompiler {
     fn compile_with(&mut self, plan: &Plan, outside: &Outside<'_>) -> Option<Result<Compiled, Vec<u32>>> {
         self.context.clear();
         let mut signature = Signature::new(CallConv::SystemV);
-        signature.params.extend([types::I64, types::I64, types::I32, types::I64].map(AbiParam::new));
+        signature.params.extend([types::I64, types::I32, types::I64].map(AbiParam::new));
         signature.returns.push(AbiParam::new(types::I32));
         self.context.func = Function::with_name_signature(Default::default(), signature);
         let f = FunctionBuilder::new(&mut self.context.func, &mut self.builder);
@@ -214,18 +214,21 @@ impl Compiled {
         for n in 0..entries {
             align(&mut asm, 16);
             starts.push(asm.offset());
-            x64!(asm, mov edx, n as i32);
+            x64!(asm, mov esi, n as i32);
             asm.jmp(common);
         }
         asm.bind(common);
         pinned.iter().for_each(|&(reg, at)| asm.store(at, reg));
         // Counted in are the instructions behind, less those before.
+        let (number, instructions) = frame::region_count(id);
         asm.load(RAX, frame::RETIRED);
-        x64!(asm, sub[rbp + frame::IN_REGIONS.disp], rax);
-        x64!(asm, mov rdi, rbp; mov rsi, rsp; lea rcx, [=>pages]; call =>function; shl eax, EXIT_BITS as i8
+        x64!(asm, inc QWORD [rbp + number.disp]; sub[rbp + instructions.disp], rax);
+        asm.load(RAX, frame::ATTENTION);
+        asm.store(frame::FLAGS, RAX);
+        x64!(asm, mov rdi, rbp; lea rdx, [=>pages]; call =>function; shl eax, EXIT_BITS as i8
             ; lea rcx, [=>table]; add rcx, rax);
         asm.load(RAX, frame::RETIRED);
-        x64!(asm, add[rbp + frame::IN_REGIONS.disp], rax);
+        x64!(asm, add[rbp + instructions.disp], rax);
         pinned.iter().for_each(|&(reg, at)| asm.load(reg, at));
         x64!(asm, jmp rcx);
         let mut exits = Vec::with_capacity(self.links.len());

@@ -1,7 +1,7 @@
 //! Which blocks make a region: what can be reached from a hot loop's head by direct jumps, through calls and back, as far as it
 //! leads back to a loop.
 
-use emu_core::exec::{Isa, Vcpu};
+use emu_core::exec::{Isa, SLOTS, Vcpu};
 use emu_core::ir::{Block, BlockKey, Hint, Mark, Op, Terminal};
 use emu_core::mem::{PAGE_SIZE, WINDOWED};
 
@@ -65,6 +65,8 @@ pub(crate) struct Plan {
     pub entries: Vec<usize>,
     /// Accesses go through the window of the address space, to where this says.
     pub window: Option<Guess>,
+    /// What the slots held when it was planned, if it was where it will be entered.
+    pub slots: Option<Box<[u64; SLOTS]>>,
 }
 
 impl Plan {
@@ -80,6 +82,7 @@ impl Plan {
         let pages = vec![PlannedPage { delta: 0, ram: page, context }];
         let windowed = shared.windows && key.ctx & WINDOWED != 0;
         let window = windowed.then(|| Guess::new(&vcpu.state.slots, &vcpu.state.tables));
+        let slots = Some(Box::new(vcpu.state.slots));
         let base = vcpu.state.pc & !(PAGE_SIZE - 1);
         let mut planner = Planner {
             vcpu,
@@ -87,7 +90,7 @@ impl Plan {
             features,
             base,
             ctx: key.ctx,
-            plan: Self { base, pages, nodes: Vec::new(), entries: Vec::new(), window },
+            plan: Self { base, pages, nodes: Vec::new(), entries: Vec::new(), window, slots },
             way: Vec::new(),
             instructions: 0,
         };
@@ -105,12 +108,18 @@ impl Plan {
         })
     }
 
+    /// Whether one of the nodes from this on goes to it.
+    pub(crate) fn leads_back_to(&self, number: usize) -> bool {
+        let goes_there = |edge: &Edge| matches!(*edge, Edge::To { node, .. } if node == number);
+        self.nodes[number..].iter().any(|node| node.edges.iter().any(goes_there))
+    }
+
     /// A block alone.
     pub(crate) fn of_block(block: &Block) -> Self {
         let ram = block.key.pa as usize & !(PAGE_SIZE as usize - 1);
         let node = Node { block: block.clone(), page: 0, returns: Vec::new(), edges: [Edge::Out; 2] };
         let pages = vec![PlannedPage { delta: 0, ram, context: 0 }];
-        Self { base: 0, pages, nodes: vec![node], entries: vec![0], window: None }
+        Self { base: 0, pages, nodes: vec![node], entries: vec![0], window: None, slots: None }
     }
 
     /// Only the innermost loop of the head: what lies between it and the last jump back to it, with the calls made there, as

@@ -32,9 +32,9 @@ impl JitShared {
         running.map(|(_, port)| port.interrupt()).count() > 0
     }
 
-    /// Whether a region can be entered at the block with this key.
-    pub(crate) fn is_region(&self, key: BlockKey) -> bool {
-        self.inner.lock().entry(key).is_some_and(|entry| !entry.region.is_empty())
+    /// The number of the region that can be entered at the block with this key.
+    pub(crate) fn region_at(&self, key: BlockKey) -> Option<u32> {
+        self.inner.lock().entry(key)?.region.first().copied()
     }
 
     /// Takes the region that can be entered there out of use, for good: tier 1 is as fast.

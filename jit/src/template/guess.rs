@@ -1,6 +1,8 @@
 //! Guesses of where accesses go, from what the guest's registers hold when the code is made.
 
 use emu_core::exec::SLOTS;
+use emu_core::fp::Flags;
+use emu_core::interp::evaluate;
 use emu_core::ir::{Block, Op, Val, ValKind};
 use emu_core::mem::{SEGMENT_BITS, SEGMENTS, Segment, Tables};
 
@@ -50,18 +52,39 @@ impl Guess {
         }
     }
 
-    /// About what it will be: distances are not looked at.
+    /// Where a slot points to now, if that is in the window.
+    pub(crate) fn of_slot(&self, slot: u16) -> Option<Likely> {
+        let value = self.slots.get(usize::from(slot))?;
+        let found = self.segments.iter().position(|segment| value >> SEGMENT_BITS == segment.number)?;
+        Some(if found == 0 && self.low { Likely::Low } else { Likely::In(found) })
+    }
+
+    /// What it will be, as far as that can be told.
     fn value(&self, block: &Block, val: Val, at: usize, steps: usize) -> Option<u64> {
-        match val.kind() {
-            ValKind::Slot(n) => self.slots.get(usize::from(n)).copied(),
-            ValKind::Const(_) => block.constant(val),
-            ValKind::Temp(_) => {
-                let made = block.insts[..at].iter().rposition(|inst| inst.dst == val)?;
-                let inst = &block.insts[made];
-                let from = matches!(inst.op, Op::Mov | Op::Add | Op::Sub).then_some(inst.a)?;
-                self.value(block, from, made, steps.checked_sub(1)?)
+        if let Some(value) = block.constant(val) {
+            return Some(value);
+        }
+        let Some(made) = block.insts[..at].iter().rposition(|inst| inst.dst == val) else {
+            return match val.kind() {
+                ValKind::Slot(n) => self.slots.get(usize::from(n)).copied(),
+                _ => None,
+            };
+        };
+        let inst = &block.insts[made];
+        let steps = steps.checked_sub(1)?;
+        let [a, b, c] = [inst.a, inst.b, inst.c].map(|val| match val.is_none() {
+            true => Some(0),
+            false => self.value(block, val, made, steps),
+        });
+        match (inst.op, a, b, c) {
+            // One of them is a distance, mostly a small one.
+            (Op::Add, Some(known), None, _) | (Op::Add, None, Some(known), _) => Some(known),
+            (Op::Sub, Some(known), None, _) => Some(known),
+            (op, Some(a), Some(b), Some(c)) if (op as u8) < Op::Pc as u8 => {
+                let src = [a, b, c].map(u128::from);
+                Some(evaluate(inst, src, &mut Flags::default()) as u64)
             }
-            ValKind::None => None,
+            _ => None,
         }
     }
 }

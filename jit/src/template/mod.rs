@@ -20,6 +20,7 @@ mod merge;
 pub(crate) mod regs;
 mod vec;
 mod vec_asm;
+mod vec_crypto;
 pub(crate) mod vec_float;
 mod vec_lanes;
 mod vec_moves;
@@ -76,6 +77,7 @@ pub(crate) struct Features {
     pub avx2: bool,
     pub fma: bool,
     pub aes: bool,
+    pub sha: bool,
     pub pclmulqdq: bool,
 }
 
@@ -89,6 +91,7 @@ impl Features {
             avx2: std::arch::is_x86_feature_detected!("avx2"),
             fma: std::arch::is_x86_feature_detected!("fma"),
             aes: std::arch::is_x86_feature_detected!("aes"),
+            sha: std::arch::is_x86_feature_detected!("sha"),
             pclmulqdq: std::arch::is_x86_feature_detected!("pclmulqdq"),
         }
     }

@@ -9,8 +9,7 @@ use emu_core::ir::{Block, Effect, Inst, Op, Part};
 use super::asm::{Cond, XMM0, XMM1, Xmm};
 use super::regs::AnyReg;
 use super::vec_asm::{
-    AESDECLAST, AESENC, AESENCLAST, AESIMC, INSERTPS, MOVQ, PAND, PANDN, PCMPEQ, POR, PTEST, PXOR, Packed,
-    SHIFT_LEFT_BYTES, SHIFT_RIGHT_BYTES,
+    INSERTPS, MOVQ, PAND, PANDN, PCMPEQ, POR, PTEST, PXOR, Packed, SHIFT_LEFT_BYTES, SHIFT_RIGHT_BYTES,
 };
 use super::{Cold, CompileError, Compiler, Done};
 use crate::frame::Site;
@@ -28,6 +27,7 @@ impl Compiler {
         let handled = match inst.op {
             Op::Vand | Op::Vandn | Op::Vor | Op::Vxor | Op::Vselect => self.bitwise(inst)?,
             Op::Vaes if self.features.aes => self.aes(inst)?,
+            Op::Vsha if self.features.sha => self.sha(inst)?,
             op if (op as u8) >= Op::Vfadd as u8 => self.vector_float(inst)?,
             _ => self.moved(block, inst)? || self.lanes(inst)? || self.shifted(inst)? || self.widths(inst)?,
         };
@@ -151,29 +151,6 @@ impl Compiler {
             }
         };
         self.clear_rest(inst.part(), 0, dst);
-        self.finish_xmm(inst.dst, dst)?;
-        Ok(true)
-    }
-
-    fn aes(&mut self, inst: &Inst) -> Handled {
-        use emu_core::ir::AesStep;
-        let a = self.read_xmm(inst.a)?;
-        let dst = self.over(inst, a)?;
-        let step = AesStep::from_bits(inst.attr & 3);
-        if step != AesStep::Unmix {
-            self.zero_xmm(XMM0);
-        }
-        match step {
-            // The last rounds with a key of zero.
-            AesStep::Encrypt => self.packed(AESENCLAST, dst, a, XMM0),
-            AesStep::Decrypt => self.packed(AESDECLAST, dst, a, XMM0),
-            // A round whose other steps have been undone before.
-            AesStep::Mix => {
-                self.packed(AESDECLAST, dst, a, XMM0);
-                self.packed(AESENC, dst, dst, XMM0);
-            }
-            AesStep::Unmix => self.asm.packed2(AESIMC, dst, a),
-        }
         self.finish_xmm(inst.dst, dst)?;
         Ok(true)
     }

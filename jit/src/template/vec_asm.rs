@@ -32,6 +32,11 @@ pub(crate) const fn p3a(opcode: u8) -> Packed {
     Packed { prefix: 1, map: 3, opcode }
 }
 
+/// `0F 38 op`
+pub(crate) const fn np38(opcode: u8) -> Packed {
+    Packed { prefix: 0, map: 2, opcode }
+}
+
 /// `0F op`
 pub(crate) const fn np(opcode: u8) -> Packed {
     Packed { prefix: 0, map: 1, opcode }
@@ -106,6 +111,10 @@ pub(crate) const AESIMC: Packed = p38(0xdb);
 pub(crate) const AESENC: Packed = p38(0xdc);
 pub(crate) const AESENCLAST: Packed = p38(0xdd);
 pub(crate) const AESDECLAST: Packed = p38(0xdf);
+/// Two rounds of SHA-256, with the lower half of `xmm0`.
+pub(crate) const SHA256RNDS2: Packed = np38(0xcb);
+pub(crate) const SHA256MSG1: Packed = np38(0xcc);
+pub(crate) const SHA256MSG2: Packed = np38(0xcd);
 /// Shifts of lanes by lanes (AVX2), of 32 and 64 bits.
 pub(crate) const PSLLV: Packed = p38(0x47);
 pub(crate) const PSRLV: Packed = p38(0x45);

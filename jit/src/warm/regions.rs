@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 
-use emu_core::ir::{Block, Op};
+use emu_core::ir::{Block, Op, ValKind};
 
 use super::Damaged;
 use crate::region::place::Compiled;
@@ -41,7 +41,7 @@ impl Hasher for Bytes {
 /// All that the code of a region depends on: not where its pages lie, which is told to it where it is placed.
 pub(crate) fn identity(plan: &Plan, ctx: u32) -> Vec<u8> {
     // By all their fields, so that none is forgotten.
-    let Plan { base: _, pages, nodes, entries, window } = plan;
+    let Plan { base: _, pages, nodes, entries, window, slots } = plan;
     let mut bytes = Bytes::default();
     (ctx, entries, window.is_some()).hash(&mut bytes);
     pages.len().hash(&mut bytes);
@@ -53,10 +53,19 @@ pub(crate) fn identity(plan: &Plan, ctx: u32) -> Vec<u8> {
         let Block { key: _, insts, consts, marks, temps, terminal, crosses_page } = block;
         (insts, consts, marks, temps, terminal, crosses_page).hash(&mut bytes);
         (page, returns, edges).hash(&mut bytes);
+        for inst in insts {
+            // What forms they are kept in.
+            if let (ValKind::Slot(n), Some(slots)) = (inst.dst.kind(), slots) {
+                i32::try_from(slots[usize::from(n)] as i64).is_ok().hash(&mut bytes);
+            }
+        }
         let Some(guess) = window else { continue };
         for (at, inst) in insts.iter().enumerate() {
             if matches!(inst.op, Op::Load | Op::Store) {
                 guess.of(block, inst.a, at).hash(&mut bytes);
+                if let ValKind::Slot(n) = inst.a.kind() {
+                    guess.of_slot(n).hash(&mut bytes);
+                }
             }
         }
     }

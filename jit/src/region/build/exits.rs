@@ -4,7 +4,7 @@ use std::mem::offset_of;
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{self, InstBuilder, Value, types};
-use emu_core::ir::{Cc, Inst};
+use emu_core::ir::{Cc, Class, Inst};
 use emu_core::mem::{PAGE_SIZE, TlbEntry};
 
 use super::slots::Form;
@@ -25,7 +25,14 @@ impl Gen<'_, '_> {
             let value = self.f.use_var(slot.var);
             let at = frame::slot(n);
             match slot.form {
-                Form::Whole => self.state_store(at, value),
+                Form::Whole => {
+                    let value = if slot.class == Class::Int { self.extended_here(value) } else { value };
+                    self.state_store(at, value);
+                }
+                Form::Half => {
+                    let value = self.f.ins().sextend(types::I64, value);
+                    self.state_store(at, value);
+                }
                 Form::Boxed => {
                     self.state_store(at, value);
                     let upper = self.f.ins().iconst(types::I32, -1);
@@ -38,9 +45,18 @@ impl Gen<'_, '_> {
                 }
             }
         }
-        let count = self.f.use_var(self.retired);
-        let count = if retired == 0 { count } else { self.f.ins().iadd_imm_s(count, retired as i64) };
+        let count = self.retired_and(retired);
         self.state_store(frame::RETIRED, count);
+    }
+
+    /// How many instructions have been retired, and these.
+    pub(super) fn retired_and(&mut self, more: usize) -> Value {
+        let count = self.f.use_var(self.retired);
+        let (count, before) = self.sum_with_constant(count).unwrap_or((count, 0));
+        match before + more as i64 {
+            0 => count,
+            all => self.f.ins().iadd_imm_s(count, all),
+        }
     }
 
     pub(super) fn leave(&mut self, exit: u32) {
@@ -58,7 +74,7 @@ impl Gen<'_, '_> {
 
     /// Leaves the region for the virtual address at `offset` from the first page; everything is written back.
     pub(super) fn leave_for(&mut self, offset: i64, exit: u32) {
-        let pc = self.f.ins().iadd_imm_s(self.base, offset);
+        let pc = self.address(offset);
         self.state_store(frame::PC, pc);
         self.leave(exit);
     }
@@ -82,7 +98,9 @@ impl Gen<'_, '_> {
 
     /// Asks whether something wants attention: the blocks for where it does, and for where nothing does.
     pub(super) fn poll(&mut self) -> (ir::Block, ir::Block) {
-        let flags = self.f.ins().load(types::I32, FLAGS, self.attention, 0);
+        let at = self.state_load(types::I64, frame::FLAGS);
+        let flags = self.f.ins().load(types::I32, FLAGS, at, 0);
+        let flags = self.f.ins().icmp_imm_u(IntCC::NotEqual, flags, 0);
         let (wanted, on) = (self.f.create_block(), self.f.create_block());
         self.f.set_cold_block(wanted);
         self.f.ins().brif(flags, wanted, &[], on, &[]);
@@ -121,7 +139,7 @@ impl Gen<'_, '_> {
         let is_known = self.f.use_var(known);
         self.f.ins().brif(is_known, on, &[], look, &[]);
         self.begin(look);
-        let va = self.f.ins().iadd_imm_s(self.base, page.delta);
+        let va = self.address(page.delta);
         let fetch = self.state_load(types::I64, frame::FETCH);
         let entry = self.tlb_entry(va, fetch);
         let tag = self.f.ins().load(types::I64, FLAGS, entry, offset_of!(TlbEntry, read) as i32);

@@ -147,8 +147,8 @@ impl Gen<'_, '_> {
                 match (slot.class, slot.form) {
                     (_, Form::Boxed | Form::LowSingle) => Any::Single(value),
                     (Class::Float, _) | (_, Form::LowDouble) => Any::Double(value),
-                    (Class::Vec, Form::Whole) => Any::Vector(value),
-                    (Class::Int, Form::Whole) => Any::Int(value),
+                    (Class::Vec, _) => Any::Vector(value),
+                    (Class::Int, _) => Any::Int(self.int_of(val)),
                 }
             }
             ValKind::Temp(n) => {

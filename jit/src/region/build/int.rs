@@ -2,6 +2,7 @@
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Type, Value, types};
+use cranelift_frontend::FuncInstBuilder;
 use emu_core::ir::{Cc, Inst, NzcvCond, Op, Ty};
 
 use super::{Any, Gen};
@@ -41,15 +42,14 @@ impl Gen<'_, '_> {
             Op::Mov => unary(self),
             Op::Add => self.binary(inst, |f, a, b| f.iadd(a, b)),
             Op::Sub => self.binary(inst, |f, a, b| f.isub(a, b)),
-            Op::And => self.binary(inst, |f, a, b| f.band(a, b)),
-            Op::Or => self.binary(inst, |f, a, b| f.bor(a, b)),
-            Op::Xor => self.binary(inst, |f, a, b| f.bxor(a, b)),
+            Op::And => return self.bitwise(inst, |f, a, b| f.band(a, b)),
+            Op::Or => return self.bitwise(inst, |f, a, b| f.bor(a, b)),
+            Op::Xor => return self.bitwise(inst, |f, a, b| f.bxor(a, b)),
             Op::Andn => self.binary(inst, |f, a, b| f.band_not(a, b)),
             Op::Orn => self.binary(inst, |f, a, b| f.bor_not(a, b)),
             Op::Xnor => self.binary(inst, |f, a, b| f.bxor_not(a, b)),
             Op::Shl => self.binary(inst, |f, a, b| f.ishl(a, b)),
-            Op::Shr => self.binary(inst, |f, a, b| f.ushr(a, b)),
-            Op::Sar => self.binary(inst, |f, a, b| f.sshr(a, b)),
+            Op::Shr | Op::Sar => self.shift_right(inst),
             Op::Rotl => self.binary(inst, |f, a, b| f.rotl(a, b)),
             Op::Rotr => self.binary(inst, |f, a, b| f.rotr(a, b)),
             Op::Mul => self.binary(inst, |f, a, b| f.imul(a, b)),
@@ -159,7 +159,7 @@ impl Gen<'_, '_> {
             }
             Op::Pc => {
                 let offset = self.delta() + i64::from(inst.imm);
-                let value = self.f.ins().iadd_imm_s(self.base, offset);
+                let value = self.address(offset);
                 return self.set(inst.dst, Any::Int(value));
             }
             op => unreachable!("{op:?} is not planned"),
@@ -170,10 +170,56 @@ impl Gen<'_, '_> {
     fn binary(
         &mut self,
         inst: &Inst,
-        op: impl FnOnce(cranelift_frontend::FuncInstBuilder<'_, '_>, Value, Value) -> Value,
+        op: impl FnOnce(FuncInstBuilder<'_, '_>, Value, Value) -> Value,
     ) -> Value {
         let (a, b) = (self.int_as(inst.ty, inst.a), self.int_as(inst.ty, inst.b));
         op(self.f.ins(), a, b)
+    }
+
+    /// An operation that does the same to every bit.
+    fn bitwise(&mut self, inst: &Inst, op: impl FnOnce(FuncInstBuilder<'_, '_>, Value, Value) -> Value) {
+        let (a, b) = (self.int_as(inst.ty, inst.a), self.int_as(inst.ty, inst.b));
+        let mask = self.block().constant(inst.b);
+        if (inst.op, inst.ty) == (Op::And, Ty::I64) && mask.is_some_and(|mask| mask <= i32::MAX as u64) {
+            // The upper half of the result is zero, whatever that of the operand is.
+            let (a, b) = (self.low(a), self.low(b));
+            let value = self.f.ins().band(a, b);
+            return self.set_int(Ty::I32, inst.dst, value);
+        }
+        let narrowed = if inst.ty == Ty::I64 { self.narrowed(a, b) } else { None };
+        let (a, b) = narrowed.unwrap_or((a, b));
+        let value = match self.rotated(a, b) {
+            Some((of, by)) if inst.op != Op::And => self.f.ins().rotl_imm_u(of, by),
+            _ => op(self.f.ins(), a, b),
+        };
+        if narrowed.is_some() {
+            let value = self.f.ins().sextend(types::I64, value);
+            return self.set(inst.dst, Any::Int(value));
+        }
+        self.set_int(inst.ty, inst.dst, value);
+    }
+
+    /// A shift to the right; after one to the left by 32 it is an extension.
+    fn shift_right(&mut self, inst: &Inst) -> Value {
+        let signed = inst.op == Op::Sar;
+        let a = self.int_as(inst.ty, inst.a);
+        let by = self.block().constant(inst.b).map(|by| by as i64);
+        if let (Ty::I64, Some(by @ 1..64)) = (inst.ty, by)
+            && let Some(low) = self.raised(a)
+        {
+            let wide = match signed {
+                true => self.f.ins().sextend(types::I64, low),
+                false => self.f.ins().uextend(types::I64, low),
+            };
+            return match by {
+                32 => wide,
+                ..32 => self.f.ins().ishl_imm_u(wide, 32 - by),
+                _ if signed => self.f.ins().sshr_imm_u(wide, by - 32),
+                _ => self.f.ins().ushr_imm_u(wide, by - 32),
+            };
+        }
+        let b = self.int_as(inst.ty, inst.b);
+        if signed { self.f.ins().sshr(a, b) } else { self.f.ins().ushr(a, b) }
     }
 
     fn constant(&mut self, host: Type, value: u64) -> Value {

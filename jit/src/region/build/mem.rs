@@ -12,7 +12,6 @@ use emu_core::mem::{GUARD, PAGE_SIZE, SEGMENT_BITS, SEGMENTS, TlbEntry};
 
 use super::{Any, FLAGS, Gen, Plan};
 use crate::frame;
-use crate::template::asm::Mem;
 use crate::template::guess::Likely;
 use crate::template::mem::{ENTRY_MASK, ENTRY_SHIFT};
 
@@ -42,37 +41,31 @@ pub(super) fn site(node: usize, at: usize) -> u32 {
     (node as u32 + 1) << 16 | at as u32
 }
 
-/// The window, as long as a region runs.
+/// What to add to the addresses of each segment of the window, as long as a region runs. What else there is to know of it is
+/// compared with where it lies in memory: registers are scarcer.
 #[derive(Clone, Copy)]
 pub(super) struct Window {
-    segments: [Segment; SEGMENTS],
-    /// Addresses below this are in the first of them.
-    low: Value,
+    addends: [Value; SEGMENTS],
 }
 
 impl Window {
     pub(super) fn load(f: &mut FunctionBuilder<'_>, state: Value) -> Self {
-        let low = f.ins().load(types::I64, FLAGS, state, frame::LOW.disp);
-        Self { segments: std::array::from_fn(|n| Segment::load(f, state, n)), low }
+        let addend = |n| f.ins().load(types::I64, FLAGS, state, frame::segment(n).1.disp);
+        Self { addends: std::array::from_fn(addend) }
     }
 }
 
-/// A segment of it.
-#[derive(Clone, Copy)]
-struct Segment {
-    number: Value,
-    /// What to add to its addresses, and to subtract.
-    addend: Value,
-    minus: Value,
-}
-
-impl Segment {
-    fn load(f: &mut FunctionBuilder<'_>, state: Value, n: usize) -> Self {
-        let mut load = |mem: Mem| f.ins().load(types::I64, FLAGS, state, mem.disp);
-        let (number, addend) = frame::segment(n);
-        let (number, addend) = (load(number), load(addend));
-        Self { number, addend, minus: f.ins().ineg(addend) }
-    }
+/// Whether an address is not in the segment where it is thought to be.
+pub(super) fn is_outside(f: &mut FunctionBuilder<'_>, state: Value, address: Value, likely: Likely) -> Value {
+    let (what, of, differs) = match likely {
+        Likely::Low => (address, frame::LOW, IntCC::UnsignedGreaterThanOrEqual),
+        Likely::In(n) => {
+            let own = f.ins().ushr_imm_u(address, i64::from(SEGMENT_BITS));
+            (own, frame::segment(n).0, IntCC::NotEqual)
+        }
+    };
+    let with = f.ins().load(types::I64, FLAGS, state, of.disp);
+    f.ins().icmp(differs, what, with)
 }
 
 /// Whether the access has a form here.
@@ -85,14 +78,16 @@ pub(super) fn supports(inst: &Inst) -> bool {
 /// Accesses of one block that share a check: those with one base while it does not change.
 #[derive(Clone, Copy)]
 pub(super) struct Group {
-    base: Val,
+    pub base: Val,
     view: View,
     /// The bytes that are touched, from the base: first and last.
-    first: i32,
-    last: i32,
+    pub first: i32,
+    pub last: i32,
     write: bool,
     /// They go through the window.
     pub through: bool,
+    /// The segment that the base has been found to be in where the region was entered.
+    pub looked_at: Option<Likely>,
     cache: Option<usize>,
     /// What to add a distance from the base to, once the check has been made.
     host: Option<Value>,
@@ -132,8 +127,9 @@ pub(super) fn groups(block: &Block, windowed: bool) -> Groups {
                 Some(&number) => number,
                 None => {
                     let (write, through) = (false, windowed && view == View::Current);
-                    let (cache, host) = (None, None);
-                    groups.push(Group { base: inst.a, view, first, last, write, through, cache, host });
+                    let base = inst.a;
+                    let (looked_at, cache, host) = (None, None, None);
+                    groups.push(Group { base, view, first, last, write, through, looked_at, cache, host });
                     open.push(groups.len() - 1);
                     groups.len() - 1
                 }
@@ -208,32 +204,25 @@ impl Gen<'_, '_> {
         // What an access does that the host refuses is what the branch just before it would have done: each has one of its own,
         // and nothing may come between.
         let site = site(self.node, at);
-        let host = match group.host {
-            Some(host) => {
-                let never = self.f.ins().icmp_imm_u(IntCC::Equal, self.state, 0);
-                self.bail_out_if(never);
-                host
-            }
+        let (host, outside) = match group.host {
+            Some(host) => (host, None),
             None => {
                 let base = self.int_of(group.base);
-                let likely = guess.of(self.block(), group.base, at);
-                let segment = window.segments[likely.segment()];
-                let host = if self.outside.firm.contains(&site) {
-                    // A difference is no part of an address: it is made here.
-                    self.f.ins().isub(base, segment.minus)
-                } else {
-                    self.f.ins().iadd(base, segment.addend)
+                let likely = group.looked_at.unwrap_or_else(|| guess.of(self.block(), group.base, at));
+                let mut host = self.f.ins().iadd(base, window.addends[likely.segment()]);
+                if self.outside.firm.contains(&site) {
+                    // What has been masked is no part of an address: it is made here.
+                    host = self.f.ins().band_imm_s(host, -1);
+                }
+                let outside = match group.looked_at {
+                    Some(_) => None,
+                    None => Some(is_outside(&mut self.f, self.state, base, likely)),
                 };
-                let outside = if likely == Likely::Low {
-                    self.f.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, base, window.low)
-                } else {
-                    let own = self.f.ins().ushr_imm_u(base, i64::from(SEGMENT_BITS));
-                    self.f.ins().icmp(IntCC::NotEqual, own, segment.number)
-                };
-                self.bail_out_if(outside);
-                host
+                (host, outside)
             }
         };
+        let outside = outside.unwrap_or_else(|| self.f.ins().icmp_imm_u(IntCC::Equal, self.state, 0));
+        self.bail_out_if(outside);
         self.groups[number].host = Some(host);
         self.f.set_srcloc(SourceLoc::new(site));
         (host, THROUGH)

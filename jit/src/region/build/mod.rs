@@ -1,16 +1,19 @@
 //! A region as Cranelift's intermediate form. Guest registers are variables, which the region loads from the vCPU's state
 //! where it is entered and writes back where it is left.
 //!
-//! The function is `(state, frame, entry) -> exit`; the exits are numbered as [`super::place`] has it. Nothing here may be
+//! The function is `(state, entry, hosts) -> exit`; the exits are numbered as [`super::place`] has it. Nothing here may be
 //! optimised by Cranelift: what raises floating-point flags, or may be seen by other vCPUs, is to it a computation like any
 //! other.
 
 mod exits;
 mod float;
+mod halves;
 mod int;
 mod late;
 mod mem;
+mod narrow;
 mod slots;
+mod steady;
 mod vec;
 mod vec_float;
 
@@ -26,6 +29,7 @@ use self::late::Late;
 pub(crate) use self::mem::UNMAPPED;
 use self::mem::{Group, Groups, PageCache, Window};
 use self::slots::{Form, Slot, SlotSet, dirty_in};
+use self::steady::steady;
 use super::place::{EXIT_GO, EXIT_LINKS};
 use super::plan::{Edge, Plan, ends_well};
 use crate::frame;
@@ -127,9 +131,6 @@ struct Gen<'a, 'f> {
     state: Value,
     /// Where the host addresses of the plan's pages are.
     hosts: Value,
-    attention: Value,
-    /// Virtual address of the first page.
-    base: Value,
     retired: Variable,
     /// Whether a page is known to be mapped as it was, by page; there is nothing to know of the first.
     known: Vec<Option<Variable>>,
@@ -183,14 +184,12 @@ impl<'a, 'f> Gen<'a, 'f> {
         let entry = f.create_block();
         f.append_block_params_for_function_params(entry);
         f.switch_to_block(entry);
-        let &[state, frame, number, hosts] = f.block_params(entry) else { unreachable!("four parameters") };
+        let &[state, number, hosts] = f.block_params(entry) else { unreachable!("three parameters") };
         let load = |f: &mut FunctionBuilder<'_>, ty, base, mem: Mem| f.ins().load(ty, FLAGS, base, mem.disp);
-        let attention = load(&mut f, types::I64, frame, frame::ATTENTION);
-        let base = load(&mut f, types::I64, state, frame::PAGE_BASE);
         let retired = f.declare_var(types::I64);
         let count = load(&mut f, types::I64, state, frame::RETIRED);
         f.def_var(retired, count);
-        let (slots, beyond) = slots::load(&mut f, plan, outside.slots, state);
+        let (slots, mut beyond) = slots::load(&mut f, plan, outside.slots, state);
         let tiny = [Ty::F32, Ty::F64].map(|ty| {
             let mut insts = plan.nodes.iter().flat_map(|node| &node.block.insts);
             insts.any(|inst| inst.ty == ty && float::looks_for_tiny(inst)).then(|| float::tiny(&mut f, ty))
@@ -208,6 +207,13 @@ impl<'a, 'f> Gen<'a, 'f> {
         let window = plan.window.as_ref().map(|_| Window::load(&mut f, state));
         let mut all_groups: Vec<Groups> =
             (0..plan.nodes.len()).map(|n| through_groups(plan, outside, n)).collect();
+        for base in steady(plan, outside.slots, &mut all_groups) {
+            let Some(slot) = &slots[usize::from(base.slot)] else { continue };
+            let address = f.use_var(slot.var);
+            let is_outside = mem::is_outside(&mut f, state, address, base.likely);
+            let is_outside = f.ins().uextend(types::I64, is_outside);
+            beyond = Some(beyond.map_or(is_outside, |other| f.ins().bor(other, is_outside)));
+        }
         let pages = mem::plan_caches(&mut f, plan, &mut all_groups);
         let heads: Vec<ir::Block> = plan.nodes.iter().map(|_| f.create_block()).collect();
         let out = f.create_block();
@@ -215,7 +221,7 @@ impl<'a, 'f> Gen<'a, 'f> {
         f.set_cold_block(out);
         let mut links = Links::new();
         if let Some(beyond) = beyond {
-            // Something else than such numbers is tier 1's.
+            // Something else than such values is tier 1's.
             let (boxed, other) = (f.create_block(), f.create_block());
             f.set_cold_block(other);
             f.ins().brif(beyond, other, &[], boxed, &[]);
@@ -251,8 +257,6 @@ impl<'a, 'f> Gen<'a, 'f> {
             dirty_in: dirty_in(plan),
             state,
             hosts,
-            attention,
-            base,
             retired,
             known,
             out,
@@ -283,6 +287,10 @@ impl<'a, 'f> Gen<'a, 'f> {
     fn node(&mut self, node: usize) {
         let head = self.heads[node];
         self.f.switch_to_block(head);
+        if !self.plan.leads_back_to(node) {
+            // All ways here are known: what comes by one of them alone keeps its origin.
+            self.f.seal_block(head);
+        }
         self.node = node;
         self.dirty = self.dirty_in[node];
         let block = self.block();
@@ -333,8 +341,9 @@ impl<'a, 'f> Gen<'a, 'f> {
             ValKind::Slot(n) => {
                 let slot = self.slot(n);
                 let value = self.f.use_var(slot.var);
-                match slot.class {
-                    Class::Int => value,
+                match (slot.class, slot.form) {
+                    (Class::Int, Form::Half) => self.f.ins().sextend(types::I64, value),
+                    (Class::Int, _) => value,
                     _ => unreachable!("the verifier knows classes"),
                 }
             }
@@ -352,7 +361,7 @@ impl<'a, 'f> Gen<'a, 'f> {
             return self.f.ins().iconst(types::I32, i64::from(value as i32));
         }
         let value = self.int_of(val);
-        if ty == Ty::I32 { self.f.ins().ireduce(types::I32, value) } else { value }
+        if ty == Ty::I32 { self.low(value) } else { value }
     }
 
     fn set(&mut self, val: Val, value: Any) {
@@ -362,6 +371,7 @@ impl<'a, 'f> Gen<'a, 'f> {
                 let value = match (slot.class, value) {
                     (_, Any::Single(value)) if matches!(slot.form, Form::Boxed | Form::LowSingle) => value,
                     (_, Any::Double(value)) if slot.form == Form::LowDouble => value,
+                    (Class::Int, Any::Int(value)) if slot.form == Form::Half => self.low(value),
                     (Class::Vec, Any::Single(_) | Any::Double(_)) => self.whole(value),
                     (Class::Int, Any::Int(value))
                     | (Class::Float, Any::Double(value))
@@ -392,15 +402,23 @@ impl<'a, 'f> Gen<'a, 'f> {
         self.f.ins().store(FLAGS, value, self.state, mem.disp);
     }
 
+    /// The virtual address at `offset` from the start of the first page.
+    fn address(&mut self, offset: i64) -> Value {
+        let base = self.state_load(types::I64, frame::PAGE_BASE);
+        self.f.ins().iadd_imm_s(base, offset)
+    }
+
     fn compare(&mut self, cc: Cc, ty: Ty, a: Val, b: Val) -> Value {
         let cc = int::condition(cc);
-        let (a, b) = (self.int_as(ty, a), self.int_as(ty, b));
+        let (mut a, mut b) = (self.int_as(ty, a), self.int_as(ty, b));
+        if ty == Ty::I64 {
+            (a, b) = self.narrowed(a, b).unwrap_or((a, b));
+        }
         self.f.ins().icmp(cc, a, b)
     }
 
     fn terminal(&mut self, block: &Block) {
-        let count = self.f.use_var(self.retired);
-        let count = self.f.ins().iadd_imm_s(count, block.len() as i64);
+        let count = self.retired_and(block.len());
         let delta = self.delta();
         let at = |offset: i32| delta + i64::from(offset);
         let edges = self.plan.nodes[self.node].edges;
@@ -431,7 +449,7 @@ impl<'a, 'f> Gen<'a, 'f> {
                 if let Edge::To { node, .. } = edges[0] {
                     let start = &self.plan.nodes[node];
                     let offset = self.plan.pages[start.page].delta + i64::from(start.block.marks[0].offset);
-                    let expected = self.f.ins().iadd_imm_s(self.base, offset);
+                    let expected = self.address(offset);
                     let same = self.f.ins().icmp(IntCC::Equal, target, expected);
                     let (yes, no) = (self.f.create_block(), self.f.create_block());
                     self.f.set_cold_block(no);

@@ -5,6 +5,7 @@ use cranelift_frontend::{FunctionBuilder, Variable};
 use emu_core::exec::SLOTS;
 use emu_core::ir::{Block, Class, Op, SlotInfo, Terminal, Ty, Val, ValKind};
 
+use super::halves::halves;
 use super::{FLAGS, vec_float};
 use crate::frame;
 use crate::region::plan::{Edge, Plan};
@@ -19,12 +20,20 @@ impl SlotSet {
         self.0[usize::from(slot) / 64] |= 1 << (slot % 64);
     }
 
+    pub(super) fn contains(&self, slot: u16) -> bool {
+        self.0[usize::from(slot) / 64] >> (slot % 64) & 1 != 0
+    }
+
+    pub(super) fn without(self, other: Self) -> Self {
+        Self(std::array::from_fn(|i| self.0[i] & !other.0[i]))
+    }
+
     fn union(self, other: Self) -> Self {
         Self(std::array::from_fn(|i| self.0[i] | other.0[i]))
     }
 
     pub(super) fn iter(self) -> impl Iterator<Item = u16> {
-        (0..SLOTS as u16).filter(move |slot| self.0[usize::from(*slot) / 64] >> (slot % 64) & 1 != 0)
+        (0..SLOTS as u16).filter(move |&slot| self.contains(slot))
     }
 }
 
@@ -41,6 +50,8 @@ pub(super) struct Slot {
 pub(super) enum Form {
     /// All of it.
     Whole,
+    /// Its lower half: the slot, one of integers, holds nothing but extensions of such by their signs.
+    Half,
     /// A binary32 number: the slot, one of numbers, holds nothing but such, boxed.
     Boxed,
     /// A binary32 number: the slot, one of vectors, holds nothing but such, with zeros above.
@@ -50,8 +61,9 @@ pub(super) enum Form {
 }
 
 impl Form {
-    fn of(plan: &Plan, info: &SlotInfo) -> Self {
+    fn of(plan: &Plan, info: &SlotInfo, halves: &SlotSet) -> Self {
         match info.class {
+            Class::Int if halves.contains(info.index) => Self::Half,
             Class::Float if holds_singles(plan, info.index) => Self::Boxed,
             Class::Vec => match holds_lows(plan, info.index) {
                 Some(Ty::F32) => Self::LowSingle,
@@ -65,6 +77,7 @@ impl Form {
     fn ty(self, class: Class) -> Type {
         match self {
             Self::Whole => class_type(class),
+            Self::Half => types::I32,
             Self::Boxed | Self::LowSingle => types::F32,
             Self::LowDouble => types::F64,
         }
@@ -176,12 +189,13 @@ pub(super) fn load(
     let at_state = |f: &mut FunctionBuilder<'_>, ty, at: Mem| f.ins().load(ty, FLAGS, state, at.disp);
     let mut slots = vec![None; SLOTS];
     let mut uppers: Option<Value> = None;
+    let halves = halves(plan, infos);
     let all = plan.nodes.iter().fold(SlotSet::default(), |set, node| set.union(used(&node.block)));
     for info in infos {
-        if all.0[usize::from(info.index) / 64] >> (info.index % 64) & 1 == 0 {
+        if !all.contains(info.index) {
             continue;
         }
-        let form = Form::of(plan, info);
+        let form = Form::of(plan, info, &halves);
         let ty = form.ty(info.class);
         let at = frame::slot(info.index);
         let var = f.declare_var(ty);
@@ -191,6 +205,12 @@ pub(super) fn load(
         // Zero, if the slot is what the region takes it for.
         let beyond = match form {
             Form::Whole => None,
+            Form::Half => {
+                let upper = upper(types::I32, 4);
+                let sign = f.ins().sshr_imm_u(value, 31);
+                let differs = f.ins().bxor(upper, sign);
+                Some(f.ins().uextend(types::I64, differs))
+            }
             Form::Boxed => {
                 let upper = upper(types::I32, 4);
                 let inverted = f.ins().bnot(upper);

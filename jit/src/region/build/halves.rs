@@ -1,0 +1,129 @@
+//! Which integer slots a region keeps the lower halves of alone: those that hold nothing but extensions of these by their signs,
+//! as far as the region makes them, and of which nothing in it needs more.
+
+use emu_core::exec::SLOTS;
+use emu_core::ir::{Block, Class, Inst, MemAttr, Op, SlotInfo, Terminal, Ty, Val, ValKind};
+
+use super::slots::SlotSet;
+use crate::region::plan::Plan;
+
+/// What is taken for true of values until it is found not to be.
+struct Facts<'a> {
+    block: &'a Block,
+    slots: &'a SlotSet,
+    temps: Vec<bool>,
+}
+
+impl Facts<'_> {
+    /// Whether a value is the extension of its lower half.
+    fn is_narrow(&self, val: Val) -> bool {
+        match val.kind() {
+            ValKind::Slot(n) => self.slots.contains(n),
+            ValKind::Temp(n) => self.temps[usize::from(n)],
+            ValKind::Const(_) => {
+                self.block.constant(val).is_some_and(|value| i32::try_from(value as i64).is_ok())
+            }
+            ValKind::None => true,
+        }
+    }
+
+    fn is_constant_in(&self, val: Val, range: std::ops::RangeInclusive<u64>) -> bool {
+        self.block.constant(val).is_some_and(|value| range.contains(&value))
+    }
+
+    /// Whether an operation makes one.
+    fn makes_narrow(&self, inst: &Inst) -> bool {
+        let wide = inst.ty == Ty::I64;
+        match inst.op {
+            Op::Sext32 | Op::Zext8 | Op::Zext16 | Op::Set | Op::NzcvTest => true,
+            Op::Sext8 | Op::Sext16 | Op::Mov if wide => inst.op != Op::Mov || self.is_narrow(inst.a),
+            Op::Clz | Op::Ctz | Op::Popcnt => true,
+            Op::And if wide && self.is_constant_in(inst.b, 0..=i32::MAX as u64) => true,
+            Op::And | Op::Or | Op::Xor if wide => self.is_narrow(inst.a) && self.is_narrow(inst.b),
+            Op::Shr if wide => self.is_constant_in(inst.b, 33..=63),
+            Op::Sar if wide => self.is_constant_in(inst.b, 32..=63),
+            Op::Load => match inst.ty {
+                Ty::I8 | Ty::I16 => true,
+                Ty::I32 => MemAttr::from_bits(inst.attr).signed,
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
+    /// Calls `needs` with each operand of which the operation needs more than the lower half.
+    fn needed(&self, inst: &Inst, mut needs: impl FnMut(Val)) {
+        let bitwise = matches!(inst.op, Op::And | Op::Or | Op::Xor);
+        let compares = inst.op == Op::Set && self.is_narrow(inst.a) && self.is_narrow(inst.b);
+        match inst.op {
+            Op::Sext8 | Op::Sext16 | Op::Sext32 | Op::Zext8 | Op::Zext16 | Op::Zext32 => {}
+            Op::Store => {
+                needs(inst.a);
+                if !matches!(inst.ty, Ty::I8 | Ty::I16 | Ty::I32) {
+                    needs(inst.b);
+                }
+            }
+            Op::Load => needs(inst.a),
+            _ if inst.ty == Ty::I32 && (inst.op as u8) < Op::Load as u8 => {}
+            _ if compares => {}
+            _ if (bitwise || inst.op == Op::Mov) && self.makes_narrow(inst) => {}
+            _ => [inst.a, inst.b, inst.c].into_iter().for_each(needs),
+        }
+    }
+}
+
+/// Those slots.
+pub(super) fn halves(plan: &Plan, infos: &[SlotInfo]) -> SlotSet {
+    let mut set = SlotSet::default();
+    let mut written = SlotSet::default();
+    for inst in plan.nodes.iter().flat_map(|node| &node.block.insts) {
+        if let ValKind::Slot(n) = inst.dst.kind() {
+            written.add(n);
+        }
+    }
+    for info in infos {
+        let holds_one = |slots: &[u64; SLOTS]| {
+            let value = slots[usize::from(info.index)] as i64;
+            i32::try_from(value).is_ok()
+        };
+        let may_be = plan.slots.as_deref().is_none_or(holds_one);
+        if info.class == Class::Int && written.contains(info.index) && may_be {
+            set.add(info.index);
+        }
+    }
+    loop {
+        let mut wide = SlotSet::default();
+        let mut exclude = |val: Val| {
+            if let ValKind::Slot(n) = val.kind() {
+                wide.add(n);
+            }
+        };
+        for node in &plan.nodes {
+            let block = &node.block;
+            let mut facts = Facts { block, slots: &set, temps: vec![false; block.temps.into()] };
+            for inst in &block.insts {
+                facts.needed(inst, &mut exclude);
+                let narrow = facts.makes_narrow(inst);
+                match inst.dst.kind() {
+                    ValKind::Temp(n) => facts.temps[usize::from(n)] = narrow,
+                    ValKind::Slot(_) if !narrow => exclude(inst.dst),
+                    _ => {}
+                }
+            }
+            match block.terminal {
+                Terminal::Branch { ty, a, b, .. }
+                    if ty != Ty::I32 && !(facts.is_narrow(a) && facts.is_narrow(b)) =>
+                {
+                    [a, b].into_iter().for_each(&mut exclude);
+                }
+                Terminal::Indirect { target, .. } => exclude(target),
+                _ => {}
+            }
+        }
+        let less = set.without(wide);
+        if less == set {
+            return set;
+        }
+        set = less;
+    }
+}

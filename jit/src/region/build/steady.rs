@@ -1,0 +1,66 @@
+//! Bases whose segment of the window is looked at only where the region is entered: those that the region changes by short steps
+//! alone, or not at all.
+//!
+//! A base that leaves its segment leaves it by as little as it moves between two accesses, and the window has room on both sides
+//! of a segment that is never mapped ([`GUARD`]). So the first access from outside is refused by the host, and the region is
+//! left: provided that no node moves the base without an access by it.
+
+use emu_core::ir::{Class, Inst, Op, SlotInfo, Ty, Val, ValKind};
+use emu_core::mem::GUARD;
+
+use super::mem::{Group, Groups};
+use crate::region::plan::{Node, Plan};
+use crate::template::guess::Likely;
+
+/// Bytes that a node may move a base by, and that accesses may be away from it. Between what two accesses touch, one after the
+/// other, lie four such distances at most: that of each from the base, and what is left of two nodes.
+const NEAR: u64 = GUARD / 4;
+
+/// A base that is looked at once.
+pub(super) struct Steady {
+    pub slot: u16,
+    /// Where it points to.
+    pub likely: Likely,
+}
+
+/// The bytes that an operation moves its destination by, if it does nothing else.
+fn step(node: &Node, inst: &Inst) -> Option<u64> {
+    let by = node.block.constant(inst.b)? as i64;
+    let moves = matches!(inst.op, Op::Add | Op::Sub) && inst.ty == Ty::I64 && inst.a == inst.dst;
+    moves.then(|| by.unsigned_abs())
+}
+
+/// Whether nothing but short steps changes the slot, each in a node with an access by it.
+fn moves_little(plan: &Plan, slot: Val, all: &[Groups]) -> bool {
+    plan.nodes.iter().zip(all).all(|(node, (groups, _))| {
+        let own = node.block.insts.iter().filter(|inst| inst.dst == slot);
+        let moved = own.map(|inst| step(node, inst)).try_fold(0u64, |sum, by| sum.checked_add(by?));
+        let near = |distance: i32| u64::from(distance.unsigned_abs()) <= NEAR;
+        let mut by_it = groups.iter().filter(|group| group.through && group.base == slot);
+        let accesses = by_it.clone().next().is_some();
+        by_it.all(|group: &Group| near(group.first) && near(group.last))
+            && moved.is_some_and(|moved| moved == 0 || accesses && moved <= NEAR)
+    })
+}
+
+/// Those bases; the groups of accesses by them say so.
+pub(super) fn steady(plan: &Plan, infos: &[SlotInfo], all: &mut [Groups]) -> Vec<Steady> {
+    let Some(guess) = &plan.window else { return Vec::new() };
+    let mut found = Vec::new();
+    for info in infos.iter().filter(|info| info.class == Class::Int) {
+        let slot = Val::slot(info.index);
+        let is_base =
+            all.iter().any(|(groups, _)| groups.iter().any(|group| group.through && group.base == slot));
+        if !is_base || !moves_little(plan, slot, all) {
+            continue;
+        }
+        let Some(likely) = guess.of_slot(info.index) else { continue };
+        found.push(Steady { slot: info.index, likely });
+        for group in all.iter_mut().flat_map(|(groups, _)| groups) {
+            if group.through && matches!(group.base.kind(), ValKind::Slot(n) if n == info.index) {
+                group.looked_at = Some(likely);
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,221 @@
+//! Where vCPUs have been seen, and what is made of it: the places that are seen often become heads of regions, and the regions
+//! that do not pay are given up.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::TrySendError;
+use std::time::{Duration, Instant};
+
+use emu_core::exec::{Isa, REGION_COUNTS, RegionCount, Vcpu};
+use emu_core::ir::{Block, BlockKey};
+use rustix::time::{ClockId, clock_gettime};
+
+use super::place::{Compiled, RegionCompiler};
+use super::plan::Plan;
+use super::{Job, Queue, build, compile, listing};
+use crate::shared::JitShared;
+use crate::template::Features;
+
+/// How long code is looked at before a region is made of it, and how long that is, before it is judged. It takes the
+/// worker as long to make one.
+const TRIAL: Duration = Duration::from_millis(8);
+/// Places that samples are counted for at most.
+const MOST_PLACES: usize = 512;
+/// Regions that are watched at most.
+const MOST_WATCHED: usize = 64;
+/// Entries that tell how long a region is stayed in.
+const ENOUGH_ENTRIES: u64 = 1024;
+/// Instructions from entry to exit, on average, that make a region pay: measured.
+const LEAST_STAY: u64 = 100;
+/// Times that a region is made for a place: the next may guess better.
+const MOST_TRIES: u32 = 2;
+
+/// What one vCPU has been sampled at.
+#[derive(Default)]
+pub(crate) struct Samples {
+    places: HashMap<BlockKey, Place>,
+    last: Option<Sample>,
+    watched: Vec<Watched>,
+    /// Of a vCPU that compiles by itself.
+    compiler: Option<RegionCompiler>,
+}
+
+/// When a vCPU was seen, and where.
+#[derive(Clone, Copy)]
+struct Sample {
+    key: BlockKey,
+    in_region: bool,
+    /// CPU time of its thread.
+    at: Duration,
+    retired: u64,
+}
+
+/// What is known of a place where a vCPU has been seen.
+#[derive(Default)]
+struct Place {
+    samples: u32,
+    /// How fast it went from one sample to the next, in tier 1 and in a region.
+    speeds: [Speed; 2],
+    judged: bool,
+    /// Regions that have been made for it.
+    tries: u32,
+}
+
+/// A region, and what it had done when it was last looked at.
+struct Watched {
+    head: BlockKey,
+    number: u32,
+    before: RegionCount,
+}
+
+/// Instructions over time.
+#[derive(Clone, Copy, Default)]
+struct Speed {
+    instructions: u64,
+    time: Duration,
+}
+
+impl Speed {
+    /// Whether this is faster than `other` by what makes it worth while.
+    fn pays_beside(self, other: Self) -> bool {
+        let [mine, others] = [self, other]
+            .map(|speed| u128::from(speed.instructions) * 1_000_000 / speed.time.as_nanos().max(1));
+        mine * 100 >= others * 104
+    }
+}
+
+/// CPU time of the calling thread.
+fn thread_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
+}
+
+impl Samples {
+    /// The code of a block as a region of its own, if its operations have forms there, and it is to be made by the vCPU.
+    pub(crate) fn block_alone(
+        &mut self,
+        shared: &JitShared,
+        block: &Block,
+        features: Features,
+    ) -> Option<Compiled> {
+        let by_itself = shared.regions.is_some_and(|regions| !regions.background);
+        if !by_itself || block.crosses_page || !build::supports(block, features) {
+            return None;
+        }
+        let compiler = self.compiler(features)?;
+        compiler.compile(&Plan::of_block(block), shared.slots)
+    }
+
+    fn compiler(&mut self, features: Features) -> Option<&mut RegionCompiler> {
+        if self.compiler.is_none() {
+            self.compiler = RegionCompiler::new(features);
+        }
+        self.compiler.as_mut()
+    }
+
+    /// The vCPU has come back at its program counter because something wanted attention.
+    pub(crate) fn take<I: Isa>(&mut self, vcpu: &mut Vcpu<I>, shared: &JitShared, features: Features) {
+        let Some(config) = shared.regions else { return };
+        let Some(key) = vcpu.cached_block_key() else { return };
+        if self.places.len() >= MOST_PLACES {
+            self.places.clear();
+        }
+        let region = shared.region_at(key);
+        if config.background {
+            self.watch(vcpu, shared);
+            region.inspect(|&number| self.watch_also(vcpu, key, number));
+        }
+        let in_region = region.is_some();
+        let now = Sample { key, in_region, at: thread_time(), retired: vcpu.state.retired };
+        let last = self.last.replace(now);
+        let place = self.places.entry(key).or_default();
+        place.samples += 1;
+        if let Some(last) = last
+            && (last.key, last.in_region) == (key, in_region)
+        {
+            let speed = &mut place.speeds[usize::from(in_region)];
+            speed.instructions += now.retired.wrapping_sub(last.retired);
+            speed.time += now.at.saturating_sub(last.at);
+        }
+        let [before, after] = place.speeds;
+        if in_region {
+            if config.background && !place.judged && after.time >= TRIAL {
+                place.judged = true;
+                if before.time >= TRIAL && !after.pays_beside(before) {
+                    shared.retire_region(key);
+                }
+            }
+            return;
+        }
+        let known = before.time >= TRIAL || !config.background;
+        let is_full = config.background && shared.queue.get().is_none_or(Queue::is_full);
+        if place.samples < config.threshold || !known || is_full || !shared.elect(key) {
+            return;
+        }
+        let tries = place.tries + 1;
+        *place = Place { samples: 0, speeds: [before, Speed::default()], judged: false, tries };
+        let epoch = vcpu.blocks().epoch();
+        let begun = Instant::now();
+        let plan = Plan::new(vcpu, shared, key, features);
+        shared.counters.plan_ns.fetch_add(begun.elapsed().as_nanos() as u64, Relaxed);
+        // Planning is none of the code's time.
+        self.last = None;
+        let Some(plan) = plan else {
+            shared.counters.regions_unfit.fetch_add(1, Relaxed);
+            return;
+        };
+        let Some(ticket) = shared.open_ticket(&plan, epoch) else { return shared.forget_election(key) };
+        let host_base = vcpu.bus.ram().host_base().addr() as u64;
+        let wanted = shared.dump.is_some_and(|dump| plan.covers(dump.pc));
+        let listing = wanted.then(|| listing::guest::<I>(&plan, vcpu.bus.ram()));
+        let job = Job { head: key, plan, ticket, host_base, listing };
+        if config.background {
+            let Some(queue) = shared.queue.get() else { return };
+            queue.waiting.fetch_add(1, Relaxed);
+            if let Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) = queue.jobs.try_send(job) {
+                queue.waiting.fetch_sub(1, Relaxed);
+                shared.close_ticket(job.ticket);
+            }
+            return;
+        }
+        if let Some(compiler) = self.compiler(features) {
+            compile(shared, compiler, &job);
+        }
+    }
+    /// Looks at the region with this number from now on.
+    fn watch_also<I: Isa>(&mut self, vcpu: &Vcpu<I>, head: BlockKey, number: u32) {
+        let known = self.watched.iter().any(|region| region.head == head);
+        if !known && self.watched.len() < MOST_WATCHED {
+            let before = vcpu.state.regions[number as usize % REGION_COUNTS];
+            self.watched.push(Watched { head, number, before });
+        }
+    }
+
+    /// Gives up the regions that are left too soon. What one does is counted together with what others do that have the same
+    /// place for it, so that mistakes are possible; they cost no more than time.
+    fn watch<I: Isa>(&mut self, vcpu: &Vcpu<I>, shared: &JitShared) {
+        let places = &mut self.places;
+        self.watched.retain_mut(|region| {
+            if shared.region_at(region.head) != Some(region.number) {
+                return false;
+            }
+            let now = vcpu.state.regions[region.number as usize % REGION_COUNTS];
+            let entries = now.entries.wrapping_sub(region.before.entries);
+            if entries < ENOUGH_ENTRIES {
+                return true;
+            }
+            let instructions = now.instructions.wrapping_sub(region.before.instructions);
+            region.before = now;
+            if instructions / entries >= LEAST_STAY {
+                return true;
+            }
+            shared.retire_region(region.head);
+            let place = places.entry(region.head).or_default();
+            if place.tries < MOST_TRIES {
+                place.samples = 0;
+                shared.forget_election(region.head);
+            }
+            false
+        });
+    }
+}
