@@ -13,7 +13,6 @@
 //! entries and exits, and checks the epoch after it has counted an entry. Nobody waits for that: until it is so, new
 //! blocks are interpreted.
 
-mod index;
 mod regions;
 
 use std::collections::{HashMap, HashSet};
@@ -30,7 +29,6 @@ use emu_core::mem::PAGE_SIZE;
 use emu_core::sync::Group;
 use parking_lot::Mutex;
 
-use self::index::{Keys, Numbered};
 use crate::cache::CodeMemory;
 use crate::faults::{self, Faults};
 use crate::frame::PLAIN_EXIT;
@@ -195,8 +193,8 @@ struct Draining {
 
 #[derive(Default)]
 struct Inner {
-    blocks: Numbered<Published>,
-    by_key: Keys,
+    blocks: Map<u32, Published>,
+    by_key: Map<(BlockKey, Variant), (u32, Found)>,
     /// The blocks that depend on a page, by RAM offset. They may be gone.
     by_page: Map<usize, Vec<u32>>,
     segments: Vec<Segment>,
@@ -292,12 +290,12 @@ impl JitShared {
     /// The published code of the block with this key.
     pub(crate) fn find(&self, key: BlockKey, variant: Variant) -> Option<Found> {
         self.counters.searches.fetch_add(1, Relaxed);
-        Some(self.inner.lock().by_key.get((key, variant))?.1)
+        Some(self.inner.lock().by_key.get(&(key, variant))?.1)
     }
 
     /// Whether there is a block with this key, whatever its code is.
     pub(crate) fn is_known(&self, key: BlockKey) -> bool {
-        self.inner.lock().by_key.get((key, Variant::Merged)).is_some()
+        self.inner.lock().by_key.contains_key(&(key, Variant::Merged))
     }
 
     /// A piece of code memory with room for `bytes` bytes, unless there is none now.
@@ -405,7 +403,7 @@ impl JitShared {
             }
         }
         for id in ids {
-            let exits = inner.blocks.get(id).map_or(0, |block| block.exits.len());
+            let exits = inner.blocks.get(&id).map_or(0, |block| block.exits.len());
             (0..exits).for_each(|number| self.link_in(&mut inner, id, number));
         }
         true
@@ -446,7 +444,7 @@ impl JitShared {
             let ids = by_page.entry(page).or_default();
             if ids.len() == ids.capacity() {
                 // Those that have been evicted would pile up.
-                ids.retain(|id| blocks.contains(*id));
+                ids.retain(|id| blocks.contains_key(id));
             }
             ids.push(id);
         }
@@ -460,14 +458,14 @@ impl JitShared {
     }
 
     fn link_in(&self, inner: &mut Inner, id: u32, number: usize) {
-        let Some(block) = inner.blocks.get(id) else { return };
+        let Some(block) = inner.blocks.get(&id) else { return };
         let Some(exit) = block.exits.get(number) else { return };
         let variant = if exit.plain { Variant::Plain } else { Variant::Merged };
         let page = block.key.pa & !(PAGE_SIZE - 1);
         let key = BlockKey { pa: page.wrapping_add_signed(exit.target.into()), ctx: block.key.ctx };
         let site = block.start + exit.site as usize;
-        let Some(&(target_id, _)) = inner.by_key.get((key, variant)) else { return };
-        let Some(target) = inner.blocks.get(target_id) else { return };
+        let Some(&(target_id, _)) = inner.by_key.get(&(key, variant)) else { return };
+        let Some(target) = inner.blocks.get(&target_id) else { return };
         // A block that reaches into another page is only found through the jump cache, which knows where that page is.
         let direct = target.found.next_page.is_none() && target.found.code != 0;
         if exit.plain && !direct {
@@ -478,18 +476,17 @@ impl JitShared {
         self.memory.patch(site, (to as i64 - (site as i64 + 4)) as i32);
         self.counters.links.fetch_add(1, SeqCst);
         let Inner { blocks, .. } = &mut *inner;
-        let crowded = blocks.get(target_id).is_some_and(|target| target.incoming.len() >= 64);
+        let crowded = blocks.get(&target_id).is_some_and(|target| target.incoming.len() >= 64);
         let alive: Vec<(u32, u32)> = match crowded {
-            true => blocks
-                .get(target_id)
-                .into_iter()
-                .flat_map(|target| &target.incoming)
+            true => blocks[&target_id]
+                .incoming
+                .iter()
                 .copied()
-                .filter(|(id, _)| blocks.contains(*id))
+                .filter(|(id, _)| blocks.contains_key(id))
                 .collect(),
             false => Vec::new(),
         };
-        if let Some(target) = blocks.get_mut(target_id) {
+        if let Some(target) = blocks.get_mut(&target_id) {
             if crowded {
                 target.incoming = alive;
             }
@@ -502,17 +499,17 @@ impl JitShared {
 
     /// Makes a block unreachable, but for jump caches. Its memory stays.
     fn drop_block(&self, inner: &mut Inner, id: u32) {
-        let Some(block) = inner.blocks.remove(id) else { return };
+        let Some(block) = inner.blocks.remove(&id) else { return };
         let key = (block.key, block.variant);
-        if inner.by_key.get(key).is_some_and(|&(current, _)| current == id) {
-            inner.by_key.remove(key);
+        if inner.by_key.get(&key).is_some_and(|&(current, _)| current == id) {
+            inner.by_key.remove(&key);
         }
         // A region's exits are those of its first entry: it lives and dies as a whole.
         for sibling in block.region {
             self.drop_block(inner, sibling);
         }
         for (source, number) in block.incoming {
-            let Some(source) = inner.blocks.get(source) else { continue };
+            let Some(source) = inner.blocks.get(&source) else { continue };
             let Some(exit) = source.exits.get(number as usize) else { continue };
             let cold = exit.cold.wrapping_sub(exit.site + 4) as i32;
             self.memory.patch(source.start + exit.site as usize, cold);
@@ -529,7 +526,7 @@ impl JitShared {
             hasher.write_u32(id);
             all || (hasher.finish() >> 40).is_multiple_of(4)
         };
-        let ids: Vec<u32> = inner.blocks.ids().into_iter().filter(|&id| chosen(id)).collect();
+        let ids: Vec<u32> = inner.blocks.keys().copied().filter(|&id| chosen(id)).collect();
         for id in ids {
             self.drop_block(&mut inner, id);
         }
@@ -557,7 +554,12 @@ impl JitShared {
     /// They do not have the form that [`JitShared::save`] gives them.
     pub fn load(&self, saved: Vec<u8>) -> Result<(), Damaged> {
         let Some(warm) = &self.warm else { return Ok(()) };
-        warm.load(saved, &self.counters)
+        let count = warm.load(saved, &self.counters)?;
+        // Most of them will be wanted.
+        let mut inner = self.inner.lock();
+        inner.blocks.reserve(count);
+        inner.by_key.reserve(count);
+        Ok(())
     }
 
     /// The translations that a later run should find; none if it finds them already.
@@ -605,7 +607,8 @@ impl Translations for JitShared {
         inner.by_page.clear();
         inner.elected.clear();
         inner.outdate_tickets(|_| true);
-        for id in inner.blocks.ids() {
+        let ids: Vec<u32> = inner.blocks.keys().copied().collect();
+        for id in ids {
             self.drop_block(&mut inner, id);
         }
     }

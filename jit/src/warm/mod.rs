@@ -132,8 +132,8 @@ impl Warm {
         self.regions.lock().keep(identity, region);
     }
 
-    /// Takes over what an earlier run has kept. Only the first time has an effect.
-    pub(crate) fn load(&self, mut saved: Vec<u8>, counters: &Counters) -> Result<(), Damaged> {
+    /// Takes over what an earlier run has kept; how many translations that are. Only the first time has an effect.
+    pub(crate) fn load(&self, mut saved: Vec<u8>, counters: &Counters) -> Result<usize, Damaged> {
         let bytes = saved.len() as u64;
         let blocks = *saved.last_chunk().ok_or(Damaged)?;
         let blocks = usize::try_from(u64::from_le_bytes(blocks)).map_err(|_| Damaged)?;
@@ -143,12 +143,13 @@ impl Warm {
         loaded.load(regions)?;
         saved.truncate(blocks);
         let store = Store::load(saved)?;
+        let count = store.count();
         let regions = std::mem::replace(&mut *self.regions.lock(), loaded);
         self.regions.lock().merge(regions);
-        counters.kept_loaded.fetch_add(store.count() as u64, Relaxed);
+        counters.kept_loaded.fetch_add(count as u64, Relaxed);
         counters.kept_bytes.fetch_add(bytes, Relaxed);
         let _ = self.loaded.set(store);
-        Ok(())
+        Ok(count)
     }
 
     /// What the next run should find; none if that is hardly more than this one has. What has been of no use goes if there
