@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Termios, tcgetattr};
-use support::{Files, SPIN, cache, wait, wait_until};
+use support::{Files, SPIN, wait, wait_until};
 
 /// A machine on a terminal of its own. Its guest does nothing.
 struct Session {
@@ -57,7 +57,6 @@ impl Session {
             .arg(env!("CARGO_BIN_EXE_ferry"))
             .args(["run", "--arch", "riscv64", "--firmware", "none", "--kernel", "spin"])
             .current_dir(files.path())
-            .env("XDG_CACHE_HOME", cache())
             .stdin(handle())
             .stdout(handle())
             .stderr(handle())

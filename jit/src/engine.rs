@@ -398,8 +398,8 @@ impl<I: Isa> Jit<I> {
                 Kept::NoRoom => return Ok(Prepared::Block),
             }
         }
-        let id = self.shared.new_id();
         let (block, next_page) = vcpu.lift_block(key)?;
+        let id = self.shared.new_id();
         let counters = &self.shared.counters;
         if key.ctx & WINDOWED != 0 {
             self.compiler.guess_by(Guess::new(&vcpu.state.slots, &vcpu.state.tables));

@@ -27,4 +27,5 @@ pub use config::{
 };
 pub use error::Error;
 pub use stats::{Stats, VcpuStats};
+pub use translations::Translations;
 pub use vm::{Control, Ended, Machine};

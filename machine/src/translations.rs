@@ -3,7 +3,7 @@
 //! ```text
 //! DIRECTORY/key       32 random bytes, of this user and no other
 //! DIRECTORY/NAME.ftc  a set of translations (jit::JitShared::save), and a MAC of it
-//! DIRECTORY/new-*     one that is being written
+//! DIRECTORY/.ferry-new-*  one that is being written
 //! ```
 //!
 //! Translations are host code that this process will run, so they are taken from nobody but the user: the directory and what
@@ -17,7 +17,6 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -38,15 +37,28 @@ const KEY: &str = "key";
 /// How the names of sets end.
 const SUFFIX: &str = ".ftc";
 /// How the names of files begin that are being written.
-const NEW: &str = "new-";
+const NEW: &str = ".ferry-new-";
 /// How long that may take.
 const NEW_LIMIT: Duration = Duration::from_secs(3600);
 /// Bytes that a file can have that is worth being read.
-const MOST_BYTES: u64 = 80 << 20;
+const MOST_BYTES: u64 = 81 << 20;
 /// Bytes that all sets may have together; beyond that the ones that were used longest ago go.
 const MOST_IN_ALL: u64 = 512 << 20;
 /// Bytes of a MAC, and of the key.
 const MAC: usize = blake3::OUT_LEN;
+
+/// What a machine that has ended leaves to later runs.
+#[derive(Default)]
+pub struct Translations(pub(crate) Option<Keeper>);
+
+impl Translations {
+    /// Writes it, if there is something, where [`crate::MachineConfig::cache`] says; that may take some time.
+    pub fn keep(self) {
+        if let Some(keeper) = self.0 {
+            keeper.finish();
+        }
+    }
+}
 
 /// The translations of one machine, which are loaded beside it and saved when it ends.
 pub(crate) struct Keeper {
@@ -79,8 +91,11 @@ impl Keeper {
         Ok(Self { code: Arc::clone(code), opened })
     }
 
-    /// Saves what is worth it.
-    pub(crate) fn finish(self) {
+    /// Saves what is worth it. A machine that has ended before all was read has nothing to say.
+    fn finish(self) {
+        if !self.opened.is_finished() {
+            return;
+        }
         let Ok(Ok(files)) = self.opened.join() else { return };
         let Some(saved) = self.code.save() else { return };
         if let Err(error) = files.save(saved) {
@@ -132,7 +147,7 @@ impl Files {
         check(&fstat(&directory)?, FileType::Directory, 0o022, &path.display().to_string())?;
         let key = key(&directory, path)?;
         let mut identity = blake3::Hasher::new();
-        for part in [&*program()?, configuration.as_bytes(), fingerprint.as_bytes()] {
+        for part in [PROGRAM, configuration, fingerprint].map(str::as_bytes) {
             identity.update(&(part.len() as u64).to_le_bytes()).update(part);
         }
         let identity = identity.finalize();
@@ -169,7 +184,7 @@ impl Files {
         let mut content = Vec::with_capacity(len as usize + 1);
         let file = File::from(file);
         (&file).take(MOST_BYTES).read_to_end(&mut content)?;
-        let end = content.len().checked_sub(MAC).unwrap_or_default();
+        let end = content.len().saturating_sub(MAC);
         let mac: Option<[u8; MAC]> = content.get(end..).and_then(|mac| mac.try_into().ok());
         content.truncate(end);
         // The comparison takes the same time wherever they differ.
@@ -208,24 +223,29 @@ impl Files {
             if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
                 continue;
             }
-            if name.starts_with(NEW) {
+            // The directory may be one where the user has other files.
+            let is_hex =
+                |text: &str, len| text.len() == len && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+            if name.strip_prefix(NEW).is_some_and(|rest| is_hex(rest, 16)) {
                 let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
                 if u64::try_from(stat.st_mtime).is_ok_and(|at| at < now.saturating_sub(NEW_LIMIT).as_secs()) {
                     let _ = unlinkat(&self.directory, name, AtFlags::empty());
                 }
-            } else if name.ends_with(SUFFIX) && name != self.name {
+            } else if name.strip_suffix(SUFFIX).is_some_and(|rest| is_hex(rest, 32)) && name != self.name {
                 sets.push((stat.st_mtime, stat.st_mtime_nsec, stat.st_size.unsigned_abs(), name.to_owned()));
             }
         }
         sets.sort();
-        let own = statat(&self.directory, &self.name, AtFlags::SYMLINK_NOFOLLOW)?.st_size;
+        // Another process may be doing the same.
+        let own =
+            statat(&self.directory, &self.name, AtFlags::SYMLINK_NOFOLLOW).map_or(0, |stat| stat.st_size);
         let mut left = MOST_IN_ALL.saturating_sub(own.unsigned_abs());
         for (.., size, name) in sets.into_iter().rev() {
             match left.checked_sub(size) {
                 Some(rest) => left = rest,
                 None => {
                     left = 0;
-                    unlinkat(&self.directory, &name, AtFlags::empty())?;
+                    let _ = unlinkat(&self.directory, &name, AtFlags::empty());
                 }
             }
         }
@@ -233,50 +253,8 @@ impl Files {
     }
 }
 
-/// What tells this program from others: what its linker has named it by, which is made of all that is in it; else a hash of it,
-/// which takes longer.
-fn program() -> io::Result<Vec<u8>> {
-    let file = File::open("/proc/self/exe")?;
-    if let Some(id) = build_id(&file) {
-        return Ok(id);
-    }
-    Ok(blake3::Hasher::new().update_reader(file)?.finalize().as_bytes().to_vec())
-}
-
-/// The build id in the notes of a 64-bit ELF file, with the file's length before it.
-fn build_id(file: &File) -> Option<Vec<u8>> {
-    const NOTES: u32 = 4;
-    const BUILD_ID: u32 = 3;
-    const MOST: usize = 4096;
-    let read = |at: u64, len: usize| {
-        let mut bytes = vec![0; len];
-        file.read_exact_at(&mut bytes, at).ok().map(|()| bytes)
-    };
-    let word = |bytes: &[u8], at: usize| Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
-    let long = |bytes: &[u8], at: usize| Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
-    let header = read(0, 64)?;
-    let (entry, count) = (usize::from(header[54]), u64::from(header[56]));
-    if !header.starts_with(b"\x7fELF\x02\x01") || entry != 56 {
-        return None;
-    }
-    for n in 0..count {
-        let segment = read(long(&header, 32)?.checked_add(n * entry as u64)?, entry)?;
-        let len = usize::try_from(long(&segment, 32)?).ok().filter(|&len| len <= MOST);
-        let (NOTES, Some(len)) = (word(&segment, 0)?, len) else { continue };
-        let notes = read(long(&segment, 8)?, len)?;
-        let mut rest = notes.as_slice();
-        while let (Some(name), Some(content), Some(kind)) = (word(rest, 0), word(rest, 4), word(rest, 8)) {
-            let from = 12 + (name as usize).next_multiple_of(4);
-            let end = from.checked_add(content as usize)?;
-            let id = rest.get(from..end)?;
-            if kind == BUILD_ID && rest.get(12..16) == Some(b"GNU\0") && !id.is_empty() {
-                return Some([&file.metadata().ok()?.len().to_le_bytes(), id].concat());
-            }
-            rest = rest.get(end.next_multiple_of(4)..)?;
-        }
-    }
-    None
-}
+/// What tells this program from others: a hash of the sources and of what has compiled them (`build.rs`).
+const PROGRAM: &str = env!("FERRY_SOURCES");
 
 /// The key in this directory, made if there is none.
 fn key(directory: &OwnedFd, path: &Path) -> io::Result<[u8; MAC]> {

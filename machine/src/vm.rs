@@ -29,7 +29,7 @@ use crate::error::Error;
 use crate::power::{Ending, PowerSwitch};
 use crate::stats::{Meters, Stats};
 use crate::supervisor::{BuiltinFirmware, Holds};
-use crate::translations::Keeper;
+use crate::translations::{Keeper, Translations};
 use crate::vcpu::{self, Oversight};
 
 /// How long the last output may take to reach the host.
@@ -56,6 +56,7 @@ trait Run: Send {
     fn debugger_address(&self) -> Option<&str>;
     fn stats(&self) -> Stats;
     fn run(&mut self) -> Result<Ended, Error>;
+    fn translations(&mut self) -> Translations;
 }
 
 /// A machine with its board.
@@ -133,6 +134,11 @@ impl Machine {
         self.0.stats()
     }
 
+    /// Ends it: its disks are closed. What it leaves to later runs.
+    pub fn end(mut self) -> Translations {
+        self.0.translations()
+    }
+
     /// Where the machine waits for a debugger, with the port that was chosen if [`MachineConfig::gdb`] names port zero.
     pub fn debugger_address(&self) -> Option<&str> {
         self.0.debugger_address()
@@ -162,6 +168,10 @@ impl<B: Board> Run for Vm<B> {
         self.meters.read()
     }
 
+    fn translations(&mut self) -> Translations {
+        Translations(self.keeper.take())
+    }
+
     fn run(&mut self) -> Result<Ended, Error> {
         let ended = self.run_on();
         if let Some(debugger) = &mut self.debugger {
@@ -170,7 +180,6 @@ impl<B: Board> Run for Vm<B> {
                 Ok(Ended::Quit) | Err(_) => Over::Quit,
             });
         }
-        self.keep();
         ended
     }
 }
@@ -235,7 +244,8 @@ impl<B: Board> Vm<B> {
             (Some(directory), Some(code)) => {
                 // What is repeated must not depend on how fast that is.
                 let keeper = Keeper::start(directory, config.cpus_as_text(), code, !config.repeatable);
-                Some(keeper.map_err(host("a thread"))?)
+                // Without it the machine starts cold, no more.
+                keeper.ok()
             }
             _ => None,
         };
@@ -284,13 +294,6 @@ impl<B: Board> Vm<B> {
             tracer,
             events,
         })
-    }
-
-    /// Keeps translations for later runs, once.
-    fn keep(&mut self) {
-        if let Some(keeper) = self.keeper.take() {
-            keeper.finish();
-        }
     }
 
     fn run_on(&mut self) -> Result<Ended, Error> {

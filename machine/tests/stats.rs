@@ -88,7 +88,9 @@ fn what_an_earlier_run_has_translated_is_not_translated_again() {
         config.cache = Some(cache.path().join("translations"));
         let mut machine = Machine::new(config).expect("a machine");
         machine.run().expect("a run");
-        machine.stats().code.expect("a translator")
+        let control = machine.control();
+        machine.end().keep();
+        control.stats().code.expect("a translator")
     };
     let cold = run();
     assert!(cold.blocks > 0 && cold.kept_blocks == 0 && cold.kept_saved >= cold.blocks, "{cold}");

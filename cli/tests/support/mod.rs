@@ -14,13 +14,8 @@ pub const LIMIT: Duration = Duration::from_secs(60);
 /// The command, without input.
 pub fn ferry() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ferry"));
-    command.stdin(Stdio::null()).env("XDG_CACHE_HOME", cache());
+    command.stdin(Stdio::null());
     command
-}
-
-/// What is the user's cache directory to the command.
-pub fn cache() -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache")
 }
 
 /// How a command ended, and what it wrote.

@@ -60,14 +60,27 @@ impl Place {
         Self { ctx: key.ctx, offset: (key.pa & (PAGE_SIZE - 1)) as u16 }
     }
 
-    /// A number for the store's table; `first` is the code's first 32 bits, or as much of them as it has.
-    fn hash(self, first: [Option<u16>; 2]) -> u32 {
-        let half = |n: usize| first[n].map_or(0x1_0000, u64::from);
-        let mixed =
-            (half(0) | half(1) << 17 | u64::from(self.offset) << 34) ^ u64::from(self.ctx).rotate_left(46);
-        let mixed = mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    /// A number for the store's table; `first` is what the code begins with.
+    fn hash(self, first: &[u16]) -> u32 {
+        let start = u64::from(self.ctx) << 16 | u64::from(self.offset);
+        let mix = |mixed: u64, half: u64| (mixed.rotate_left(23) ^ half).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = first.iter().fold(mix(first.len() as u64, start), |mixed, &half| mix(mixed, half.into()));
         ((mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 32) as u32
     }
+}
+
+/// Of how many half words at the start of code its number in the table is made: the largest that it has. Functions begin alike.
+const FIRST: [usize; 4] = [8, 4, 2, 1];
+
+/// The half words that code at `at` begins with, and how many of them count.
+fn first(at: usize, half: impl Fn(usize) -> Option<u16>) -> ([u16; FIRST[0]], usize) {
+    let mut first = [0; FIRST[0]];
+    let mut known = 0;
+    for (to, half) in first.iter_mut().zip((at..).step_by(2).map_while(half)) {
+        *to = half;
+        known += 1;
+    }
+    (first, FIRST.into_iter().find(|&len| len <= known).unwrap_or(0))
 }
 
 impl Warm {
@@ -83,9 +96,9 @@ impl Warm {
         if at % 2 != 0 {
             return None;
         }
-        let first = [page.half(at), page.half(at + 2)];
-        // Of some code no more than that has been read.
-        for hash in [place.hash(first), place.hash([first[0], None])] {
+        let (first, len) = first(at, |at| page.half(at));
+        // Of some code no more than a part of that has been read.
+        for hash in FIRST.into_iter().filter(|&n| n <= len).map(|n| place.hash(&first[..n])) {
             let fits = |record: &Record<'_>| record.is_of(place, page);
             if let Some(loaded) = self.loaded.get()
                 && let Some(found) = loaded.find(hash, fits, &mut make)
@@ -111,14 +124,14 @@ impl Warm {
         let place = Place::of(key);
         let at = usize::from(place.offset);
         let Some(runs) = read.runs() else { return };
-        let first = [read.half(at), read.half(at + 2)];
-        if at % 2 != 0 || first[0].is_none() {
+        let (first, len) = first(at, |at| read.half(at));
+        if at % 2 != 0 || len == 0 {
             return;
         }
         let draft = Draft { place, runs: &runs, instructions, code, start };
         let mut made = self.made.lock();
         if made.len() < MOST_BYTES {
-            made.push(place.hash(first), |to| draft.write(to));
+            made.push(place.hash(&first[..len]), |to| draft.write(to));
         }
     }
 
@@ -162,8 +175,8 @@ impl Warm {
         let new: Vec<Record<'_>> = made.records().filter(is_new).collect();
         let bytes: usize = new.iter().map(Record::size).sum();
         let regions = self.regions.lock();
-        let worth = bytes > 0 && bytes * WORTH >= loaded.len();
-        if !worth && !regions.is_new() {
+        let new_bytes = bytes + regions.new_bytes();
+        if new_bytes == 0 || new_bytes * WORTH < loaded.len() {
             return None;
         }
         let (used, unused): (Vec<_>, Vec<_>) = loaded.records_and_use().partition(|(_, used)| *used);

@@ -156,7 +156,8 @@ impl<'a> Record<'a> {
     /// The number for the store's table.
     pub(super) fn hash(&self) -> u32 {
         let at = usize::from(self.place.offset);
-        self.place.hash([self.half(at), self.half(at + 2)])
+        let (first, len) = super::first(at, |at| self.half(at));
+        self.place.hash(&first[..len])
     }
 
     fn half(&self, at: usize) -> Option<u16> {

@@ -77,7 +77,7 @@ pub(crate) fn identity(plan: &Plan, ctx: u32) -> Vec<u8> {
 pub(super) struct Regions {
     all: HashMap<Vec<u8>, (Vec<u8>, bool)>,
     bytes: usize,
-    /// How many have been made here.
+    /// Those of the ones that have been made here.
     new: usize,
 }
 
@@ -86,8 +86,9 @@ impl Regions {
         self.all.len()
     }
 
-    pub(super) fn is_new(&self) -> bool {
-        self.new > 0
+    /// Bytes of those that have been made here.
+    pub(super) fn new_bytes(&self) -> usize {
+        self.new
     }
 
     /// The region of this identity.
@@ -99,16 +100,19 @@ impl Regions {
 
     pub(super) fn keep(&mut self, identity: Vec<u8>, region: &Compiled) {
         if let Some(record) = write(&identity, region) {
-            self.add(identity, record, true);
-            self.new += 1;
+            self.new += self.add(identity, record, true);
         }
     }
 
-    fn add(&mut self, identity: Vec<u8>, record: Vec<u8>, used: bool) {
-        if self.bytes + record.len() <= MOST_BYTES {
-            self.bytes += record.len();
-            self.all.insert(identity, (record, used));
+    /// Adds one that is not there, if there is room; how many bytes that are.
+    fn add(&mut self, identity: Vec<u8>, record: Vec<u8>, used: bool) -> usize {
+        let len = record.len();
+        if self.bytes + len > MOST_BYTES || self.all.contains_key(&identity) {
+            return 0;
         }
+        self.bytes += len;
+        self.all.insert(identity, (record, used));
+        len
     }
 
     /// Adds what [`Regions::save`] has saved.
@@ -116,9 +120,7 @@ impl Regions {
         while !saved.is_empty() {
             let (identity, _, len) = parts(saved).ok_or(Damaged)?;
             let (record, rest) = saved.split_at(len);
-            if !self.all.contains_key(identity) {
-                self.add(identity.to_vec(), record.to_vec(), false);
-            }
+            self.add(identity.to_vec(), record.to_vec(), false);
             saved = rest;
         }
         Ok(())
@@ -128,9 +130,7 @@ impl Regions {
     pub(super) fn merge(&mut self, other: Self) {
         self.new += other.new;
         for (identity, (record, used)) in other.all {
-            if !self.all.contains_key(&identity) {
-                self.add(identity, record, used);
-            }
+            self.add(identity, record, used);
         }
     }
 

@@ -54,7 +54,9 @@ impl Store {
         }
         let mut store = Self { data, table: Vec::new(), count: found.len() };
         store.table.resize_with((found.len() * 2).next_power_of_two().max(LEAST), Slot::default);
-        found.into_iter().for_each(|(hash, at)| store.insert(hash, at));
+        for (hash, at) in found {
+            store.insert(hash, at);
+        }
         Ok(store)
     }
 
@@ -116,10 +118,7 @@ impl Store {
         }
         let begin = self.data.len();
         match (u32::try_from(begin / 4), write(&mut self.data)) {
-            (Ok(at), Some(())) => {
-                self.insert(hash, at);
-                self.count += 1;
-            }
+            (Ok(at), Some(())) if self.insert(hash, at) => self.count += 1,
             _ => self.data.truncate(begin),
         }
     }
@@ -128,19 +127,22 @@ impl Store {
         let size = (self.table.len() * 2).max(LEAST);
         let old = std::mem::take(&mut self.table);
         self.table.resize_with(size, Slot::default);
-        old.into_iter().filter(|slot| slot.at != 0).for_each(|slot| self.insert(slot.hash, slot.at));
+        for slot in old.into_iter().filter(|slot| slot.at != 0) {
+            self.insert(slot.hash, slot.at);
+        }
     }
 
-    /// Enters a record, unless there are too many like it.
-    fn insert(&mut self, hash: u32, at: u32) {
+    /// Enters a record; false if there are too many like it.
+    fn insert(&mut self, hash: u32, at: u32) -> bool {
         let mask = self.table.len() - 1;
         for n in 0..MOST_PROBES.min(self.table.len()) {
             let slot = &mut self.table[(hash as usize + n) & mask];
             if slot.at == 0 {
                 *slot = Slot { hash, at, used: AtomicBool::new(false) };
-                return;
+                return true;
             }
         }
+        false
     }
 
     /// All of them, as they were added: about in the order in which a run wants them, so that they lie close to each other then.
@@ -153,14 +155,14 @@ impl Store {
         })
     }
 
-    /// The same, and whether each has been found.
+    /// Those that can be found, and whether each has been.
     pub(super) fn records_and_use(&self) -> impl Iterator<Item = (Record<'_>, bool)> {
         let mut at = MAGIC.len();
-        self.records().map(move |record| {
+        self.records().filter_map(move |record| {
             let is_its = |slot: &&Slot| 4 * slot.at as usize == at;
-            let used = self.slots(record.hash()).find(is_its).is_some_and(|slot| slot.used.load(Relaxed));
+            let slot = self.slots(record.hash()).find(is_its);
             at += record.size();
-            (record, used)
+            Some((record, slot?.used.load(Relaxed)))
         })
     }
 }

@@ -70,11 +70,6 @@ pub struct BootFiles {
     pub kernel_release: String,
 }
 
-/// `ferry` in the user's cache directory (`$XDG_CACHE_HOME`, `~/.cache`), if there is one.
-pub fn cache_directory() -> Option<PathBuf> {
-    Some(directories::BaseDirs::new()?.cache_dir().join("ferry"))
-}
-
 impl Store {
     /// Opens the cache. Neither a mirror nor keys are looked for until something must be fetched.
     ///
@@ -83,7 +78,7 @@ impl Store {
     pub fn open(options: Options) -> Result<Store> {
         let root = match &options.cache {
             Some(root) => root.clone(),
-            None => cache_directory().ok_or(Error::NoCacheDir)?,
+            None => directories::BaseDirs::new().ok_or(Error::NoCacheDir)?.cache_dir().join("ferry"),
         };
         Ok(Store { cache: Cache::open(&root)?, options })
     }

@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::lockstep::{Lockstep, Stretch};
 use crate::power::Ending;
 use crate::stats::{Meter, Stats};
+use crate::translations::Translations;
 use crate::vcpu::Supervisor;
 
 /// Instructions between two comparisons of memory.
@@ -213,6 +214,10 @@ impl<B: Board> Run for Pair<B> {
         self.machines[0].stats()
     }
 
+    fn translations(&mut self) -> Translations {
+        self.machines[0].translations()
+    }
+
     fn run(&mut self) -> Result<Ended, Error> {
         loop {
             for machine in &mut self.machines {
@@ -226,7 +231,6 @@ impl<B: Board> Run for Pair<B> {
             let ended = leader.over(ending.clone())?;
             follower.over(ending)?;
             if let Some(ended) = ended {
-                self.machines[0].keep();
                 return Ok(ended);
             }
         }
