@@ -103,6 +103,9 @@ pub struct RunArgs {
     /// How much memory for translated code: 256K to 1G
     #[arg(long, default_value = "64M", value_parser = parse::size, value_name = "SIZE")]
     pub jit_cache: u64,
+    /// A directory in which translated code is kept, so that a guest that has run before starts faster; `off`: none is kept
+    #[arg(long, default_value = "off", value_name = "off|DIR")]
+    pub cache: PathBuf,
     /// Compile hot loops as a whole, on a thread beside the vCPUs. `eager`: at once, in them; finds mistakes in ferry
     #[arg(long, value_enum, default_value_t = EffortArg::On, hide_short_help = true)]
     pub jit_regions: EffortArg,

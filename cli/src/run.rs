@@ -32,11 +32,13 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let terminal =
         if interactive { RawTerminal::enter().context("cannot set up the terminal")? } else { None };
     let ended = machine.run();
-    let stats = args.stats.then(|| machine.stats());
-    drop(machine);
+    let asked = args.stats.then(|| machine.control());
+    let translations = machine.end();
     drop(terminal);
-    if let Some(stats) = stats {
-        eprint!("{stats}");
+    // It may take a moment, and everything else is in its place by now.
+    translations.keep();
+    if let Some(control) = asked {
+        eprint!("{}", control.stats());
     }
     let ended = ended?;
     // Whoever sent a signal sees its effect.
@@ -68,6 +70,7 @@ fn board(args: &RunArgs, arch: Arch) -> MachineConfig {
         AccelArg::Lockstep => Accel::Lockstep,
     };
     config.code_bytes = args.jit_cache;
+    config.cache = Some(args.cache.clone()).filter(|directory| directory.as_os_str() != "off");
     config.regions = args.jit_regions.into();
     config.windows = args.windows.into();
     config.dump_region = args.dump_region;

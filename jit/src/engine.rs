@@ -15,7 +15,7 @@ use crate::frame::PLAIN_EXIT;
 use crate::helpers::{self, Context, Table};
 use crate::region::Samples;
 use crate::region::place::Compiled;
-use crate::shared::{Chunk, Found, JitShared, Variant};
+use crate::shared::{Chunk, Found, JitShared, Ready, Variant};
 use crate::stats::JitStats;
 use crate::stubs::Left;
 use crate::template::guess::Guess;
@@ -133,6 +133,19 @@ enum Prepared {
     Instruction,
 }
 
+/// What is known of a block that was compiled elsewhere.
+enum Kept {
+    /// It is the first of these, which have so many instructions.
+    Found(Vec<Ready>, u64),
+    /// Nothing.
+    Unknown,
+    /// There is no room for it now.
+    NoRoom,
+}
+
+/// Places that are looked at for blocks that are published together.
+const MOST_AHEAD: usize = 64;
+
 impl<I: Isa> Jit<I> {
     /// An engine for one vCPU.
     pub fn new(shared: Arc<JitShared>) -> Self {
@@ -202,6 +215,8 @@ impl<I: Isa> Jit<I> {
             let base = self.shared.place(&self.chunk);
             let code = self.compiler.compile(block, variant, 0, base);
             let code = code.unwrap_or_else(|error| panic!("{error}"));
+            #[cfg(debug_assertions)]
+            self.check_moved(block, variant, &code);
             if let Some(place) = self.write_alone(vcpu, code) {
                 return place;
             }
@@ -212,7 +227,7 @@ impl<I: Isa> Jit<I> {
     fn place_region_alone(&mut self, vcpu: &Vcpu<I>, region: &Compiled) -> usize {
         let shared = Arc::clone(&self.shared);
         loop {
-            let placed = region.place(1, shared.hot, &shared.stubs, shared.place(&self.chunk), 0);
+            let placed = region.place(1, &[], shared.hot, &shared.stubs, shared.place(&self.chunk), 0);
             let placed = placed.unwrap_or_else(|| panic!("the assembler failed"));
             let entry = placed.entries[0];
             if let Some(place) = self.write_alone(vcpu, placed.code) {
@@ -369,6 +384,20 @@ impl<I: Isa> Jit<I> {
     fn translate(&mut self, vcpu: &mut Vcpu<I>, key: BlockKey, variant: Variant) -> Result<Prepared, Stop> {
         let begun = Instant::now();
         let epoch = vcpu.blocks().epoch();
+        if variant == Variant::Merged {
+            match self.find_kept(vcpu, key) {
+                Kept::Found(blocks, instructions) => {
+                    let counters = &self.shared.counters;
+                    counters.kept_blocks.fetch_add(blocks.len() as u64, Relaxed);
+                    counters.kept_instructions.fetch_add(instructions, Relaxed);
+                    self.publish(blocks, epoch, true);
+                    self.shared.counters.kept_ns.fetch_add(begun.elapsed().as_nanos() as u64, Relaxed);
+                    return Ok(Prepared::Ready);
+                }
+                Kept::Unknown => {}
+                Kept::NoRoom => return Ok(Prepared::Block),
+            }
+        }
         let (block, next_page) = vcpu.lift_block(key)?;
         let id = self.shared.new_id();
         let counters = &self.shared.counters;
@@ -389,18 +418,94 @@ impl<I: Isa> Jit<I> {
                 None => return Ok(Prepared::Block),
             }
         };
+        if variant == Variant::Merged
+            && next_page.is_none()
+            && let (Some(warm), Some(code)) = (&self.shared.warm, &code)
+        {
+            warm.keep(key, vcpu.code_read(), block.len(), code, self.shared.start(&self.chunk));
+            #[cfg(debug_assertions)]
+            self.check_moved(&block, variant, code);
+        }
         let len = code.as_ref().map_or(0, |code| code.bytes.len());
-        let published = self.shared.publish((&block, variant), next_page, epoch, id, &mut self.chunk, code);
-        if published {
+        if self.publish(vec![Ready { key, variant, next_page, id, code }], epoch, false) {
+            let counters = &self.shared.counters;
             counters.blocks.fetch_add(1, Relaxed);
             counters.instructions.fetch_add(block.len() as u64, Relaxed);
             counters.code_bytes.fetch_add(len as u64, Relaxed);
-        } else {
+        }
+        self.shared.counters.translate_ns.fetch_add(begun.elapsed().as_nanos() as u64, Relaxed);
+        Ok(Prepared::Ready)
+    }
+
+    /// Sees to it that code which is kept and moved is what would be made for that place: that all is known of it that depends
+    /// on where it is.
+    #[cfg(debug_assertions)]
+    fn check_moved(&mut self, block: &Block, variant: Variant, code: &Code) {
+        let (start, id) = (0x12_3450, 0x0089_abcd);
+        let moved = crate::warm::moved(code, self.shared.start(&self.chunk), (start, id));
+        // Some are too large to be kept.
+        let Some(moved) = moved else { return };
+        let made = self.compiler.compile(block, variant, id, self.shared.address(start));
+        let made = made.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(moved, made, "code that is moved is not what is made there");
+    }
+
+    /// The block with this key, which is that of the program counter, if its code is known from elsewhere; and those that it may
+    /// go on with in its page.
+    fn find_kept(&mut self, vcpu: &mut Vcpu<I>, key: BlockKey) -> Kept {
+        let Self { shared, chunk, .. } = self;
+        let Some(warm) = &shared.warm else { return Kept::Unknown };
+        let (index, base) = (vcpu.index(), key.pa & !(PAGE_SIZE - 1));
+        let page = vcpu.code_page(key);
+        let (mut blocks, mut instructions) = (Vec::new(), 0);
+        let (mut next, mut known) = (vec![key], vec![key]);
+        let mut left = *chunk;
+        while let Some(key) = next.pop() {
+            let first = blocks.is_empty();
+            if !first && shared.is_known(key) {
+                continue;
+            }
+            let found = warm.find(key, &page, |record| {
+                if record.len() > left.room() {
+                    let other = first.then(|| shared.chunk(index, record.len())).flatten()?;
+                    (*chunk, left) = (other, other);
+                }
+                let id = shared.new_id();
+                let code = record.code(shared.start(&left), id);
+                left = left.behind(code.bytes.len());
+                instructions += record.instructions();
+                let targets = code.exits.iter().filter(|exit| !exit.plain).map(|exit| exit.target);
+                for target in targets.chain(record.end()) {
+                    let key = BlockKey { pa: base.wrapping_add_signed(target.into()), ..key };
+                    if key.pa & !(PAGE_SIZE - 1) == base && known.len() < MOST_AHEAD && !known.contains(&key)
+                    {
+                        known.push(key);
+                        next.push(key);
+                    }
+                }
+                Some(Ready { key, variant: Variant::Merged, next_page: None, id, code: Some(code) })
+            });
+            match found {
+                Some(Some(block)) => blocks.push(block),
+                Some(None) if first => return Kept::NoRoom,
+                None if first => {
+                    shared.counters.kept_misses.fetch_add(1, Relaxed);
+                    return Kept::Unknown;
+                }
+                _ => {}
+            }
+        }
+        Kept::Found(blocks, instructions)
+    }
+
+    /// Publishes blocks that were made for the present chunk; false if they are out of date.
+    fn publish(&mut self, blocks: Vec<Ready>, epoch: u64, linked: bool) -> bool {
+        let published = self.shared.publish(blocks, epoch, &mut self.chunk, linked);
+        if !published {
             // The chunk may have been taken away.
             self.chunk = Chunk::default();
         }
-        counters.translate_ns.fetch_add(begun.elapsed().as_nanos() as u64, Relaxed);
-        Ok(Prepared::Ready)
+        published
     }
 
     fn run_guest(&mut self, vcpu: &mut Vcpu<I>) -> Exit {

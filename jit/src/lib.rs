@@ -19,8 +19,10 @@ mod shared;
 mod stats;
 mod stubs;
 mod template;
+mod warm;
 
 pub use engine::Jit;
 pub use region::{Dump, RegionConfig};
 pub use shared::{JitConfig, JitShared};
 pub use stats::JitStats;
+pub use warm::Damaged;

@@ -19,12 +19,12 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::ops::RangeInclusive;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, OnceLock, Weak};
 
 use emu_core::exec::{BlockMap, Isa, Translations};
-use emu_core::ir::{Block, BlockKey, SlotInfo};
+use emu_core::ir::{BlockKey, SlotInfo};
 use emu_core::mem::PAGE_SIZE;
 use emu_core::sync::Group;
 use parking_lot::Mutex;
@@ -35,14 +35,15 @@ use crate::frame::PLAIN_EXIT;
 use crate::region::{self, Dump, Queue, RegionConfig};
 use crate::stats::{Counters, JitStats};
 use crate::stubs::Stubs;
-use crate::template::{Code, Exit};
+use crate::template::{Code, Exit, Features};
+use crate::warm::{Damaged, Warm};
 
 /// Segments that the code memory is divided into.
 const SEGMENTS: usize = 8;
 /// What a vCPU takes from a segment at a time.
 const CHUNK: usize = 64 << 10;
 /// How far before the place that a jump goes to while it is not linked is the one that looks its target up.
-const LOOKUP: usize = 5;
+pub(crate) const LOOKUP: usize = 5;
 /// Room for the stubs, at the start of the memory.
 const STUBS: usize = 4096;
 
@@ -61,6 +62,9 @@ pub struct JitConfig {
     pub sampled: bool,
     /// Regions to show as they are compiled.
     pub dump: Option<Dump>,
+    /// Whether translations are kept for later runs, and those of earlier ones used ([`JitShared::load`],
+    /// [`JitShared::save`]).
+    pub keeps: bool,
 }
 
 impl JitConfig {
@@ -76,6 +80,7 @@ impl Default for JitConfig {
             windows: true,
             sampled: true,
             dump: None,
+            keeps: false,
         }
     }
 }
@@ -139,6 +144,22 @@ impl Chunk {
     pub(crate) fn room(&self) -> usize {
         self.end - self.start
     }
+
+    /// What is left of it behind `len` bytes of code.
+    pub(crate) fn behind(self, len: usize) -> Self {
+        Self { start: (self.start + len).next_multiple_of(16).min(self.end), ..self }
+    }
+}
+
+/// A block to be published.
+pub(crate) struct Ready {
+    pub key: BlockKey,
+    pub variant: Variant,
+    /// RAM offset of the page that it reaches into.
+    pub next_page: Option<usize>,
+    pub id: u32,
+    /// None if the interpreter must run it.
+    pub code: Option<Code>,
 }
 
 struct Published {
@@ -179,7 +200,6 @@ struct Inner {
     segments: Vec<Segment>,
     current: usize,
     draining: Option<Draining>,
-    last_id: u32,
     /// The places that have been chosen as heads of regions and are not to be chosen again.
     elected: HashSet<BlockKey>,
     /// The regions that are being compiled.
@@ -200,11 +220,14 @@ pub struct JitShared {
     pub(crate) regions: Option<RegionConfig>,
     pub(crate) queue: OnceLock<Queue>,
     pub(crate) dump: Option<Dump>,
+    /// Translations of earlier runs, and for later ones.
+    pub(crate) warm: Option<Warm>,
     /// Where the next region goes.
     region_chunk: Mutex<Chunk>,
     group: Arc<Group>,
     blocks: Arc<BlockMap>,
     inner: Mutex<Inner>,
+    last_id: AtomicU32,
     /// For each vCPU how often it has entered and left translated code: odd while it is in it.
     passages: Box<[AtomicU64]>,
 }
@@ -240,10 +263,12 @@ impl JitShared {
             regions: config.regions,
             queue: OnceLock::new(),
             dump: config.dump,
+            warm: config.keeps.then(Warm::default),
             region_chunk: Mutex::default(),
             group,
             blocks: Arc::clone(blocks),
             inner: Mutex::new(inner),
+            last_id: AtomicU32::new(0),
             passages,
         });
         let weak: Weak<dyn Translations> = Arc::<Self>::downgrade(&shared);
@@ -266,6 +291,11 @@ impl JitShared {
     pub(crate) fn find(&self, key: BlockKey, variant: Variant) -> Option<Found> {
         self.counters.searches.fetch_add(1, Relaxed);
         Some(self.inner.lock().by_key.get(&(key, variant))?.1)
+    }
+
+    /// Whether there is a block with this key, whatever its code is.
+    pub(crate) fn is_known(&self, key: BlockKey) -> bool {
+        self.inner.lock().by_key.contains_key(&(key, Variant::Merged))
     }
 
     /// A piece of code memory with room for `bytes` bytes, unless there is none now.
@@ -328,10 +358,11 @@ impl JitShared {
 
     /// A number for a block that is about to be compiled.
     pub(crate) fn new_id(&self) -> u32 {
-        let mut inner = self.inner.lock();
         // After four billion blocks old numbers come again; zero is nobody's.
-        inner.last_id = inner.last_id.checked_add(1).unwrap_or(1);
-        inner.last_id
+        match self.last_id.fetch_add(1, Relaxed).wrapping_add(1) {
+            0 => self.new_id(),
+            id => id,
+        }
     }
 
     /// Host address of the next block in `chunk`.
@@ -339,31 +370,49 @@ impl JitShared {
         self.memory.address(chunk.start)
     }
 
+    /// Host address of a place in the code memory.
+    #[cfg(debug_assertions)]
+    pub(crate) fn address(&self, start: usize) -> usize {
+        self.memory.address(0) + start
+    }
+
+    /// Where the next block in `chunk` is, from the start of the code memory.
+    pub(crate) fn start(&self, chunk: &Chunk) -> usize {
+        chunk.start
+    }
+
     /// Writes code at the start of `chunk`, without letting anyone know.
     pub(crate) fn write(&self, chunk: &mut Chunk, code: &[u8]) -> usize {
         let start = chunk.start;
         self.memory.write(start, code);
-        chunk.start = (start + code.len()).next_multiple_of(16).min(chunk.end);
+        *chunk = chunk.behind(code.len());
         self.memory.address(start)
     }
 
-    /// Writes code at the start of `chunk` and publishes it as that of `block`, which was lifted in `epoch`. False if it is
-    /// out of date, or the chunk is.
-    pub(crate) fn publish(
-        &self,
-        (block, variant): (&Block, Variant),
-        next_page: Option<usize>,
-        epoch: u64,
-        id: u32,
-        chunk: &mut Chunk,
-        code: Option<Code>,
-    ) -> bool {
+    /// Writes the code of blocks, one behind the other, at the start of `chunk`, and publishes it; their guest code was read in
+    /// `epoch`. False if it is out of date, or the chunk is. If they are to be `linked`, their jumps are at once.
+    pub(crate) fn publish(&self, blocks: Vec<Ready>, epoch: u64, chunk: &mut Chunk, linked: bool) -> bool {
         let mut inner = self.inner.lock();
         if self.blocks.epoch() != epoch {
             return false;
         }
+        let ids: Vec<u32> = if linked { blocks.iter().map(|block| block.id).collect() } else { Vec::new() };
+        for block in blocks {
+            if !self.publish_one(&mut inner, block, chunk) {
+                return false;
+            }
+        }
+        for id in ids {
+            let exits = inner.blocks.get(&id).map_or(0, |block| block.exits.len());
+            (0..exits).for_each(|number| self.link_in(&mut inner, id, number));
+        }
+        true
+    }
+
+    fn publish_one(&self, inner: &mut Inner, block: Ready, chunk: &mut Chunk) -> bool {
+        let Ready { key, variant, next_page, id, code } = block;
         let mut published = Published {
-            key: block.key,
+            key,
             variant,
             found: Found { code: 0, next_page },
             start: chunk.start,
@@ -385,10 +434,11 @@ impl JitShared {
                 self.memory.patch(published.start + exit.site as usize, cold);
             }
         }
-        if let Some(&(old, _)) = inner.by_key.get(&(block.key, variant)) {
-            self.drop_block(&mut inner, old);
+        let found = published.found;
+        if let Some((old, _)) = inner.by_key.insert((key, variant), (id, found)) {
+            self.drop_block(inner, old);
         }
-        let page = block.key.pa as usize & !(PAGE_SIZE as usize - 1);
+        let page = key.pa as usize & !(PAGE_SIZE as usize - 1);
         for page in [Some(page), next_page].into_iter().flatten() {
             let Inner { by_page, blocks, .. } = &mut *inner;
             let ids = by_page.entry(page).or_default();
@@ -398,17 +448,18 @@ impl JitShared {
             }
             ids.push(id);
         }
-        inner.by_key.insert((block.key, variant), (id, published.found));
         inner.blocks.insert(id, published);
         true
     }
 
     /// Links exit `number` of block `id` to its target, if both are there.
     pub(crate) fn link(&self, [id, number]: [u32; 2]) {
-        let mut inner = self.inner.lock();
+        self.link_in(&mut self.inner.lock(), id, (number & !PLAIN_EXIT) as usize);
+    }
+
+    fn link_in(&self, inner: &mut Inner, id: u32, number: usize) {
         let Some(block) = inner.blocks.get(&id) else { return };
-        let number = number & !PLAIN_EXIT;
-        let Some(exit) = block.exits.get(number as usize) else { return };
+        let Some(exit) = block.exits.get(number) else { return };
         let variant = if exit.plain { Variant::Plain } else { Variant::Merged };
         let page = block.key.pa & !(PAGE_SIZE - 1);
         let key = BlockKey { pa: page.wrapping_add_signed(exit.target.into()), ctx: block.key.ctx };
@@ -439,8 +490,9 @@ impl JitShared {
             if crowded {
                 target.incoming = alive;
             }
-            if !target.incoming.contains(&(id, number)) {
-                target.incoming.push((id, number));
+            let link = (id, number as u32);
+            if !target.incoming.contains(&link) {
+                target.incoming.push(link);
             }
         }
     }
@@ -487,6 +539,32 @@ impl JitShared {
     /// What the engines of this machine have done so far.
     pub fn stats(&self) -> JitStats {
         self.counters.read()
+    }
+
+    /// What translations depend on besides this program and how the guest's CPUs are configured. What was kept
+    /// where one of these was another is not to be loaded.
+    pub fn fingerprint(&self) -> String {
+        let Self { stubs, windows, hot, .. } = self;
+        format!("{:?} {:?} {windows} {hot:?}", Features::of_host(), stubs.relative())
+    }
+
+    /// Lets blocks be found among the translations that an earlier run has kept. Only the first call has an effect.
+    ///
+    /// # Errors
+    /// They do not have the form that [`JitShared::save`] gives them.
+    pub fn load(&self, saved: Vec<u8>) -> Result<(), Damaged> {
+        let Some(warm) = &self.warm else { return Ok(()) };
+        let count = warm.load(saved, &self.counters)?;
+        // Most of them will be wanted.
+        let mut inner = self.inner.lock();
+        inner.blocks.reserve(count);
+        inner.by_key.reserve(count);
+        Ok(())
+    }
+
+    /// The translations that a later run should find; none if it finds them already.
+    pub fn save(&self) -> Option<Vec<u8>> {
+        self.warm.as_ref()?.save(&self.counters)
     }
 
     /// How many blocks there are.

@@ -37,6 +37,22 @@ counters! {
     code_bytes,
     /// Time that took, lifting included, in nanoseconds.
     translate_ns,
+    /// Blocks whose translation an earlier run has kept, or this one has made elsewhere before.
+    kept_blocks,
+    /// Guest instructions in them.
+    kept_instructions,
+    /// Time that took, in nanoseconds.
+    kept_ns,
+    /// Blocks that were looked for among those that are kept, and not found.
+    kept_misses,
+    /// Regions whose code an earlier run has kept, or this one has made before.
+    kept_regions,
+    /// Translations that have been loaded.
+    kept_loaded,
+    /// Bytes of them.
+    kept_bytes,
+    /// Translations that have been saved.
+    kept_saved,
     /// Blocks that could not be translated, and are interpreted.
     refused,
     /// Blocks and single instructions interpreted for other reasons.

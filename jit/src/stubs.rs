@@ -262,6 +262,29 @@ impl Stubs {
         (stubs, code)
     }
 
+    /// The same, as if they began at zero.
+    pub(crate) fn relative(&self) -> Self {
+        let base = self.constants;
+        let from = |place: usize| place - base;
+        let Self { enter, operation, reach, call, copy, fill, go, go_at, miss, .. } = *self;
+        let Self { leave_at, leave_at_rax, link, constants, .. } = *self;
+        Self {
+            enter: from(enter),
+            operation: operation.map(from),
+            reach: reach.map(from),
+            call: from(call),
+            copy: from(copy),
+            fill: from(fill),
+            go: from(go),
+            go_at: from(go_at),
+            miss: from(miss),
+            leave_at: from(leave_at),
+            leave_at_rax: from(leave_at_rax),
+            link: from(link),
+            constants: from(constants),
+        }
+    }
+
     /// Where a constant is.
     pub(crate) fn constant(&self, constant: Constant) -> usize {
         self.constants + 16 * constant as usize

@@ -155,6 +155,8 @@ pub struct MachineConfig {
     pub regions: Effort,
     /// Putting address spaces of the guest that have run for some milliseconds on the host's MMU. Eager: with room for little.
     pub windows: Effort,
+    /// The directory where translations are kept for later runs; nothing is kept if there is none.
+    pub cache: Option<PathBuf>,
     /// Shows, on standard error, the regions that have the instruction at this virtual address, as they are compiled.
     pub dump_region: Option<u64>,
     /// How often translations are dropped that nothing is wrong with, chosen at random; to find mistakes in this emulator.
@@ -205,6 +207,7 @@ impl MachineConfig {
             code_bytes: JitConfig::default().code_bytes as u64,
             regions: Effort::On,
             windows: Effort::On,
+            cache: None,
             dump_region: None,
             drop_code: None,
             no_reboot: false,
@@ -252,7 +255,8 @@ impl MachineConfig {
                 let dump = self.dump_region.map(|pc| Dump { pc, write: show });
                 // What is compared must not depend on when it is looked at.
                 let sampled = self.accel != Accel::Lockstep && !self.repeatable;
-                Ok(JitConfig { code_bytes, regions: self.region_config(), windows, sampled, dump })
+                let (regions, keeps) = (self.region_config(), self.cache.is_some());
+                Ok(JitConfig { code_bytes, regions, windows, sampled, dump, keeps })
             }
             _ => {
                 let text =
@@ -260,6 +264,12 @@ impl MachineConfig {
                 Err(Error::Config(text))
             }
         }
+    }
+
+    /// How the guest's CPUs are configured, for those who keep what depends on that.
+    pub(crate) fn cpus_as_text(&self) -> String {
+        let Self { arch, cpu, virtualization, secure, gic, .. } = self;
+        format!("{arch:?} {cpu:?} {virtualization} {secure} {gic:?}")
     }
 
     /// Settings of Arm boards must not be set.

@@ -12,6 +12,7 @@ pub mod lockstep;
 mod power;
 mod stats;
 mod supervisor;
+mod translations;
 mod vcpu;
 mod virtio;
 mod vm;
@@ -26,4 +27,5 @@ pub use config::{
 };
 pub use error::Error;
 pub use stats::{Stats, VcpuStats};
+pub use translations::Translations;
 pub use vm::{Control, Ended, Machine};

@@ -29,6 +29,7 @@ use crate::error::Error;
 use crate::power::{Ending, PowerSwitch};
 use crate::stats::{Meters, Stats};
 use crate::supervisor::{BuiltinFirmware, Holds};
+use crate::translations::{Keeper, Translations};
 use crate::vcpu::{self, Oversight};
 
 /// How long the last output may take to reach the host.
@@ -55,6 +56,7 @@ trait Run: Send {
     fn debugger_address(&self) -> Option<&str>;
     fn stats(&self) -> Stats;
     fn run(&mut self) -> Result<Ended, Error>;
+    fn translations(&mut self) -> Translations;
 }
 
 /// A machine with its board.
@@ -69,6 +71,8 @@ struct Vm<B: Board> {
     blocks: Arc<BlockMap>,
     /// Translated code; none for the interpreter.
     code: Option<Arc<JitShared>>,
+    /// What is left of it for later runs.
+    keeper: Option<Keeper>,
     power: Arc<PowerSwitch>,
     meters: Arc<Meters>,
     consoles: Vec<Arc<dyn CharBackend>>,
@@ -130,6 +134,11 @@ impl Machine {
         self.0.stats()
     }
 
+    /// Ends it: its disks are closed. What it leaves to later runs.
+    pub fn end(mut self) -> Translations {
+        self.0.translations()
+    }
+
     /// Where the machine waits for a debugger, with the port that was chosen if [`MachineConfig::gdb`] names port zero.
     pub fn debugger_address(&self) -> Option<&str> {
         self.0.debugger_address()
@@ -157,6 +166,10 @@ impl<B: Board> Run for Vm<B> {
 
     fn stats(&self) -> Stats {
         self.meters.read()
+    }
+
+    fn translations(&mut self) -> Translations {
+        Translations(self.keeper.take())
     }
 
     fn run(&mut self) -> Result<Ended, Error> {
@@ -227,6 +240,15 @@ impl<B: Board> Vm<B> {
                 Some(shared.map_err(host("memory for translated code"))?)
             }
         };
+        let keeper = match (&config.cache, &code) {
+            (Some(directory), Some(code)) => {
+                // What is repeated must not depend on how fast that is.
+                let keeper = Keeper::start(directory, config.cpus_as_text(), code, !config.repeatable);
+                // Without it the machine starts cold, no more.
+                keeper.ok()
+            }
+            _ => None,
+        };
         let meters = Meters::new(Arc::clone(&group), code.clone());
         let tracer = Tracer::open(&config.trace)?;
         let vcpus = buses.iter().enumerate().map(|(index, bus)| {
@@ -261,6 +283,7 @@ impl<B: Board> Vm<B> {
             memory,
             blocks,
             code,
+            keeper,
             power,
             meters,
             consoles,

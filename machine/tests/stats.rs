@@ -79,6 +79,26 @@ fn instructions_are_counted_by_both_engines() {
     }
 }
 
+#[test]
+fn what_an_earlier_run_has_translated_is_not_translated_again() {
+    let cache = tempfile::tempdir().expect("a temporary directory");
+    let run = || {
+        // In lock step it does not depend on how fast anything is.
+        let (mut config, _dir) = machine(&countdown(), 1, Accel::Lockstep);
+        config.cache = Some(cache.path().join("translations"));
+        let mut machine = Machine::new(config).expect("a machine");
+        machine.run().expect("a run");
+        let control = machine.control();
+        machine.end().keep();
+        control.stats().code.expect("a translator")
+    };
+    let cold = run();
+    assert!(cold.blocks > 0 && cold.kept_blocks == 0 && cold.kept_saved >= cold.blocks, "{cold}");
+    let warm = run();
+    assert_eq!((warm.blocks, warm.kept_misses), (0, 0), "{warm}");
+    assert!(warm.kept_blocks >= cold.blocks && warm.kept_saved == 0, "{warm}");
+}
+
 /// Asks until the answer is as wanted.
 fn until(running: &Running, wanted: impl Fn(&Stats) -> bool) -> Stats {
     let deadline = Instant::now() + LIMIT;

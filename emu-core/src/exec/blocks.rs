@@ -6,8 +6,9 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::RwLock;
 
+use super::code::{CodePage, CodeRead, CodeReader};
 use super::exit::Exception;
-use super::isa::{FetchCode, Isa};
+use super::isa::Isa;
 use super::vcpu::Vcpu;
 use crate::interp::Code;
 use crate::ir::{Block, BlockKey};
@@ -157,32 +158,6 @@ impl BlockMap {
     }
 }
 
-/// Reads the code of a page for the lifter; see [`FetchCode`].
-pub struct CodeReader<'a> {
-    ram: &'a Ram,
-    page: usize,
-    next: Option<usize>,
-    wants_next: bool,
-}
-
-impl FetchCode for CodeReader<'_> {
-    fn half(&mut self, offset: u32) -> Result<u16, Exception> {
-        let offset = offset as usize;
-        let page = PAGE_SIZE as usize;
-        if offset < page {
-            return Ok(self.ram.load(self.page + offset));
-        }
-        match self.next {
-            Some(next) => Ok(self.ram.load(next + offset % page)),
-            None => {
-                // The run loop translates the next page and tries again, or raises its fault.
-                self.wants_next = true;
-                Err(Exception::new(0, 0))
-            }
-        }
-    }
-}
-
 impl<I: Isa> Vcpu<I> {
     /// The block that is identified by `key` and lies at the program counter, lifted if need be.
     pub(crate) fn find_or_lift(&mut self, key: BlockKey) -> Result<Arc<Cached>, Exception> {
@@ -227,13 +202,28 @@ impl<I: Isa> Vcpu<I> {
         Ok((cached.block, cached.next_page))
     }
 
+    /// What the block was made of that has been lifted last.
+    pub fn code_read(&self) -> &CodeRead {
+        &self.code_read
+    }
+
+    /// The page of the block with this key, for a compiler that may know the block's code. What is known of it is out of date
+    /// if [`BlockMap::epoch`] has moved since before this call.
+    pub fn code_page(&mut self, key: BlockKey) -> CodePage<'_> {
+        let page = page_of(key.pa as usize);
+        self.protect_code(page);
+        CodePage { ram: self.bus.ram(), page }
+    }
+
     /// Lifts the block with this key, wherever it lies, for a compiler. None if it reaches out of its page. What is made of it
     /// is out of date if [`BlockMap::epoch`] has moved since before this call.
     pub fn lift_within_page(&mut self, key: BlockKey) -> Option<Block> {
         let offset = key.pa as usize;
         let page = page_of(offset);
         self.protect_code(page);
-        let mut code = CodeReader { ram: self.bus.ram(), page, next: None, wants_next: false };
+        let (ram, read) = (self.bus.ram(), &mut self.code_read);
+        read.clear();
+        let mut code = CodeReader { ram, page, next: None, wants_next: false, read };
         let start = (offset - page) as u32;
         let block = self.isa.lift(&mut self.builder, key, start, &mut code, usize::MAX).ok()?;
         #[cfg(debug_assertions)]
@@ -267,7 +257,9 @@ impl<I: Isa> Vcpu<I> {
         let mut reached = None;
         loop {
             let ram = self.bus.ram();
-            let mut code = CodeReader { ram, page, next: reached, wants_next: false };
+            let read = &mut self.code_read;
+            read.clear();
+            let mut code = CodeReader { ram, page, next: reached, wants_next: false, read };
             let lifted = self.isa.lift(&mut self.builder, key, start, &mut code, limit);
             let wants_next = code.wants_next;
             match lifted {

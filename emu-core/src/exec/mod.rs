@@ -4,6 +4,7 @@
 mod access;
 mod blocks;
 mod bulk;
+mod code;
 mod exit;
 mod isa;
 mod probe;
@@ -12,7 +13,8 @@ mod vcpu;
 mod windows;
 
 pub(crate) use blocks::Cached;
-pub use blocks::{BlockMap, CodeReader, Translations};
+pub use blocks::{BlockMap, Translations};
+pub use code::{CodePage, CodeRead, CodeReader};
 pub use exit::{Exception, Exit, HostRequest, Stop};
 pub use isa::{Access, FetchCode, Isa, Mode, Perms, SpaceId, Translation};
 pub use probe::{DeviceAccess, Probe};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::blocks::BlockMap;
+use super::code::CodeRead;
 use super::isa::{Isa, Mode};
 use super::probe::Probe;
 use crate::ir::BlockBuilder;
@@ -88,6 +89,8 @@ pub struct Vcpu<I: Isa> {
     pub(super) port: Arc<Port>,
     pub(super) blocks: Arc<BlockMap>,
     pub(super) builder: BlockBuilder,
+    /// What the last block was lifted from.
+    pub(super) code_read: CodeRead,
     /// The epoch of the blocks that this vCPU may run: it changes when it must look up all of them again.
     pub(crate) epoch: u64,
     pub(super) mode: Mode,
@@ -139,6 +142,7 @@ impl<I: Isa> Vcpu<I> {
             port,
             blocks,
             builder,
+            code_read: CodeRead::default(),
             epoch: 0,
             mode,
             exclusive: None,

@@ -4,7 +4,7 @@ use super::op::Op;
 use super::types::{Cc, Part, Ty, Val};
 
 /// One operation with its operands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct Inst {
     /// What it does.
@@ -75,7 +75,7 @@ impl BlockKey {
 }
 
 /// Where a guest instruction begins in a block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Mark {
     /// Index of its first operation. An instruction without operations shares it with the next mark.
     pub inst: u16,
@@ -86,7 +86,7 @@ pub struct Mark {
 }
 
 /// What an indirect jump is, so that executors can predict it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Hint {
     /// Nothing is known.
     Jump,
@@ -99,7 +99,7 @@ pub enum Hint {
 }
 
 /// How a block ends. Offsets count from the start of the page in which the block starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Terminal {
     /// Goes on at `target`.
     Jump {

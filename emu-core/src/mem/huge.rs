@@ -12,7 +12,7 @@ use rustix::fs::{SeekFrom, seek};
 use super::ram::{HUGE_PAGE, Ram};
 
 /// How long a machine runs before it is looked after: many end sooner.
-const FIRST: Duration = Duration::from_secs(2);
+const FIRST: Duration = Duration::from_secs(8);
 /// Between two rounds: after one in which there was something to do, and at most.
 const ROUNDS: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(4)];
 /// A range is gathered if so many bytes of it are in use: the rest takes memory of the host's, too.

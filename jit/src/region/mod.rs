@@ -27,6 +27,7 @@ use self::plan::Plan;
 pub(crate) use self::samples::Samples;
 use crate::shared::JitShared;
 use crate::template::Features;
+use crate::warm;
 
 /// How regions are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,13 +123,25 @@ fn compile(shared: &JitShared, compiler: &mut RegionCompiler, job: &Job) {
     let Job { head, plan, ticket, host_base, listing } = job;
     let counters = &shared.counters;
     compiler.lists(listing.is_some());
-    let compiled = compiler.compile(plan, shared.slots, *host_base);
+    // One that somebody wants to see is compiled.
+    let keeps = shared.warm.as_ref().filter(|_| listing.is_none());
+    let identity = keeps.map(|_| warm::identity(plan, head.ctx));
+    let mut kept = keeps.zip(identity.as_ref()).and_then(|(keeps, identity)| keeps.find_region(identity));
+    let is_kept = kept.is_some();
+    let compiled = kept.take().or_else(|| compiler.compile(plan, shared.slots));
+    if let (Some(keeps), Some(identity), Some(compiled), false) = (keeps, identity, &compiled, is_kept) {
+        keeps.keep_region(identity, compiled);
+    }
     if let (Some(guest), Some(dump)) = (listing, &shared.dump) {
         let host = compiled.as_ref().and_then(|compiled| compiled.listing.as_deref());
         (dump.write)(&format!("region {:#x}\n{guest}{}\n", plan.base, host.unwrap_or("refused")));
     }
-    if compiled.as_ref().is_some_and(|region| shared.publish_region(plan, head.ctx, *ticket, region)) {
-        counters.regions.fetch_add(1, Relaxed);
+    if compiled
+        .as_ref()
+        .is_some_and(|region| shared.publish_region(plan, (head.ctx, *host_base), *ticket, region))
+    {
+        let counter = if is_kept { &counters.kept_regions } else { &counters.regions };
+        counter.fetch_add(1, Relaxed);
         counters.region_blocks.fetch_add(plan.nodes.len() as u64, Relaxed);
     } else {
         shared.close_ticket(*ticket);

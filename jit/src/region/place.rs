@@ -44,13 +44,13 @@ pub(crate) struct RegionCompiler {
     lists: bool,
 }
 
-/// A compiled region.
+/// A compiled region, which may be placed anywhere.
 pub(crate) struct Compiled {
-    function: Vec<u8>,
-    align: usize,
-    links: Links,
+    pub function: Vec<u8>,
+    pub align: usize,
+    pub links: Links,
     /// Accesses that may fault, and where to go on then.
-    faults: Vec<Fault>,
+    pub faults: Vec<Fault>,
     /// Cranelift's intermediate form, and the host's code, for people.
     pub listing: Option<String>,
 }
@@ -108,10 +108,10 @@ impl RegionCompiler {
     }
 
     /// The function of a region; none if Cranelift refuses it.
-    pub(crate) fn compile(&mut self, plan: &Plan, slots: &[SlotInfo], host_base: u64) -> Option<Compiled> {
+    pub(crate) fn compile(&mut self, plan: &Plan, slots: &[SlotInfo]) -> Option<Compiled> {
         let (mut firm, mut soft) = (HashSet::new(), HashSet::new());
         for _ in 0..MOST_TRIES {
-            let outside = Outside { slots, host_base, firm: &firm, soft: &soft };
+            let outside = Outside { slots, firm: &firm, soft: &soft };
             match self.compile_with(plan, &outside)? {
                 Ok(compiled) => return Some(compiled),
                 Err(sites) => {
@@ -130,7 +130,7 @@ impl RegionCompiler {
     fn compile_with(&mut self, plan: &Plan, outside: &Outside<'_>) -> Option<Result<Compiled, Vec<u32>>> {
         self.context.clear();
         let mut signature = Signature::new(CallConv::SystemV);
-        signature.params.extend([types::I64, types::I32].map(AbiParam::new));
+        signature.params.extend([types::I64, types::I32, types::I64].map(AbiParam::new));
         signature.returns.push(AbiParam::new(types::I32));
         self.context.func = Function::with_name_signature(Default::default(), signature);
         let f = FunctionBuilder::new(&mut self.context.func, &mut self.builder);
@@ -186,14 +186,16 @@ fn faults(compiled: &CompiledCode) -> (Vec<Fault>, Vec<u32>) {
 
 impl Compiled {
     /// Bytes that suffice for its code.
-    pub(crate) fn room(&self, entries: usize) -> usize {
-        self.function.len() + self.align + 256 + 16 * entries + 48 * (self.links.len() + 3)
+    pub(crate) fn room(&self, entries: usize, pages: usize) -> usize {
+        self.function.len() + self.align + 264 + 16 * entries + 48 * (self.links.len() + 3) + 8 * pages
     }
 
-    /// The code with `entries` entries, at host address `base`; its exits name it as `id`.
+    /// The code with `entries` entries, at host address `base`; its exits name it as `id`. The plan's pages are at the host
+    /// addresses `hosts`.
     pub(crate) fn place(
         &self,
         entries: usize,
+        hosts: &[u64],
         hot: &[u16],
         stubs: &Stubs,
         base: usize,
@@ -202,7 +204,7 @@ impl Compiled {
         let mut asm = Asm::new();
         asm.restart(base);
         let pinned = frame::pinned(hot);
-        let (common, function, table) = (asm.label(), asm.label(), asm.label());
+        let (common, function, table, pages) = (asm.label(), asm.label(), asm.label(), asm.label());
         let align = |asm: &mut Asm, to: usize| {
             while !(base + asm.offset()).is_multiple_of(to) {
                 asm.ops_push(&[0xcc]);
@@ -223,7 +225,7 @@ impl Compiled {
         x64!(asm, inc QWORD [rbp + number.disp]; sub[rbp + instructions.disp], rax);
         asm.load(RAX, frame::ATTENTION);
         asm.store(frame::FLAGS, RAX);
-        x64!(asm, mov rdi, rbp; call =>function; shl eax, EXIT_BITS as i8
+        x64!(asm, mov rdi, rbp; lea rdx, [=>pages]; call =>function; shl eax, EXIT_BITS as i8
             ; lea rcx, [=>table]; add rcx, rax);
         asm.load(RAX, frame::RETIRED);
         x64!(asm, add[rbp + instructions.disp], rax);
@@ -255,6 +257,9 @@ impl Compiled {
             }
         }
         asm.cold_links(&mut exits, stubs, id);
+        align(&mut asm, 8);
+        asm.bind(pages);
+        hosts.iter().for_each(|host| asm.ops_push(&host.to_le_bytes()));
         align(&mut asm, self.align.max(16));
         asm.bind(function);
         let at = asm.offset() as u32;
@@ -262,6 +267,6 @@ impl Compiled {
         asm.ops_push(&self.function);
         debug_assert_eq!(starts.first(), Some(&0), "exits are counted from the first entry");
         let bytes = asm.finish().ok()?;
-        Some(Placed { code: Code { bytes, exits, faults }, entries: starts })
+        Some(Placed { code: Code { bytes, exits, outs: asm.take_outs(), faults }, entries: starts })
     }
 }

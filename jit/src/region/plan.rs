@@ -33,7 +33,7 @@ pub(crate) struct PlannedPage {
 }
 
 /// Where a block goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Edge {
     /// There is no such way.
     None,

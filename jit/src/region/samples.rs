@@ -103,7 +103,7 @@ impl Samples {
             return None;
         }
         let compiler = self.compiler(features)?;
-        compiler.compile(&Plan::of_block(block), shared.slots, 0)
+        compiler.compile(&Plan::of_block(block), shared.slots)
     }
 
     fn compiler(&mut self, features: Features) -> Option<&mut RegionCompiler> {

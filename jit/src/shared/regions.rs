@@ -80,9 +80,16 @@ impl JitShared {
     }
 
     /// Publishes a region in the place of the blocks at its entries. False if it is out of date, or there is no room.
-    pub(crate) fn publish_region(&self, plan: &Plan, ctx: u32, ticket: u64, compiled: &Compiled) -> bool {
+    pub(crate) fn publish_region(
+        &self,
+        plan: &Plan,
+        (ctx, host_base): (u32, u64),
+        ticket: u64,
+        compiled: &Compiled,
+    ) -> bool {
         let entries = plan.entries.len();
-        let room = compiled.room(entries);
+        let hosts: Vec<u64> = plan.pages.iter().map(|page| host_base + page.ram as u64).collect();
+        let room = compiled.room(entries, hosts.len());
         let mut place = self.region_chunk.lock();
         if place.room() < room || self.inner.lock().segments[place.segment].serial != place.serial {
             // Nobody runs anything here: it waits for all vCPUs.
@@ -92,7 +99,8 @@ impl JitShared {
         let chunk = &mut *place;
         let base = self.place(chunk);
         let ids: Vec<u32> = plan.entries.iter().map(|_| self.new_id()).collect();
-        let Some(placed) = compiled.place(entries, self.hot, &self.stubs, base, ids[0]) else { return false };
+        let placed = compiled.place(entries, &hosts, self.hot, &self.stubs, base, ids[0]);
+        let Some(placed) = placed else { return false };
         let mut inner = self.inner.lock();
         let valid = inner.segments[chunk.segment].serial == chunk.serial && inner.close_ticket(ticket);
         if !valid || chunk.room() < placed.code.bytes.len() {

@@ -121,6 +121,8 @@ pub(crate) struct Asm {
     pub ops: VecAssembler<X64Relocation>,
     /// Host address that the first byte will have.
     pub base: usize,
+    /// Offsets of the displacements to places outside the code, which depend on where it is.
+    outs: Vec<u32>,
 }
 
 macro_rules! x64 {
@@ -165,19 +167,25 @@ macro_rules! shift_form {
 
 impl Asm {
     pub(crate) fn new() -> Self {
-        Self { ops: VecAssembler::new_with_capacity(0, 4096, 0, 0, 64, 0, 64), base: 0 }
+        Self { ops: VecAssembler::new_with_capacity(0, 4096, 0, 0, 64, 0, 64), base: 0, outs: Vec::new() }
     }
 
     /// Makes it ready for a block at host address `base`.
     pub(crate) fn restart(&mut self, base: usize) {
         let _ = self.ops.drain().map(drop);
         self.base = base;
+        self.outs.clear();
     }
 
     /// The finished code.
     pub(crate) fn finish(&mut self) -> Result<Vec<u8>, DynasmError> {
         // Leaves the buffer its capacity.
         Ok(self.ops.drain()?.collect())
+    }
+
+    /// Offsets of the displacements in it that depend on where it is.
+    pub(crate) fn take_outs(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.outs)
     }
 
     /// Bytes as they are.
@@ -229,6 +237,7 @@ impl Asm {
 
     /// All code lies in one region of less than 2 GiB, so the difference fits.
     pub(crate) fn rel32(&mut self, target: usize) {
+        self.outs.push(self.offset() as u32);
         let next = self.base + self.offset() + 4;
         self.ops.push_i32(target.wrapping_sub(next) as i32);
     }

@@ -20,6 +20,11 @@ const _: () = {
         bit += 1;
     }
 };
+/// Where the number of the code stands from where an exit goes that is not linked: behind a call, and the exit's target.
+pub(crate) const LINK_ID: u32 = 5 + 4;
+/// Bytes that stand there.
+pub(crate) const COLD_LINK: u32 = LINK_ID + 8;
+
 /// The bits that are the index, doubled.
 const INDEX_MASK: i32 = (JUMP_ENTRIES as i32 - 1) * 2;
 
@@ -302,6 +307,7 @@ impl Asm {
             exit.cold = self.offset() as u32;
             self.call_out(stubs.link);
             self.ops_push(&exit.target.to_le_bytes());
+            debug_assert_eq!(self.offset() as u32, exit.cold + LINK_ID, "the number is elsewhere");
             self.ops_push(&id.to_le_bytes());
             let plain = if exit.plain { PLAIN_EXIT } else { 0 };
             self.ops_push(&(number as u32 | plain).to_le_bytes());

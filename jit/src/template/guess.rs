@@ -19,7 +19,7 @@ pub(crate) struct Guess {
 }
 
 /// A guess.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Likely {
     /// In the first segment, which begins at zero.
     Low,

@@ -11,7 +11,7 @@
 
 pub(crate) mod asm;
 mod flags;
-mod flow;
+pub(crate) mod flow;
 pub(crate) mod fp;
 pub(crate) mod guess;
 mod int;
@@ -98,7 +98,7 @@ impl Features {
 }
 
 /// A jump to another block of the same page, which can be patched to go there at once.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Exit {
     /// Offset of its 32-bit displacement from the start of the code.
     pub site: u32,
@@ -123,9 +123,12 @@ struct Merge {
 }
 
 /// The code of a block.
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Code {
     pub bytes: Vec<u8>,
     pub exits: Vec<Exit>,
+    /// Offsets of the displacements to places outside it, which depend on where it is.
+    pub outs: Vec<u32>,
     /// The accesses that may fault, and where to go on then, as offsets.
     pub faults: Vec<Fault>,
 }
@@ -299,7 +302,8 @@ impl Compiler {
         self.terminal(block)?;
         self.cold_parts()?;
         let bytes = self.asm.finish()?;
-        Ok(Code { bytes, exits: std::mem::take(&mut self.exits), faults: std::mem::take(&mut self.faults) })
+        let (exits, faults) = (std::mem::take(&mut self.exits), std::mem::take(&mut self.faults));
+        Ok(Code { bytes, exits, outs: self.asm.take_outs(), faults })
     }
 
     /// The 32-bit operation `at` and the extension of its result to a slot that follows as one, which leaves the slot narrow.

@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::lockstep::{Lockstep, Stretch};
 use crate::power::Ending;
 use crate::stats::{Meter, Stats};
+use crate::translations::Translations;
 use crate::vcpu::Supervisor;
 
 /// Instructions between two comparisons of memory.
@@ -211,6 +212,10 @@ impl<B: Board> Run for Pair<B> {
 
     fn stats(&self) -> Stats {
         self.machines[0].stats()
+    }
+
+    fn translations(&mut self) -> Translations {
+        self.machines[0].translations()
     }
 
     fn run(&mut self) -> Result<Ended, Error> {

@@ -132,9 +132,21 @@ struct Done {
     interrupts: u64,
     evictions: u64,
     ended: bool,
+    /// Blocks that were not translated, but found among what was kept.
+    kept: u64,
+    /// What is kept.
+    saved: Option<Vec<u8>>,
 }
 
-fn run<G: Guest>(seed: u64, brief: bool) -> Result<Done, String> {
+/// Translations of one run that the next one may use.
+#[derive(Clone, Copy)]
+enum Keep<'a> {
+    Nothing,
+    /// All that are made; these are there.
+    All(Option<&'a [u8]>),
+}
+
+fn run<G: Guest>(seed: u64, brief: bool, keep: Keep<'_>) -> Result<Done, String> {
     let guest = G::new(seed);
     let mut random = Random(seed ^ 0x10c5_7e9a);
     let clock = Clock::manual();
@@ -143,8 +155,12 @@ fn run<G: Guest>(seed: u64, brief: bool) -> Result<Done, String> {
     let code_bytes = if seed.is_multiple_of(4) { 64 << 20 } else { 256 << 10 };
     let regions = (!seed.is_multiple_of(2))
         .then_some(RegionConfig { threshold: 1 + seed as u32 % 3, background: false });
-    let config = JitConfig { code_bytes, regions, sampled: false, ..JitConfig::default() };
+    let keeps = matches!(keep, Keep::All(_));
+    let config = JitConfig { code_bytes, regions, sampled: false, keeps, ..JitConfig::default() };
     let code = JitShared::new::<G::Isa>(config, Arc::clone(a.group()), a.blocks()).unwrap();
+    if let Keep::All(Some(saved)) = keep {
+        code.load(saved.to_vec()).unwrap();
+    }
     let traps = Arc::new(AtomicU64::new(0));
     let hooks = [on_trap::<G>(Some((Arc::clone(&traps), seed))), on_trap::<G>(None)];
     let mut lockstep = Lockstep::new(Jit::new(Arc::clone(&code)), [&mut a, &mut b], hooks.map(Some));
@@ -199,6 +215,8 @@ fn run<G: Guest>(seed: u64, brief: bool) -> Result<Done, String> {
         }
     }
     done.evictions = code.stats().evictions;
+    done.kept = code.stats().kept_blocks;
+    done.saved = code.save();
     match lockstep.memory_difference([&a, &b]) {
         None => Ok(done),
         Some((at, x, y)) => Err(format!("memory at {at:#x}: translated {x:#x}, interpreted {y:#x}")),
@@ -209,7 +227,7 @@ fn run<G: Guest>(seed: u64, brief: bool) -> Result<Done, String> {
 fn compare<G: Guest>(first: u64, usual: u64) {
     let (mut all, mut ended) = (Done::default(), 0);
     for seed in seeds(usual).map(|n| first + n) {
-        match run::<G>(seed, false) {
+        match run::<G>(seed, false, Keep::Nothing) {
             Ok(done) => {
                 all.instructions += done.instructions;
                 all.traps += done.traps;
@@ -218,7 +236,7 @@ fn compare<G: Guest>(first: u64, usual: u64) {
                 ended += u64::from(done.ended);
             }
             Err(text) => {
-                let again = run::<G>(seed, true).err();
+                let again = run::<G>(seed, true, Keep::Nothing).err();
                 let again = again.unwrap_or_else(|| "compared every few blocks, it does not differ".into());
                 panic!("seed {seed:#x}: {text}\nagain, in brief stretches: {again}");
             }
@@ -229,6 +247,32 @@ fn compare<G: Guest>(first: u64, usual: u64) {
         "{instructions} instructions, {traps} traps, {interrupts} interrupts, {evictions} evictions, {ended} to the end"
     );
     assert!(instructions > 0 && traps > 0 && interrupts > 0, "the programs test too little");
+}
+
+/// Compares programs that run with what an earlier run of them, and of all before, has translated.
+fn compare_kept<G: Guest>(first: u64, usual: u64) {
+    let (mut cold, mut warm) = (0, 0);
+    let mut saved: Option<Vec<u8>> = None;
+    for seed in seeds(usual).map(|n| first + n) {
+        for again in [false, true] {
+            let done = run::<G>(seed, false, Keep::All(saved.as_deref()));
+            let done = done.unwrap_or_else(|text| panic!("seed {seed:#x}, again: {again}: {text}"));
+            *if again { &mut warm } else { &mut cold } += done.kept;
+            saved = done.saved.or(saved);
+        }
+    }
+    eprintln!("{cold} blocks were known from before, and {warm} when all was done again");
+    assert!(warm > cold, "what is kept is not found");
+}
+
+#[test]
+fn riscv64_programs_with_kept_translations() {
+    compare_kept::<riscv::Riscv64>(0, 60);
+}
+
+#[test]
+fn aarch64_programs_with_kept_translations() {
+    compare_kept::<aarch64::Arm64>(0, 60);
 }
 
 #[test]

@@ -146,7 +146,7 @@ impl Gen<'_, '_> {
         let addend = self.f.ins().load(types::I64, FLAGS, entry, offset_of!(TlbEntry, addend) as i32);
         let context = self.f.ins().load(types::I32, FLAGS, entry, offset_of!(TlbEntry, flags) as i32 + 4);
         let host = self.f.ins().iadd(va, addend);
-        let wanted = self.f.ins().iconst(types::I64, (self.outside.host_base + page.ram as u64) as i64);
+        let wanted = self.f.ins().load(types::I64, FLAGS, self.hosts, 8 * number as i32);
         let same_tag = self.f.ins().icmp(IntCC::Equal, tag, va);
         let same_host = self.f.ins().icmp(IntCC::Equal, host, wanted);
         let same_context = self.f.ins().icmp_imm_u(IntCC::Equal, context, i64::from(page.context));

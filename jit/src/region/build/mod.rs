@@ -1,7 +1,7 @@
 //! A region as Cranelift's intermediate form. Guest registers are variables, which the region loads from the vCPU's state
 //! where it is entered and writes back where it is left.
 //!
-//! The function is `(state, entry) -> exit`; the exits are numbered as [`super::place`] has it. Nothing here may be
+//! The function is `(state, entry, hosts) -> exit`; the exits are numbered as [`super::place`] has it. Nothing here may be
 //! optimised by Cranelift: what raises floating-point flags, or may be seen by other vCPUs, is to it a computation like any
 //! other.
 
@@ -100,8 +100,6 @@ fn through_groups(plan: &Plan, outside: &Outside<'_>, node: usize) -> Groups {
 /// What the code of a region needs to be told of the outside.
 pub(crate) struct Outside<'a> {
     pub slots: &'a [SlotInfo],
-    /// Host address of RAM offset zero.
-    pub host_base: u64,
     /// Accesses through a window that are to have their operands ready before their branch.
     pub firm: &'a HashSet<u32>,
     /// Accesses that are not to go through a window.
@@ -131,6 +129,8 @@ struct Gen<'a, 'f> {
     /// Slots whose memory may be out of date when each node begins.
     dirty_in: Vec<SlotSet>,
     state: Value,
+    /// Where the host addresses of the plan's pages are.
+    hosts: Value,
     retired: Variable,
     /// Whether a page is known to be mapped as it was, by page; there is nothing to know of the first.
     known: Vec<Option<Variable>>,
@@ -184,7 +184,7 @@ impl<'a, 'f> Gen<'a, 'f> {
         let entry = f.create_block();
         f.append_block_params_for_function_params(entry);
         f.switch_to_block(entry);
-        let &[state, number] = f.block_params(entry) else { unreachable!("two parameters") };
+        let &[state, number, hosts] = f.block_params(entry) else { unreachable!("three parameters") };
         let load = |f: &mut FunctionBuilder<'_>, ty, base, mem: Mem| f.ins().load(ty, FLAGS, base, mem.disp);
         let retired = f.declare_var(types::I64);
         let count = load(&mut f, types::I64, state, frame::RETIRED);
@@ -256,6 +256,7 @@ impl<'a, 'f> Gen<'a, 'f> {
             heads,
             dirty_in: dirty_in(plan),
             state,
+            hosts,
             retired,
             known,
             out,
