@@ -158,7 +158,7 @@ pub(crate) const LOW: Mem = state(offset_of!(CpuState, tables) + offset_of!(Tabl
 pub(crate) const FETCH: Mem = state(offset_of!(CpuState, fetch_table));
 pub(crate) const ATTENTION: Mem = frame(offset_of!(Frame, entry) + offset_of!(Entry, attention));
 /// The same where compiled regions find it.
-pub(crate) const FLAGS: Mem = state(offset_of!(CpuState, attention));
+pub(crate) const REGION_ATTENTION: Mem = state(offset_of!(CpuState, attention));
 pub(crate) const RESULT: Mem = frame(offset_of!(Frame, result));
 
 /// Where is counted what the region with this number does: its entries, and the instructions retired in it.

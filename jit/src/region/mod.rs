@@ -51,6 +51,7 @@ const PERIOD: Duration = Duration::from_millis(1);
 const IDLE_PERIOD: Duration = Duration::from_millis(8);
 /// Regions that wait for the worker at most; more are not planned.
 const QUEUE: usize = 16;
+
 /// A region to be compiled.
 pub(crate) struct Job {
     head: BlockKey,

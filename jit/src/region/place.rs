@@ -224,7 +224,7 @@ impl Compiled {
         asm.load(RAX, frame::RETIRED);
         x64!(asm, inc QWORD [rbp + number.disp]; sub[rbp + instructions.disp], rax);
         asm.load(RAX, frame::ATTENTION);
-        asm.store(frame::FLAGS, RAX);
+        asm.store(frame::REGION_ATTENTION, RAX);
         x64!(asm, mov rdi, rbp; lea rdx, [=>pages]; call =>function; shl eax, EXIT_BITS as i8
             ; lea rcx, [=>table]; add rcx, rax);
         asm.load(RAX, frame::RETIRED);

@@ -1,7 +1,7 @@
 //! Which blocks make a region: what can be reached from a hot loop's head by direct jumps, through calls and back, as far as it
 //! leads back to a loop.
 
-use emu_core::exec::{Isa, SLOTS, Vcpu};
+use emu_core::exec::{Isa, Vcpu};
 use emu_core::ir::{Block, BlockKey, Hint, Mark, Op, Terminal};
 use emu_core::mem::{PAGE_SIZE, WINDOWED};
 
@@ -63,10 +63,10 @@ pub(crate) struct Plan {
     pub nodes: Vec<Node>,
     /// The nodes that can be entered from outside, which lie in the first page.
     pub entries: Vec<usize>,
-    /// Accesses go through the window of the address space, to where this says.
-    pub window: Option<Guess>,
-    /// What the slots held when it was planned, if it was where it will be entered.
-    pub slots: Option<Box<[u64; SLOTS]>>,
+    /// Accesses go through the window of the address space.
+    pub windowed: bool,
+    /// What the slots held when it was planned, if that was where it will be entered; and where they pointed to.
+    pub seen: Option<Guess>,
 }
 
 impl Plan {
@@ -81,8 +81,7 @@ impl Plan {
         let page = ram & !(PAGE_SIZE as usize - 1);
         let pages = vec![PlannedPage { delta: 0, ram: page, context }];
         let windowed = shared.windows && key.ctx & WINDOWED != 0;
-        let window = windowed.then(|| Guess::new(&vcpu.state.slots, &vcpu.state.tables));
-        let slots = Some(Box::new(vcpu.state.slots));
+        let seen = Some(Guess::new(&vcpu.state.slots, &vcpu.state.tables));
         let base = vcpu.state.pc & !(PAGE_SIZE - 1);
         let mut planner = Planner {
             vcpu,
@@ -90,7 +89,7 @@ impl Plan {
             features,
             base,
             ctx: key.ctx,
-            plan: Self { base, pages, nodes: Vec::new(), entries: Vec::new(), window, slots },
+            plan: Self { base, pages, nodes: Vec::new(), entries: Vec::new(), windowed, seen },
             way: Vec::new(),
             instructions: 0,
         };
@@ -119,7 +118,7 @@ impl Plan {
         let ram = block.key.pa as usize & !(PAGE_SIZE as usize - 1);
         let node = Node { block: block.clone(), page: 0, returns: Vec::new(), edges: [Edge::Out; 2] };
         let pages = vec![PlannedPage { delta: 0, ram, context: 0 }];
-        Self { base: 0, pages, nodes: vec![node], entries: vec![0], window: None, slots: None }
+        Self { base: 0, pages, nodes: vec![node], entries: vec![0], windowed: false, seen: None }
     }
 
     /// Only the innermost loop of the head: what lies between it and the last jump back to it, with the calls made there, as

@@ -123,7 +123,9 @@ impl Samples {
         let region = shared.region_at(key);
         if config.background {
             self.watch(vcpu, shared);
-            region.inspect(|&number| self.watch_also(vcpu, key, number));
+            if let Some(number) = region {
+                self.watch_also(vcpu, key, number);
+            }
         }
         let in_region = region.is_some();
         let now = Sample { key, in_region, at: thread_time(), retired: vcpu.state.retired };
@@ -182,6 +184,7 @@ impl Samples {
             compile(shared, compiler, &job);
         }
     }
+
     /// Looks at the region with this number from now on.
     fn watch_also<I: Isa>(&mut self, vcpu: &Vcpu<I>, head: BlockKey, number: u32) {
         let known = self.watched.iter().any(|region| region.head == head);

@@ -52,9 +52,14 @@ impl Guess {
         }
     }
 
+    /// What a slot holds now.
+    pub(crate) fn slot(&self, slot: u16) -> u64 {
+        self.slots[usize::from(slot)]
+    }
+
     /// Where a slot points to now, if that is in the window.
     pub(crate) fn of_slot(&self, slot: u16) -> Option<Likely> {
-        let value = self.slots.get(usize::from(slot))?;
+        let value = self.slot(slot);
         let found = self.segments.iter().position(|segment| value >> SEGMENT_BITS == segment.number)?;
         Some(if found == 0 && self.low { Likely::Low } else { Likely::In(found) })
     }

@@ -41,9 +41,9 @@ impl Hasher for Bytes {
 /// All that the code of a region depends on: not where its pages lie, which is told to it where it is placed.
 pub(crate) fn identity(plan: &Plan, ctx: u32) -> Vec<u8> {
     // By all their fields, so that none is forgotten.
-    let Plan { base: _, pages, nodes, entries, window, slots } = plan;
+    let Plan { base: _, pages, nodes, entries, windowed, seen } = plan;
     let mut bytes = Bytes::default();
-    (ctx, entries, window.is_some()).hash(&mut bytes);
+    (ctx, entries, windowed).hash(&mut bytes);
     pages.len().hash(&mut bytes);
     for PlannedPage { delta, ram: _, context } in pages {
         (delta, context).hash(&mut bytes);
@@ -53,15 +53,13 @@ pub(crate) fn identity(plan: &Plan, ctx: u32) -> Vec<u8> {
         let Block { key: _, insts, consts, marks, temps, terminal, crosses_page } = block;
         (insts, consts, marks, temps, terminal, crosses_page).hash(&mut bytes);
         (page, returns, edges).hash(&mut bytes);
-        for inst in insts {
-            // What forms they are kept in.
-            if let (ValKind::Slot(n), Some(slots)) = (inst.dst.kind(), slots) {
-                i32::try_from(slots[usize::from(n)] as i64).is_ok().hash(&mut bytes);
-            }
-        }
-        let Some(guess) = window else { continue };
+        let Some(guess) = seen else { continue };
         for (at, inst) in insts.iter().enumerate() {
-            if matches!(inst.op, Op::Load | Op::Store) {
+            // What forms registers are kept in, and where accesses are expected to go.
+            if let ValKind::Slot(n) = inst.dst.kind() {
+                i32::try_from(guess.slot(n) as i64).is_ok().hash(&mut bytes);
+            }
+            if *windowed && matches!(inst.op, Op::Load | Op::Store) {
                 guess.of(block, inst.a, at).hash(&mut bytes);
                 if let ValKind::Slot(n) = inst.a.kind() {
                     guess.of_slot(n).hash(&mut bytes);

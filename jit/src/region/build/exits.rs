@@ -98,7 +98,7 @@ impl Gen<'_, '_> {
 
     /// Asks whether something wants attention: the blocks for where it does, and for where nothing does.
     pub(super) fn poll(&mut self) -> (ir::Block, ir::Block) {
-        let at = self.state_load(types::I64, frame::FLAGS);
+        let at = self.state_load(types::I64, frame::REGION_ATTENTION);
         let flags = self.f.ins().load(types::I32, FLAGS, at, 0);
         let flags = self.f.ins().icmp_imm_u(IntCC::NotEqual, flags, 0);
         let (wanted, on) = (self.f.create_block(), self.f.create_block());

@@ -1,11 +1,11 @@
 //! Which integer slots a region keeps the lower halves of alone: those that hold nothing but extensions of these by their signs,
 //! as far as the region makes them, and of which nothing in it needs more.
 
-use emu_core::exec::SLOTS;
 use emu_core::ir::{Block, Class, Inst, MemAttr, Op, SlotInfo, Terminal, Ty, Val, ValKind};
 
 use super::slots::SlotSet;
 use crate::region::plan::Plan;
+use crate::template::guess::Guess;
 
 /// What is taken for true of values until it is found not to be.
 struct Facts<'a> {
@@ -82,11 +82,8 @@ pub(super) fn halves(plan: &Plan, infos: &[SlotInfo]) -> SlotSet {
         }
     }
     for info in infos {
-        let holds_one = |slots: &[u64; SLOTS]| {
-            let value = slots[usize::from(info.index)] as i64;
-            i32::try_from(value).is_ok()
-        };
-        let may_be = plan.slots.as_deref().is_none_or(holds_one);
+        let holds_one = |seen: &Guess| i32::try_from(seen.slot(info.index) as i64).is_ok();
+        let may_be = plan.seen.as_ref().is_none_or(holds_one);
         if info.class == Class::Int && written.contains(info.index) && may_be {
             set.add(info.index);
         }

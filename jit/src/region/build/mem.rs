@@ -198,7 +198,7 @@ impl Gen<'_, '_> {
     fn reach(&mut self, at: usize) -> (Value, MemFlagsData) {
         let number = self.group_of[at].unwrap_or_else(|| unreachable!("every access has a group"));
         let group = self.groups[number];
-        let (Some(guess), Some(window), true) = (&self.plan.window, self.window, group.through) else {
+        let (Some(guess), Some(window), true) = (&self.plan.seen, self.window, group.through) else {
             return (self.reach_by_tlb(number, group), GUEST);
         };
         // What an access does that the host refuses is what the branch just before it would have done: each has one of its own,

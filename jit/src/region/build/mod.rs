@@ -79,7 +79,7 @@ fn is_restartable(block: &Block) -> bool {
 /// that has done before is to fill registers that it does not read.
 fn through_groups(plan: &Plan, outside: &Outside<'_>, node: usize) -> Groups {
     let block = &plan.nodes[node].block;
-    let (mut groups, group_of) = mem::groups(block, plan.window.is_some());
+    let (mut groups, group_of) = mem::groups(block, plan.windowed);
     for (number, mark) in block.marks.iter().enumerate() {
         let end = block.marks.get(number + 1).map_or(block.insts.len(), |next| next.inst.into());
         let begin = usize::from(mark.inst).min(end);
@@ -204,7 +204,7 @@ impl<'a, 'f> Gen<'a, 'f> {
             }
             known.push(var);
         }
-        let window = plan.window.as_ref().map(|_| Window::load(&mut f, state));
+        let window = plan.windowed.then(|| Window::load(&mut f, state));
         let mut all_groups: Vec<Groups> =
             (0..plan.nodes.len()).map(|n| through_groups(plan, outside, n)).collect();
         for base in steady(plan, outside.slots, &mut all_groups) {

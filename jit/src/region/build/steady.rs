@@ -45,7 +45,7 @@ fn moves_little(plan: &Plan, slot: Val, all: &[Groups]) -> bool {
 
 /// Those bases; the groups of accesses by them say so.
 pub(super) fn steady(plan: &Plan, infos: &[SlotInfo], all: &mut [Groups]) -> Vec<Steady> {
-    let Some(guess) = &plan.window else { return Vec::new() };
+    let Some(guess) = &plan.seen else { return Vec::new() };
     let mut found = Vec::new();
     for info in infos.iter().filter(|info| info.class == Class::Int) {
         let slot = Val::slot(info.index);
