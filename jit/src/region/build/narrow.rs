@@ -1,5 +1,6 @@
-//! How values have been made, where that leads to shorter code: mostly values of 32 bits in containers of 64. Guests extend what they compute in 32 bits, and mostly use no more than that of it: a
-//! region goes on with the value that was extended, so that nothing is left of the extension where nobody needs it.
+//! How values have been made, where that leads to shorter code: mostly values of 32 bits in containers of 64. Guests extend what
+//! they compute in 32 bits, and mostly use no more than that of it: a region goes on with the value that was extended, so that
+//! nothing is left of the extension where nobody needs it.
 
 use cranelift_codegen::ir::{InstBuilder, InstructionData, Opcode, Value, ValueDef, types};
 
