@@ -590,6 +590,9 @@ static void run_program(u64 n, u64 passes, u64 victim)
                      "stp q4, q5, [%0, #64]\nstp q6, q7, [%0, #96]\n.arch_extension nosimd\n.arch_extension nofp" ::"r"(vectors)
                      : "memory");
     const struct trap *t = &cpu->t[0];
+    /* Of a misaligned access to a device that is not allowed, QEMU tells first that it is misaligned. */
+    if (on_qemu() && status && (t->esr & 0x3f) == ALIGNMENT)
+        return;
     if (status) {
         check_eq_at("syndrome", victim, t->esr, EC(DABORT) | (p->a[which].write ? WNR : 0) | status);
         check_eq_at("fault address", victim, t->far, far);
