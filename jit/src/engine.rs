@@ -20,6 +20,7 @@ use crate::stats::JitStats;
 use crate::stubs::Left;
 use crate::template::guess::Guess;
 use crate::template::{Code, Compiler, Features};
+use crate::warm::{Finding, Record};
 
 /// Runs one vCPU on translated code. Each vCPU thread has its own; they share a [`JitShared`].
 pub struct Jit<I: Isa> {
@@ -135,16 +136,37 @@ enum Prepared {
 
 /// What is known of a block that was compiled elsewhere.
 enum Kept {
-    /// It is the first of these, which have so many instructions.
-    Found(Vec<Ready>, u64),
+    /// It is published.
+    Found,
     /// Nothing.
     Unknown,
     /// There is no room for it now.
     NoRoom,
 }
 
-/// Places that are looked at for blocks that are published together.
-const MOST_AHEAD: usize = 64;
+/// Kept translations of one page that are looked at together. Few pages have more.
+const MOST_TOGETHER: usize = 1024;
+
+/// Kept blocks that are to be published together.
+#[derive(Default)]
+struct ReadyBlocks {
+    blocks: Vec<Ready>,
+    /// Instructions in them.
+    instructions: u64,
+    /// What they leave of the chunk.
+    left: Chunk,
+}
+
+impl ReadyBlocks {
+    /// Adds a block, for which there is room.
+    fn add(&mut self, shared: &JitShared, key: BlockKey, record: Record<'_>) {
+        let id = shared.new_id();
+        let code = record.code(shared.start(&self.left), id);
+        self.left = self.left.behind(code.bytes.len());
+        self.instructions += record.instructions();
+        self.blocks.push(Ready { key, variant: Variant::Merged, next_page: None, id, code: Some(code) });
+    }
+}
 
 impl<I: Isa> Jit<I> {
     /// An engine for one vCPU.
@@ -385,12 +407,8 @@ impl<I: Isa> Jit<I> {
         let begun = Instant::now();
         let epoch = vcpu.blocks().epoch();
         if variant == Variant::Merged {
-            match self.find_kept(vcpu, key) {
-                Kept::Found(blocks, instructions) => {
-                    let counters = &self.shared.counters;
-                    counters.kept_blocks.fetch_add(blocks.len() as u64, Relaxed);
-                    counters.kept_instructions.fetch_add(instructions, Relaxed);
-                    self.publish(blocks, epoch, true);
+            match self.find_kept(vcpu, key, epoch) {
+                Kept::Found => {
                     self.shared.counters.kept_ns.fetch_add(begun.elapsed().as_nanos() as u64, Relaxed);
                     return Ok(Prepared::Ready);
                 }
@@ -450,52 +468,65 @@ impl<I: Isa> Jit<I> {
         assert_eq!(moved, made, "code that is moved is not what is made there");
     }
 
-    /// The block with this key, which is that of the program counter, if its code is known from elsewhere; and those that it may
-    /// go on with in its page.
-    fn find_kept(&mut self, vcpu: &mut Vcpu<I>, key: BlockKey) -> Kept {
-        let Self { shared, chunk, .. } = self;
+    /// Publishes the block with this key, which is that of the program counter, if its code is known from elsewhere; and if it
+    /// is the first of its page, all that is known of that.
+    fn find_kept(&mut self, vcpu: &mut Vcpu<I>, key: BlockKey, epoch: u64) -> Kept {
+        let shared = Arc::clone(&self.shared);
         let Some(warm) = &shared.warm else { return Kept::Unknown };
-        let (index, base) = (vcpu.index(), key.pa & !(PAGE_SIZE - 1));
+        let index = vcpu.index();
         let page = vcpu.code_page(key);
-        let (mut blocks, mut instructions) = (Vec::new(), 0);
-        let (mut next, mut known) = (vec![key], vec![key]);
-        let mut left = *chunk;
-        while let Some(key) = next.pop() {
-            let first = blocks.is_empty();
-            if !first && shared.is_known(key) {
-                continue;
+        let mut ready = ReadyBlocks::default();
+        let found = warm.find(key, &page, |record| {
+            if record.len() > self.chunk.room() {
+                self.chunk = shared.chunk(index, record.len())?;
             }
-            let found = warm.find(key, &page, |record| {
-                if record.len() > left.room() {
-                    let other = first.then(|| shared.chunk(index, record.len())).flatten()?;
-                    (*chunk, left) = (other, other);
+            ready.left = self.chunk;
+            ready.add(&shared, key, record);
+            Some(())
+        });
+        let others = match found {
+            Some(Finding { made: Some(()), page }) => page,
+            Some(Finding { made: None, .. }) => return Kept::NoRoom,
+            None => {
+                shared.counters.kept_misses.fetch_add(1, Relaxed);
+                return Kept::Unknown;
+            }
+        };
+        let start = key.pa & !(PAGE_SIZE - 1);
+        if let Some(others) = others
+            && shared.ask_for_page(start as usize, key.ctx)
+        {
+            warm.settle(start as usize, others);
+            shared.counters.kept_pages.fetch_add(1, Relaxed);
+            for record in others.records().take(MOST_TOGETHER) {
+                let place = record.place();
+                let other = BlockKey { pa: start + u64::from(place.offset), ctx: place.ctx };
+                if other == key
+                    || other.ctx != key.ctx
+                    || shared.is_known(other)
+                    || !record.is_of(place, &page)
+                {
+                    continue;
                 }
-                let id = shared.new_id();
-                let code = record.code(shared.start(&left), id);
-                left = left.behind(code.bytes.len());
-                instructions += record.instructions();
-                let targets = code.exits.iter().filter(|exit| !exit.plain).map(|exit| exit.target);
-                for target in targets.chain(record.end()) {
-                    let key = BlockKey { pa: base.wrapping_add_signed(target.into()), ..key };
-                    if key.pa & !(PAGE_SIZE - 1) == base && known.len() < MOST_AHEAD && !known.contains(&key)
-                    {
-                        known.push(key);
-                        next.push(key);
-                    }
+                if record.len() > ready.left.room() {
+                    self.publish_kept(&mut ready, epoch);
+                    let Some(chunk) = shared.chunk(index, record.len()) else { break };
+                    (self.chunk, ready.left) = (chunk, chunk);
                 }
-                Some(Ready { key, variant: Variant::Merged, next_page: None, id, code: Some(code) })
-            });
-            match found {
-                Some(Some(block)) => blocks.push(block),
-                Some(None) if first => return Kept::NoRoom,
-                None if first => {
-                    shared.counters.kept_misses.fetch_add(1, Relaxed);
-                    return Kept::Unknown;
-                }
-                _ => {}
+                ready.add(&shared, other, record);
             }
         }
-        Kept::Found(blocks, instructions)
+        self.publish_kept(&mut ready, epoch);
+        Kept::Found
+    }
+
+    /// Publishes what is ready.
+    fn publish_kept(&mut self, ready: &mut ReadyBlocks, epoch: u64) {
+        let counters = &self.shared.counters;
+        counters.kept_blocks.fetch_add(ready.blocks.len() as u64, Relaxed);
+        counters.kept_instructions.fetch_add(std::mem::take(&mut ready.instructions), Relaxed);
+        let blocks = std::mem::take(&mut ready.blocks);
+        self.publish(blocks, epoch, true);
     }
 
     /// Publishes blocks that were made for the present chunk; false if they are out of date.

@@ -13,6 +13,7 @@
 //! entries and exits, and checks the epoch after it has counted an entry. Nobody waits for that: until it is so, new
 //! blocks are interpreted.
 
+mod pages;
 mod regions;
 
 use std::collections::{HashMap, HashSet};
@@ -29,6 +30,7 @@ use emu_core::mem::PAGE_SIZE;
 use emu_core::sync::Group;
 use parking_lot::Mutex;
 
+use self::pages::Pages;
 use crate::cache::CodeMemory;
 use crate::faults::{self, Faults};
 use crate::frame::PLAIN_EXIT;
@@ -108,6 +110,25 @@ impl Hasher for KeyHasher {
 
     fn write_usize(&mut self, value: usize) {
         self.write_u64(value as u64);
+    }
+}
+
+/// The hash of block numbers. Those that follow each other, which run at the same time, lie together.
+#[derive(Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        // The table takes the lower bits for the place, and the upper ones to tell what is there apart.
+        self.0 ^ self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) & 0xff << 56
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.0 = self.0 << 8 | u64::from(byte));
+    }
+
+    fn write_u32(&mut self, value: u32) {
+        self.0 = value.into();
     }
 }
 
@@ -193,10 +214,8 @@ struct Draining {
 
 #[derive(Default)]
 struct Inner {
-    blocks: Map<u32, Published>,
-    by_key: Map<(BlockKey, Variant), (u32, Found)>,
-    /// The blocks that depend on a page, by RAM offset. They may be gone.
-    by_page: Map<usize, Vec<u32>>,
+    blocks: HashMap<u32, Published, BuildHasherDefault<IdHasher>>,
+    pages: Pages,
     segments: Vec<Segment>,
     current: usize,
     draining: Option<Draining>,
@@ -290,12 +309,17 @@ impl JitShared {
     /// The published code of the block with this key.
     pub(crate) fn find(&self, key: BlockKey, variant: Variant) -> Option<Found> {
         self.counters.searches.fetch_add(1, Relaxed);
-        Some(self.inner.lock().by_key.get(&(key, variant))?.1)
+        Some(self.inner.lock().pages.get(key, variant)?.1)
     }
 
     /// Whether there is a block with this key, whatever its code is.
     pub(crate) fn is_known(&self, key: BlockKey) -> bool {
-        self.inner.lock().by_key.contains_key(&(key, Variant::Merged))
+        self.inner.lock().pages.get(key, Variant::Merged).is_some()
+    }
+
+    /// Whether this page's kept translations are to be taken over as a whole: the first time that somebody asks.
+    pub(crate) fn ask_for_page(&self, page: usize, ctx: u32) -> bool {
+        self.inner.lock().pages.ask(page, ctx)
     }
 
     /// A piece of code memory with room for `bytes` bytes, unless there is none now.
@@ -435,18 +459,12 @@ impl JitShared {
             }
         }
         let found = published.found;
-        if let Some((old, _)) = inner.by_key.insert((key, variant), (id, found)) {
+        if let Some(old) = inner.pages.insert((key, variant), (id, found)) {
             self.drop_block(inner, old);
         }
-        let page = key.pa as usize & !(PAGE_SIZE as usize - 1);
-        for page in [Some(page), next_page].into_iter().flatten() {
-            let Inner { by_page, blocks, .. } = &mut *inner;
-            let ids = by_page.entry(page).or_default();
-            if ids.len() == ids.capacity() {
-                // Those that have been evicted would pile up.
-                ids.retain(|id| blocks.contains_key(id));
-            }
-            ids.push(id);
+        if let Some(page) = next_page {
+            let Inner { pages, blocks, .. } = &mut *inner;
+            pages.depend(page, id, |id| blocks.contains_key(&id));
         }
         inner.blocks.insert(id, published);
         true
@@ -464,7 +482,7 @@ impl JitShared {
         let page = block.key.pa & !(PAGE_SIZE - 1);
         let key = BlockKey { pa: page.wrapping_add_signed(exit.target.into()), ctx: block.key.ctx };
         let site = block.start + exit.site as usize;
-        let Some(&(target_id, _)) = inner.by_key.get(&(key, variant)) else { return };
+        let Some((target_id, _)) = inner.pages.get(key, variant) else { return };
         let Some(target) = inner.blocks.get(&target_id) else { return };
         // A block that reaches into another page is only found through the jump cache, which knows where that page is.
         let direct = target.found.next_page.is_none() && target.found.code != 0;
@@ -500,10 +518,7 @@ impl JitShared {
     /// Makes a block unreachable, but for jump caches. Its memory stays.
     fn drop_block(&self, inner: &mut Inner, id: u32) {
         let Some(block) = inner.blocks.remove(&id) else { return };
-        let key = (block.key, block.variant);
-        if inner.by_key.get(&key).is_some_and(|&(current, _)| current == id) {
-            inner.by_key.remove(&key);
-        }
+        inner.pages.remove((block.key, block.variant), id);
         // A region's exits are those of its first entry: it lives and dies as a whole.
         for sibling in block.region {
             self.drop_block(inner, sibling);
@@ -558,7 +573,6 @@ impl JitShared {
         // Most of them will be wanted.
         let mut inner = self.inner.lock();
         inner.blocks.reserve(count);
-        inner.by_key.reserve(count);
         Ok(())
     }
 
@@ -596,7 +610,7 @@ impl Translations for JitShared {
         inner.elected.retain(|key| !pages.contains(&page_of(key.pa)));
         inner.outdate_tickets(|page| pages.contains(&page));
         for page in pages {
-            for id in inner.by_page.remove(page).unwrap_or_default() {
+            for id in inner.pages.take(*page) {
                 self.drop_block(&mut inner, id);
             }
         }
@@ -604,7 +618,7 @@ impl Translations for JitShared {
 
     fn clear(&self) {
         let mut inner = self.inner.lock();
-        inner.by_page.clear();
+        inner.pages.clear();
         inner.elected.clear();
         inner.outdate_tickets(|_| true);
         let ids: Vec<u32> = inner.blocks.keys().copied().collect();

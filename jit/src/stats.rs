@@ -43,6 +43,8 @@ counters! {
     kept_instructions,
     /// Time that took, in nanoseconds.
     kept_ns,
+    /// Pages whose kept translations were taken over as a whole.
+    kept_pages,
     /// Blocks that were looked for among those that are kept, and not found.
     kept_misses,
     /// Regions whose code an earlier run has kept, or this one has made before.

@@ -59,6 +59,7 @@ fn what_is_kept_is_not_translated_again() {
     let (sum, warm, more) = run(MAIN, FUNCTION, Some(&kept));
     assert_eq!((sum, warm.blocks, warm.kept_misses), (ROUNDS, 0, 0), "{warm:?}");
     assert!(warm.kept_blocks >= cold.blocks && warm.kept_loaded == cold.blocks, "{warm:?}");
+    assert_eq!(warm.kept_pages, 2, "MAIN's and the function's");
     assert_eq!(warm.kept_instructions, cold.instructions);
     assert_eq!(more, None, "nothing is new");
 }
@@ -73,6 +74,7 @@ fn another_code_at_the_same_place_is_translated() {
     for (function, each) in [(FUNCTION, 1), (OTHER, 2)] {
         let (sum, warm, _) = run(MAIN, function, more.as_deref());
         assert_eq!((sum, warm.blocks), (each * ROUNDS, 0), "{warm:?}");
+        assert_eq!(warm.kept_pages, 2, "what is new belongs to the page where it was found");
     }
 }
 

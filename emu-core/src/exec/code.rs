@@ -115,10 +115,19 @@ impl CodePage<'_> {
 
     /// Whether these bytes, an even number, are what lies at `offset` (even).
     pub fn is(&self, offset: usize, bytes: &[u8]) -> bool {
-        let (halves, rest) = bytes.as_chunks();
-        let same =
-            |(n, half): (usize, &[u8; 2])| self.half(offset + 2 * n) == Some(u16::from_le_bytes(*half));
-        rest.is_empty() && halves.iter().enumerate().all(same)
+        let inside = offset.checked_add(bytes.len()).is_some_and(|end| end <= PAGE_SIZE as usize);
+        let (words, rest) = bytes.as_chunks();
+        let (halves, odd) = rest.as_chunks();
+        let is_word = |(n, word): (usize, &[u8; 8])| {
+            self.ram.load::<u64>(self.page + offset + 8 * n) == u64::from_le_bytes(*word)
+        };
+        let behind = offset + 8 * words.len();
+        let is_half =
+            |(n, half): (usize, &[u8; 2])| self.half(behind + 2 * n) == Some(u16::from_le_bytes(*half));
+        inside
+            && odd.is_empty()
+            && words.iter().enumerate().all(is_word)
+            && halves.iter().enumerate().all(is_half)
     }
 }
 

@@ -22,7 +22,7 @@ pub(super) struct Ticket {
 impl JitShared {
     /// Whether tier 1 has code for the block with this key.
     pub(crate) fn is_translated(&self, key: BlockKey) -> bool {
-        self.inner.lock().by_key.get(&(key, Variant::Merged)).is_some_and(|(_, found)| found.code != 0)
+        self.inner.lock().pages.get(key, Variant::Merged).is_some_and(|(_, found)| found.code != 0)
     }
 
     /// Interrupts the vCPUs that run translated code, so that they can be seen. False if there is none.
@@ -40,7 +40,7 @@ impl JitShared {
     /// Takes the region that can be entered there out of use, for good: tier 1 is as fast.
     pub(crate) fn retire_region(&self, key: BlockKey) {
         let mut inner = self.inner.lock();
-        let Some(&(id, _)) = inner.by_key.get(&(key, Variant::Merged)) else { return };
+        let Some((id, _)) = inner.pages.get(key, Variant::Merged) else { return };
         if inner.blocks.get(&id).is_none_or(|entry| entry.region.is_empty()) {
             return;
         }
@@ -117,14 +117,15 @@ impl JitShared {
         for ((&id, &node), offset) in ids.iter().zip(&plan.entries).zip(placed.entries) {
             let within = plan.nodes[node].block.marks[0].offset;
             let key = BlockKey { pa: plan.pages[0].ram as u64 + within as u64, ctx };
-            if let Some(&(old, _)) = inner.by_key.get(&(key, Variant::Merged)) {
+            let found = Found { code: code + offset, next_page: None };
+            if let Some(old) = inner.pages.insert((key, Variant::Merged), (id, found)) {
                 self.drop_block(&mut inner, old);
             }
             inner.segments[chunk.segment].blocks.push(id);
-            for page in &plan.pages {
-                inner.by_page.entry(page.ram).or_default().push(id);
+            let Inner { pages, blocks, .. } = &mut *inner;
+            for page in &plan.pages[1..] {
+                pages.depend(page.ram, id, |id| blocks.contains_key(&id));
             }
-            let found = Found { code: code + offset, next_page: None };
             let published = Published {
                 key,
                 variant: Variant::Merged,
@@ -134,7 +135,6 @@ impl JitShared {
                 incoming: Vec::new(),
                 region: ids.clone(),
             };
-            inner.by_key.insert((key, Variant::Merged), (id, found));
             inner.blocks.insert(id, published);
         }
         self.counters.code_bytes.fetch_add(placed.code.bytes.len() as u64, Relaxed);
@@ -149,7 +149,7 @@ impl JitShared {
 impl Inner {
     /// What is executed for the block with this key.
     fn entry(&self, key: BlockKey) -> Option<&Published> {
-        self.blocks.get(&self.by_key.get(&(key, Variant::Merged))?.0)
+        self.blocks.get(&self.pages.get(key, Variant::Merged)?.0)
     }
 
     fn close_ticket(&mut self, number: u64) -> bool {

@@ -13,6 +13,8 @@ mod record;
 mod regions;
 mod store;
 
+use std::collections::HashMap;
+use std::iter::repeat;
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -21,7 +23,8 @@ use emu_core::ir::BlockKey;
 use emu_core::mem::PAGE_SIZE;
 use parking_lot::Mutex;
 
-use self::record::{Draft, Record};
+use self::record::Draft;
+pub(crate) use self::record::Record;
 use self::regions::Regions;
 pub(crate) use self::regions::identity;
 use self::store::Store;
@@ -43,20 +46,49 @@ pub struct Damaged;
 #[derive(Default)]
 pub(crate) struct Warm {
     loaded: OnceLock<Store>,
-    made: Mutex<Store>,
+    made: Mutex<Made>,
     regions: Mutex<Regions>,
+}
+
+/// Those that have been made in this run.
+#[derive(Default)]
+struct Made {
+    store: Store,
+    /// The page of each, by RAM offset.
+    pages: Vec<usize>,
+    /// The groups of the loaded ones whose records were found in a page.
+    homes: HashMap<usize, usize>,
+}
+
+/// What has been found: what was made of it, and the others of its page.
+pub(crate) struct Finding<'a, T> {
+    pub made: T,
+    pub page: Option<PageRecords<'a>>,
+}
+
+/// The records of a page.
+#[derive(Clone, Copy)]
+pub(crate) struct PageRecords<'a> {
+    store: &'a Store,
+    group: usize,
+}
+
+impl<'a> PageRecords<'a> {
+    pub(crate) fn records(self) -> impl Iterator<Item = Record<'a>> {
+        self.store.group(self.group)
+    }
 }
 
 /// What identifies a block among those of all pages.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
-    ctx: u32,
+    pub ctx: u32,
     /// In bytes, from the start of the page.
-    offset: u16,
+    pub offset: u16,
 }
 
 impl Place {
-    fn of(key: BlockKey) -> Self {
+    pub(crate) fn of(key: BlockKey) -> Self {
         Self { ctx: key.ctx, offset: (key.pa & (PAGE_SIZE - 1)) as u16 }
     }
 
@@ -89,24 +121,25 @@ impl Warm {
         &self,
         key: BlockKey,
         page: &CodePage<'_>,
-        mut make: impl FnMut(Record<'_>) -> T,
-    ) -> Option<T> {
+        make: impl FnOnce(Record<'_>) -> T,
+    ) -> Option<Finding<'_, T>> {
         let place = Place::of(key);
         let at = usize::from(place.offset);
         if at % 2 != 0 {
             return None;
         }
         let (first, len) = first(at, |at| page.half(at));
+        let fits = |record: &Record<'_>| record.is_of(place, page);
         // Of some code no more than a part of that has been read.
         for hash in FIRST.into_iter().filter(|&n| n <= len).map(|n| place.hash(&first[..n])) {
-            let fits = |record: &Record<'_>| record.is_of(place, page);
-            if let Some(loaded) = self.loaded.get()
-                && let Some(found) = loaded.find(hash, fits, &mut make)
+            if let Some(store) = self.loaded.get()
+                && let Some((record, group)) = store.find(hash, fits)
             {
-                return Some(found);
+                let page = group.map(|group| PageRecords { store, group });
+                return Some(Finding { made: make(record), page });
             }
-            if let Some(found) = self.made.lock().find(hash, fits, &mut make) {
-                return Some(found);
+            if let Some((record, _)) = self.made.lock().store.find(hash, fits) {
+                return Some(Finding { made: make(record), page: None });
             }
         }
         None
@@ -129,10 +162,15 @@ impl Warm {
             return;
         }
         let draft = Draft { place, runs: &runs, instructions, code, start };
-        let mut made = self.made.lock();
-        if made.len() < MOST_BYTES {
-            made.push(place.hash(&first[..len]), |to| draft.write(to));
+        let Made { store, pages, .. } = &mut *self.made.lock();
+        if store.len() < MOST_BYTES && store.push(place.hash(&first[..len]), |to| draft.write(to)) {
+            pages.push(key.pa as usize - at);
         }
+    }
+
+    /// Notes that these records belong to the page at this RAM offset: what is made of it from now on joins them.
+    pub(crate) fn settle(&self, page: usize, records: PageRecords<'_>) {
+        self.made.lock().homes.insert(page, records.group);
     }
 
     /// The region of this [`identity`], if there is one.
@@ -165,27 +203,40 @@ impl Warm {
         Ok(count)
     }
 
-    /// What the next run should find; none if that is hardly more than this one has. What has been of no use goes if there
-    /// is too much.
+    /// What the next run should find; none if that is hardly more than this one has. If there is too much, the pages go that
+    /// this one had no use for.
     pub(crate) fn save(&self, counters: &Counters) -> Option<Vec<u8>> {
-        let made = self.made.lock();
+        let Made { store, pages, homes } = &*self.made.lock();
         let nothing = Store::default();
         let loaded = self.loaded.get().unwrap_or(&nothing);
-        let is_new = |record: &Record<'_>| !loaded.contains(record);
-        let new: Vec<Record<'_>> = made.records().filter(is_new).collect();
-        let bytes: usize = new.iter().map(Record::size).sum();
+        let new: Vec<_> = store.records().zip(pages).filter(|(record, _)| !loaded.contains(record)).collect();
+        let bytes: usize = new.iter().map(|(record, _)| record.size()).sum();
         let regions = self.regions.lock();
         let new_bytes = bytes + regions.new_bytes();
         if new_bytes == 0 || new_bytes * WORTH < loaded.len() {
             return None;
         }
-        let (used, unused): (Vec<_>, Vec<_>) = loaded.records_and_use().partition(|(_, used)| *used);
+        let (mut groups, used): (Vec<_>, Vec<_>) = loaded.groups().unzip();
+        let mut homes = homes.clone();
+        for (record, page) in new {
+            let home = *homes.entry(*page).or_insert(groups.len());
+            if home == groups.len() {
+                groups.push(Vec::new());
+            }
+            groups[home].push(record);
+        }
+        // New groups are in use.
+        let (in_use, rest): (Vec<_>, Vec<_>) =
+            groups.into_iter().zip(used.into_iter().chain(repeat(true))).partition(|(_, used)| *used);
         let mut saved = Store::begin(loaded.len() + bytes);
-        let [used, unused] = [used, unused].map(|list| list.into_iter().map(|(record, _)| record));
-        for record in used.chain(new).chain(unused) {
-            if saved.len() + record.size() <= MOST_BYTES {
-                saved.extend_from_slice(record.bytes());
-                counters.kept_saved.fetch_add(1, Relaxed);
+        for (group, _) in in_use.into_iter().chain(rest) {
+            let mut is_first = true;
+            for record in group {
+                if saved.len() + record.size() <= MOST_BYTES {
+                    record.append(&mut saved, is_first);
+                    is_first = false;
+                    counters.kept_saved.fetch_add(1, Relaxed);
+                }
             }
         }
         let blocks = saved.len() as u64;
@@ -205,5 +256,5 @@ pub(crate) fn moved(code: &Code, start: usize, (to, id): (usize, u32)) -> Option
     Draft { place, runs: &[(0, &[0])], instructions: 1, code, start }.write(&mut bytes)?;
     let record = Record::read(&bytes).unwrap_or_else(|error| panic!("{error}"));
     record.check().unwrap_or_else(|error| panic!("{error}"));
-    Some(record.code(to, id))
+    Some(record.whole_code(to, id))
 }

@@ -2,7 +2,7 @@
 //!
 //! | bytes | |
 //! |---|---|
-//! | 4 | the record's size, a multiple of 4 |
+//! | 4 | the record's size, a multiple of 4; plus 1 if it is the first of its group |
 //! | 4 | the context bits |
 //! | 2 | offset of the block in its page |
 //! | 2 | how many guest instructions it has |
@@ -35,10 +35,14 @@ const HEADER: usize = 24;
 /// In an exit's target: it goes to the plain version.
 const PLAIN: u16 = 1 << 15;
 
+/// In a record's size: it is the first of its group.
+const FIRST: u32 = 1;
+
 /// A record that is known to have the right form.
 #[derive(Clone, Copy)]
 pub(crate) struct Record<'a> {
     bytes: &'a [u8],
+    is_first: bool,
     place: Place,
     instructions: u16,
     runs: &'a [[u8; 4]],
@@ -82,7 +86,9 @@ impl<'a> Record<'a> {
     }
 
     fn parts(bytes: &'a [u8]) -> Option<Self> {
-        let size = u32::from_le_bytes(*bytes.first_chunk()?) as usize;
+        let size = u32::from_le_bytes(*bytes.first_chunk()?);
+        let is_first = size & FIRST != 0;
+        let size = (size & !FIRST) as usize;
         let bytes = bytes.get(..size).filter(|_| size.is_multiple_of(4))?;
         let mut rest = bytes.get(4..)?;
         let ctx = u32::from_le_bytes(take(&mut rest, 4)?.try_into().ok()?);
@@ -90,6 +96,7 @@ impl<'a> Record<'a> {
         let [offset, instructions, runs, guest, host, outs, exits, faults] = numbers.map(u16::from_le_bytes);
         Some(Self {
             bytes,
+            is_first,
             place: Place { ctx, offset },
             instructions,
             runs: take_groups(&mut rest, runs)?,
@@ -127,8 +134,16 @@ impl<'a> Record<'a> {
         if all { Ok(()) } else { Err(Damaged) }
     }
 
-    pub(super) fn bytes(&self) -> &'a [u8] {
-        self.bytes
+    /// Whether a group begins with it.
+    pub(super) fn is_first(&self) -> bool {
+        self.is_first
+    }
+
+    /// Appends it, as the first of a group or another one.
+    pub(super) fn append(&self, to: &mut Vec<u8>, is_first: bool) {
+        let size = self.bytes.len() as u32 | if is_first { FIRST } else { 0 };
+        to.extend(size.to_le_bytes());
+        to.extend_from_slice(&self.bytes[size_of::<u32>()..]);
     }
 
     pub(super) fn size(&self) -> usize {
@@ -145,12 +160,9 @@ impl<'a> Record<'a> {
         self.host.len()
     }
 
-    /// Where the code ends that it has been made of; what is called from there may come back to that.
-    pub(crate) fn end(&self) -> Option<i32> {
-        let start = usize::from(self.place.offset);
-        let mut pieces = self.pieces();
-        let (at, bytes) = pieces.find(|(at, bytes)| (*at..at + bytes.len()).contains(&start))?;
-        i32::try_from(at + bytes.len()).ok()
+    /// Which block it is of those of its page.
+    pub(crate) fn place(&self) -> Place {
+        self.place
     }
 
     /// The number for the store's table.
@@ -177,7 +189,7 @@ impl<'a> Record<'a> {
     }
 
     /// Whether it is made of the code at that place of `page`.
-    pub(super) fn is_of(&self, place: Place, page: &CodePage<'_>) -> bool {
+    pub(crate) fn is_of(&self, place: Place, page: &CodePage<'_>) -> bool {
         self.place == place && self.pieces().all(|(at, bytes)| page.is(at, bytes))
     }
 
@@ -199,20 +211,30 @@ impl<'a> Record<'a> {
         self.faults.iter().map(|&fault| pair(fault).map(u32::from).into())
     }
 
-    /// Its code, for the place `start` in the code memory; exits name it as `id`.
+    fn outs(&self) -> impl Iterator<Item = u32> {
+        self.outs.iter().map(|&at| u16::from_le_bytes(at).into())
+    }
+
+    /// Its code, for the place `start` in the code memory; exits name it as `id`. It is kept already: what it takes to do that is
+    /// left out.
     pub(crate) fn code(&self, start: usize, id: u32) -> Code {
         let mut bytes = self.host.to_vec();
-        let outs: Vec<u32> = self.outs.iter().map(|&at| u16::from_le_bytes(at).into()).collect();
         let exits: Vec<Exit> = self.exits().collect();
-        shift(&mut bytes, &outs, start.wrapping_neg() as u32);
+        shift(&mut bytes, self.outs(), start.wrapping_neg() as u32);
         set_id(&mut bytes, &exits, id);
-        Code { bytes, exits, outs, faults: self.faults().collect() }
+        Code { bytes, exits, outs: Vec::new(), faults: self.faults().collect() }
+    }
+
+    /// The same with all that there is.
+    #[cfg(debug_assertions)]
+    pub(super) fn whole_code(&self, start: usize, id: u32) -> Code {
+        Code { outs: self.outs().collect(), ..self.code(start, id) }
     }
 }
 
 /// Adds to the displacements at `outs`: the code has been moved the other way.
-fn shift(bytes: &mut [u8], outs: &[u32], by: u32) {
-    for &at in outs {
+fn shift(bytes: &mut [u8], outs: impl Iterator<Item = u32>, by: u32) {
+    for at in outs {
         if let Some(place) = bytes.get_mut(at as usize..).and_then(<[u8]>::first_chunk_mut) {
             *place = u32::from_le_bytes(*place).wrapping_add(by).to_le_bytes();
         }
@@ -273,7 +295,7 @@ impl Draft<'_> {
         }
         let host = to.len();
         to.extend_from_slice(bytes);
-        shift(&mut to[host..], outs, self.start as u32);
+        shift(&mut to[host..], outs.iter().copied(), self.start as u32);
         set_id(&mut to[host..], exits, 0);
         to.resize(to.len().next_multiple_of(4), 0);
         let size = u32::try_from(to.len() - begin).ok()?;
