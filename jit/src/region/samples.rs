@@ -23,12 +23,16 @@ const TRIAL: Duration = Duration::from_millis(8);
 const MOST_PLACES: usize = 512;
 /// Regions that are watched at most.
 const MOST_WATCHED: usize = 64;
-/// Entries that tell how long a region is stayed in.
-const ENOUGH_ENTRIES: u64 = 1024;
 /// Instructions from entry to exit, on average, that make a region pay: measured.
-const LEAST_STAY: u64 = 100;
-/// Times that a region is made for a place: the next may guess better.
-const MOST_TRIES: u32 = 2;
+const LEAST_STAY: i64 = 100;
+/// Instructions that a region may fall short of that before it is given up: those of a thousand entries.
+const MOST_DEBT: i64 = 1000 * LEAST_STAY;
+/// Instructions beyond that which count against what comes later: a loop that pays may have times when it does not.
+const MOST_CREDIT: i64 = 100 * MOST_DEBT;
+/// CPU time for which a place whose region was given up is left alone; each time twice as long. The next may guess better.
+const REST: Duration = Duration::from_millis(20);
+/// What that grows to.
+const LONGEST_REST: Duration = Duration::from_secs(20);
 
 /// What one vCPU has been sampled at.
 #[derive(Default)]
@@ -57,8 +61,9 @@ struct Place {
     /// How fast it went from one sample to the next, in tier 1 and in a region.
     speeds: [Speed; 2],
     judged: bool,
-    /// Regions that have been made for it.
-    tries: u32,
+    /// How long it has been left alone, and until when: nobody makes a region for it before.
+    rest: Duration,
+    rests_until: Duration,
 }
 
 /// A region, and what it had done when it was last looked at.
@@ -66,6 +71,8 @@ struct Watched {
     head: BlockKey,
     number: u32,
     before: RegionCount,
+    /// Instructions by which it has paid.
+    credit: i64,
 }
 
 /// Instructions over time.
@@ -121,14 +128,15 @@ impl Samples {
             self.places.clear();
         }
         let region = shared.region_at(key);
+        let at = thread_time();
         if config.background {
-            self.watch(vcpu, shared);
+            self.watch(vcpu, shared, at);
             if let Some(number) = region {
                 self.watch_also(vcpu, key, number);
             }
         }
         let in_region = region.is_some();
-        let now = Sample { key, in_region, at: thread_time(), retired: vcpu.state.retired };
+        let now = Sample { key, in_region, at, retired: vcpu.state.retired };
         let last = self.last.replace(now);
         let place = self.places.entry(key).or_default();
         place.samples += 1;
@@ -151,11 +159,11 @@ impl Samples {
         }
         let known = before.time >= TRIAL || !config.background;
         let is_full = config.background && shared.queue.get().is_none_or(Queue::is_full);
-        if place.samples < config.threshold || !known || is_full || !shared.elect(key) {
+        let rests = now.at < place.rests_until;
+        if place.samples < config.threshold || !known || is_full || rests || !shared.elect(key) {
             return;
         }
-        let tries = place.tries + 1;
-        *place = Place { samples: 0, speeds: [before, Speed::default()], judged: false, tries };
+        *place = Place { speeds: [before, Speed::default()], rest: place.rest, ..Place::default() };
         let epoch = vcpu.blocks().epoch();
         let begun = Instant::now();
         let plan = Plan::new(vcpu, shared, key, features);
@@ -190,34 +198,36 @@ impl Samples {
         let known = self.watched.iter().any(|region| region.head == head);
         if !known && self.watched.len() < MOST_WATCHED {
             let before = vcpu.state.regions[number as usize % REGION_COUNTS];
-            self.watched.push(Watched { head, number, before });
+            self.watched.push(Watched { head, number, before, credit: 0 });
         }
     }
 
     /// Gives up the regions that are left too soon. What one does is counted together with what others do that have the same
     /// place for it, so that mistakes are possible; they cost no more than time.
-    fn watch<I: Isa>(&mut self, vcpu: &Vcpu<I>, shared: &JitShared) {
+    fn watch<I: Isa>(&mut self, vcpu: &Vcpu<I>, shared: &JitShared, at: Duration) {
         let places = &mut self.places;
         self.watched.retain_mut(|region| {
             if shared.region_at(region.head) != Some(region.number) {
                 return false;
             }
             let now = vcpu.state.regions[region.number as usize % REGION_COUNTS];
-            let entries = now.entries.wrapping_sub(region.before.entries);
-            if entries < ENOUGH_ENTRIES {
-                return true;
-            }
-            let instructions = now.instructions.wrapping_sub(region.before.instructions);
-            region.before = now;
-            if instructions / entries >= LEAST_STAY {
+            let before = std::mem::replace(&mut region.before, now);
+            let [entries, instructions] = [
+                now.entries.wrapping_sub(before.entries),
+                now.instructions.wrapping_sub(before.instructions),
+            ]
+            .map(|count| i64::try_from(count).unwrap_or(i64::MAX));
+            let paid = instructions.saturating_sub(entries.saturating_mul(LEAST_STAY));
+            region.credit = region.credit.saturating_add(paid).min(MOST_CREDIT);
+            if region.credit > -MOST_DEBT {
                 return true;
             }
             shared.retire_region(region.head);
             let place = places.entry(region.head).or_default();
-            if place.tries < MOST_TRIES {
-                place.samples = 0;
-                shared.forget_election(region.head);
-            }
+            place.samples = 0;
+            place.rest = (2 * place.rest).clamp(REST, LONGEST_REST);
+            place.rests_until = at + place.rest;
+            shared.forget_election(region.head);
             false
         });
     }
