@@ -2,7 +2,7 @@
 
 use super::block::{Block, BlockKey, Inst, Mark, Terminal};
 use super::op::Op;
-use super::types::{AmoOp, Cc, MemAttr, Ty, Val};
+use super::types::{AmoOp, Cc, MemAttr, Ty, Val, ValKind};
 
 /// A block in the making.
 #[derive(Default)]
@@ -18,6 +18,9 @@ impl BlockBuilder {
     /// Operations that a block may hold before the lifter must end it: no single guest instruction needs more than the
     /// rest of what marks and operands can number.
     pub const MAX_INSTS: usize = 2048;
+
+    /// How far back [`BlockBuilder::same`] looks: what is kept for longer takes a register from others.
+    const NEAR: usize = 24;
 
     /// An empty builder.
     pub fn new() -> Self {
@@ -70,7 +73,7 @@ impl BlockBuilder {
     /// The value of a constant operand.
     pub fn as_imm(&self, val: Val) -> Option<u64> {
         match val.kind() {
-            super::types::ValKind::Const(n) => self.consts.get(usize::from(n)).copied(),
+            ValKind::Const(n) => self.consts.get(usize::from(n)).copied(),
             _ => None,
         }
     }
@@ -115,6 +118,19 @@ impl BlockBuilder {
         let dst = self.temp();
         self.bin_to(dst, op, ty, a, b);
         dst
+    }
+
+    /// `op(a, b)`, or `op(a)` if there is no `b`, in a temporary: that of the same operation shortly before, or a new one.
+    /// Addresses come in pairs, for reading and for writing, and accesses that have one base share a check.
+    pub fn same(&mut self, op: Op, ty: Ty, a: Val, b: Val) -> Val {
+        let known = self.insts.iter().rev().take(Self::NEAR).take_while(|inst| {
+            // Helpers may change any slot.
+            inst.op != Op::Call && (inst.dst.is_none() || inst.dst != a && inst.dst != b)
+        });
+        let is_same = |inst: &&Inst| (inst.op, inst.ty, inst.a, inst.b) == (op, ty, a, b);
+        let is_temp = |val: &Val| matches!(val.kind(), ValKind::Temp(_));
+        let known = known.filter(is_same).map(|inst| inst.dst).find(is_temp);
+        known.unwrap_or_else(|| self.bin(op, ty, a, b))
     }
 
     /// `dst = 1 if a cc b, else 0`.

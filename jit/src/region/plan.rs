@@ -67,6 +67,8 @@ pub(crate) struct Plan {
     pub windowed: bool,
     /// What the slots held when it was planned, if that was where it will be entered; and where they pointed to.
     pub seen: Option<Guess>,
+    /// Where the next loop around this one begins, if it has been seen: an offset in RAM.
+    pub around: Option<u64>,
 }
 
 impl Plan {
@@ -89,7 +91,7 @@ impl Plan {
             features,
             base,
             ctx: key.ctx,
-            plan: Self { base, pages, nodes: Vec::new(), entries: Vec::new(), windowed, seen },
+            plan: Self { base, pages, nodes: Vec::new(), entries: Vec::new(), windowed, seen, around: None },
             way: Vec::new(),
             instructions: 0,
         };
@@ -118,16 +120,40 @@ impl Plan {
         let ram = block.key.pa as usize & !(PAGE_SIZE as usize - 1);
         let node = Node { block: block.clone(), page: 0, returns: Vec::new(), edges: [Edge::Out; 2] };
         let pages = vec![PlannedPage { delta: 0, ram, context: 0 }];
-        Self { base: 0, pages, nodes: vec![node], entries: vec![0], windowed: false, seen: None }
+        Self {
+            base: 0,
+            pages,
+            nodes: vec![node],
+            entries: vec![0],
+            windowed: false,
+            seen: None,
+            around: None,
+        }
     }
 
     /// Only the innermost loop of the head: what lies between it and the last jump back to it, with the calls made there, as
     /// far as it leads back. More would only compete for registers.
     fn trimmed(self) -> Option<Self> {
         let kept = self.innermost()?;
+        let around = self.loop_around();
         let mut plan = self.only(&kept);
         plan.entries = plan.entry_nodes();
+        plan.around = around;
         Some(plan)
+    }
+
+    /// Where the smallest loop begins, of those in the head's page, that the head's is a part of.
+    fn loop_around(&self) -> Option<u64> {
+        let place =
+            |node: &Node| (node.page == 0 && node.returns.is_empty()).then_some(node.block.marks[0].offset);
+        let head = self.nodes[0].block.marks[0].offset;
+        let jumps = self.nodes.iter().flat_map(|node| node.edges.map(|edge| (node, edge)));
+        let starts = jumps.filter_map(|(from, edge)| {
+            let Edge::To { node, .. } = edge else { return None };
+            let (from, to) = (place(from)?, place(&self.nodes[node])?);
+            (to < head && head <= from).then_some(to)
+        });
+        Some(self.pages[0].ram as u64 + starts.max()? as u64)
     }
 
     /// Which nodes are those of the loop; none if the head is not that of one.

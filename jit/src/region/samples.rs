@@ -64,6 +64,10 @@ struct Place {
     /// How long it has been left alone, and until when: nobody makes a region for it before.
     rest: Duration,
     rests_until: Duration,
+    /// Where the loop around the last region's begins.
+    around: Option<BlockKey>,
+    /// A loop in this one is left too soon to pay: there is no need to look at it for long.
+    promoted: bool,
 }
 
 /// A region, and what it had done when it was last looked at.
@@ -157,10 +161,12 @@ impl Samples {
             }
             return;
         }
-        let known = before.time >= TRIAL || !config.background;
+        let promoted = place.promoted;
+        let known = promoted || before.time >= TRIAL || !config.background;
         let is_full = config.background && shared.queue.get().is_none_or(Queue::is_full);
         let rests = now.at < place.rests_until;
-        if place.samples < config.threshold || !known || is_full || rests || !shared.elect(key) {
+        if (place.samples < config.threshold && !promoted) || !known || is_full || rests || !shared.elect(key)
+        {
             return;
         }
         *place = Place { speeds: [before, Speed::default()], rest: place.rest, ..Place::default() };
@@ -175,6 +181,9 @@ impl Samples {
             return;
         };
         let Some(ticket) = shared.open_ticket(&plan, epoch) else { return shared.forget_election(key) };
+        if let Some(place) = self.places.get_mut(&key) {
+            place.around = plan.around.map(|pa| BlockKey { pa, ..key });
+        }
         let host_base = vcpu.bus.ram().host_base().addr() as u64;
         let wanted = shared.dump.is_some_and(|dump| plan.covers(dump.pc));
         let listing = wanted.then(|| listing::guest::<I>(&plan, vcpu.bus.ram()));
@@ -228,6 +237,14 @@ impl Samples {
             place.rest = (2 * place.rest).clamp(REST, LONGEST_REST);
             place.rests_until = at + place.rest;
             shared.forget_election(region.head);
+            let speeds = [place.speeds[0], Speed::default()];
+            if let Some(around) = place.around {
+                // A loop of few rounds; what is around it takes longer.
+                let outer = places.entry(around).or_default();
+                if outer.rest.is_zero() {
+                    *outer = Place { speeds, promoted: true, ..Place::default() };
+                }
+            }
             false
         });
     }

@@ -41,7 +41,7 @@ impl Hasher for Bytes {
 /// All that the code of a region depends on: not where its pages lie, which is told to it where it is placed.
 pub(crate) fn identity(plan: &Plan, ctx: u32) -> Vec<u8> {
     // By all their fields, so that none is forgotten.
-    let Plan { base: _, pages, nodes, entries, windowed, seen } = plan;
+    let Plan { base: _, pages, nodes, entries, windowed, seen, around: _ } = plan;
     let mut bytes = Bytes::default();
     (ctx, entries, windowed).hash(&mut bytes);
     pages.len().hash(&mut bytes);

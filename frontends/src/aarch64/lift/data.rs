@@ -426,7 +426,7 @@ impl Lifter<'_> {
             6 if ty == Ty::I64 => (Op::Sext32, Ty::None),
             _ => return self.shl(ty, rm, shift),
         };
-        let value = self.builder.un(op, op_ty, rm);
+        let value = self.builder.same(op, op_ty, rm, Val::NONE);
         self.shl(ty, value, shift)
     }
 

@@ -227,7 +227,7 @@ impl Lifter<'_> {
         let base = self.base(a.rn);
         let shift = if a.s != 0 { scale(ty) } else { 0 };
         let index = self.extended(Ty::I64, a.rm, a.index, shift);
-        Place { base: self.builder.bin(Op::Add, Ty::I64, base, index), offset: 0 }
+        Place { base: self.builder.same(Op::Add, Ty::I64, base, index), offset: 0 }
     }
 
     fn literal(&mut self, imm: i32) -> Place {

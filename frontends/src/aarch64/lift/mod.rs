@@ -231,7 +231,7 @@ impl Lifter<'_> {
             return a;
         }
         let by = self.builder.imm(by.into());
-        self.builder.bin(Op::Shl, ty, a, by)
+        self.builder.same(Op::Shl, ty, a, by)
     }
 
     /// The field of `len` bits from bit `lsb` of `a`.
