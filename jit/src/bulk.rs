@@ -13,7 +13,7 @@ use dynasmrt::{DynasmApi, DynasmLabelApi, dynasm};
 
 use crate::frame;
 use crate::template::asm::{Asm, RAX, RDI, RDX, RSI, Reg, x64};
-use crate::template::mem::{ADDEND, ENTRY_MASK, ENTRY_SHIFT, tag};
+use crate::template::mem::{ADDEND, ENTRY_SHIFT, tag};
 
 /// Bytes that are moved here at most; a helper is faster with more.
 const MOST: i32 = 1024;
@@ -25,7 +25,8 @@ const PAGE: i32 = -(emu_core::mem::PAGE_SIZE as i32);
 fn find(asm: &mut Asm, end: Reg, write: bool, [host, entry, page]: [Reg; 3]) {
     let (end, host, entry, page) = (end.0, host.0, entry.0, page.0);
     x64!(asm, lea Rq(host), [Rq(end) + rcx]
-        ; mov Rq(entry), Rq(host); shr Rq(entry), ENTRY_SHIFT as i8; and Rd(entry), ENTRY_MASK
+        ; mov Rq(entry), Rq(host); shr Rq(entry), ENTRY_SHIFT as i8
+        ; and Rd(entry), [rbp + frame::tlb_mask(0).disp]
         ; add Rq(entry), [rbp + frame::tlb(0).disp]
         ; lea Rq(page), [Rq(end) - 1]; and Rq(page), PAGE; cmp Rq(page), [Rq(entry) + tag(write)]; jne >slow
         ; add Rq(host), [Rq(entry) + ADDEND]);

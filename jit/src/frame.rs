@@ -181,6 +181,11 @@ pub(crate) const fn tlb(view: usize) -> Mem {
     state(offset_of!(CpuState, tables) + offset_of!(Tables, data) + 8 * view)
 }
 
+/// Where the mask of offsets of these entries is.
+pub(crate) const fn tlb_mask(view: usize) -> Mem {
+    state(offset_of!(CpuState, tables) + offset_of!(Tables, masks) + 8 * view)
+}
+
 /// Operand `n` of a helper.
 pub(crate) const fn arg(n: usize) -> Mem {
     frame(offset_of!(Frame, args) + 16 * n)

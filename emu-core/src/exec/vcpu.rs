@@ -113,7 +113,7 @@ impl<I: Isa> Vcpu<I> {
         let mode = isa.mode();
         let mut mmu = Mmu::new(bus.ram().host_base());
         mmu.allow_windows(bus.ram().windows().cloned());
-        mmu.switch(&mode);
+        let tables = mmu.switch(&mode);
         let port = Arc::clone(group.port(index));
         let state = CpuState {
             slots: [0; SLOTS],
@@ -122,7 +122,7 @@ impl<I: Isa> Vcpu<I> {
             retired: 0,
             vectors: Vec::new(),
             fp_flags: 0,
-            tables: mmu.tables(),
+            tables,
             fetch_table: mmu.fetch_table(),
             attention: 0,
             regions: [RegionCount::default(); REGION_COUNTS],
@@ -173,9 +173,8 @@ impl<I: Isa> Vcpu<I> {
     /// cause one end with [`crate::ir::Hint::Switch`] or [`crate::ir::Terminal::Lookup`].
     pub fn mode_changed(&mut self) {
         self.mode = self.isa.mode();
-        self.mmu.switch(&self.mode);
+        self.state.tables = self.mmu.switch(&self.mode);
         self.mode.ctx |= self.mmu.context();
-        self.state.tables = self.mmu.tables();
         self.state.fetch_table = self.mmu.fetch_table();
     }
 

@@ -2,8 +2,8 @@
 //!
 //! Translations are kept in *banks*, one for each [`SpaceId`] in use: changing privilege or address space switches banks
 //! and empties none. A bank is direct-mapped and holds 4 KiB entries that lead straight to an offset in the RAM mapping;
-//! pages that are not memory are not cached. Nothing here is shared between vCPUs: a remote flush is a request that the
-//! owner serves (see [`crate::sync`]).
+//! pages that are not memory are not cached. A bank for data has as many entries as it turns out to need. Nothing here is
+//! shared between vCPUs: a remote flush is a request that the owner serves (see [`crate::sync`]).
 
 mod windows;
 
@@ -16,10 +16,16 @@ use super::{PAGE_SIZE, next_page};
 use crate::exec::{Access, Mode, SpaceId};
 use crate::ir::View;
 
-/// Entries in a bank: a page is cached in the entry that its number selects, modulo this power of two.
+/// Entries in a bank at first, and in one for fetches always: a page is cached in the entry that its number selects, modulo
+/// the number of entries, a power of two.
 pub const TLB_ENTRIES: usize = 4096;
-/// Entries in a group: a bank is gone through by the groups that were used.
-const GROUP: usize = TLB_ENTRIES / 64;
+/// Entries in a bank for data at most: for 128 MiB, in 1 MiB, half of a common second-level cache. Twice as many did not make
+/// large programs (gcc, `xz -9`) faster, and all of them may have to be gone through.
+const MOST_ENTRIES: usize = 8 * TLB_ENTRIES;
+// Numbers of entries fit in `Bank::local`.
+const _: () = assert!(MOST_ENTRIES.is_power_of_two() && MOST_ENTRIES <= 1 << u16::BITS);
+/// Groups of entries in a bank: it is gone through by those that were used.
+const GROUPS: usize = 64;
 /// Banks of one mode that are kept per address space.
 const SPACES_PER_MODE: usize = 8;
 /// Modes whose banks are remembered.
@@ -43,12 +49,12 @@ pub struct TlbEntry {
     pub flags: u64,
 }
 
-/// Where translated code finds the caches of the current mode, as host addresses. [`Mmu::switch`] changes them; whatever
-/// they point to stays where it is as long as the [`Mmu`] lives.
+/// Where translated code finds the caches of the current mode, as host addresses. They are good until the next
+/// [`Mmu::switch`], which may move entries.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct Tables {
-    /// The [`TLB_ENTRIES`] entries of each view.
+    /// The entries of each view.
     pub data: [u64; View::ALL.len()],
     /// The [`super::JUMP_ENTRIES`] entries of the jump cache.
     pub jumps: u64,
@@ -56,6 +62,8 @@ pub struct Tables {
     pub segments: [Segment; SEGMENTS],
     /// Addresses below this are in the first of them, if that is the lowest of all; else zero.
     pub low: u64,
+    /// What the byte offset of an entry among those of each view is masked with.
+    pub masks: [u64; View::ALL.len()],
 }
 
 impl TlbEntry {
@@ -156,7 +164,14 @@ impl LargePages {
 struct Bank {
     space: SpaceId,
     fetch: bool,
+    /// Their number is a power of two.
     entries: Box<[TlbEntry]>,
+    /// How many there are to be from the next [`Bank::resize`] on.
+    wanted: usize,
+    /// Entries filled since it was last emptied.
+    fills: usize,
+    /// Those of them, since the size last changed, that were another page's.
+    conflicts: usize,
     /// One bit for each group of entries that is not empty.
     groups: u64,
     /// Larger mappings that entries come from.
@@ -250,8 +265,18 @@ impl Mmu {
         }
     }
 
-    /// Makes the banks of `mode` the current ones.
-    pub fn switch(&mut self, mode: &Mode) {
+    /// Makes the banks of `mode` the current ones. Where they are from now on is returned: this is the only place where
+    /// entries move, so whoever uses [`Tables`] cannot be left with those of before.
+    #[must_use]
+    pub fn switch(&mut self, mode: &Mode) -> Tables {
+        self.select(mode);
+        for bank in self.data {
+            self.banks[bank].resize();
+        }
+        self.tables()
+    }
+
+    fn select(&mut self, mode: &Mode) {
         // Traps go back and forth between few modes.
         if let Some(known) = self.known.iter().find(|known| known.mode == *mode) {
             (self.fetch, self.data) = (known.fetch, known.data);
@@ -276,17 +301,18 @@ impl Mmu {
 
     /// Where translated code finds the current banks.
     pub fn tables(&self) -> Tables {
-        let address = |&bank: &usize| self.banks[bank].entries.as_ptr().addr() as u64;
+        let banks = self.data.map(|bank| &self.banks[bank]);
         let segments = self.banks[self.data[View::Current as usize]].window.segments();
         Tables {
-            data: self.data.each_ref().map(address),
+            data: banks.map(|bank| bank.entries.as_ptr().addr() as u64),
             jumps: self.jumps.address(),
             segments,
             low: if segments[0].number == 0 { 1 << SEGMENT_BITS } else { 0 },
+            masks: banks.map(|bank| ((bank.entries.len() - 1) * size_of::<TlbEntry>()) as u64),
         }
     }
 
-    /// Host address of the [`TLB_ENTRIES`] entries for fetches in the current mode.
+    /// Host address of the [`TLB_ENTRIES`] entries for fetches in the current mode: these do not move.
     pub fn fetch_table(&self) -> u64 {
         self.banks[self.fetch].entries.as_ptr().addr() as u64
     }
@@ -295,7 +321,7 @@ impl Mmu {
     /// page or the next one changes or [`Mmu::clear_jumps`]. Does nothing unless the fetch translation of `pc` is cached.
     pub fn cache_jump(&mut self, pc: u64, code: u64) {
         let fetched = |va: u64| {
-            let entry = &self.banks[self.fetch].entries[index(va)];
+            let entry = self.banks[self.fetch].entry(va);
             (entry.read == va & PAGE_MASK).then_some((entry.is_global(), entry.page_bits()))
         };
         let (own, next) = (fetched(pc), fetched(next_page(pc)));
@@ -330,6 +356,8 @@ impl Mmu {
                     self.banks.iter().enumerate().filter(|(_, b)| same_mode(b)).min_by_key(|(_, b)| b.used);
                 let index = oldest.map_or(0, |(index, _)| index);
                 self.banks[index].clear();
+                // How large the next space is remains to be seen.
+                self.banks[index].wanted = TLB_ENTRIES;
                 index
             }
         };
@@ -353,7 +381,7 @@ impl Mmu {
             Access::Fetch => self.fetch,
             _ => self.data[view as usize],
         };
-        let entry = &self.banks[bank].entries[index(va)];
+        let entry = self.banks[bank].entry(va);
         let tag = if access == Access::Write { entry.write } else { entry.read };
         let fits = (va & !PAGE_MASK) + bytes as u64 <= PAGE_SIZE;
         (tag == va & PAGE_MASK && fits)
@@ -365,13 +393,13 @@ impl Mmu {
     #[inline]
     pub fn lookup_code(&self, va: u64) -> Option<(usize, u32)> {
         let offset = self.lookup(View::Current, va, 1, Access::Fetch)?;
-        Some((offset, (self.banks[self.fetch].entries[index(va)].flags >> 32) as u32))
+        Some((offset, (self.banks[self.fetch].entry(va).flags >> 32) as u32))
     }
 
     /// What to add to addresses in the page of `va` to get host addresses, if the page is cached for such a data access.
     pub fn addend(&self, view: View, va: u64, access: Access) -> Option<u64> {
         self.lookup(view, va, 1, access)?;
-        Some(self.banks[self.data[view as usize]].entries[index(va)].addend)
+        Some(self.banks[self.data[view as usize]].entry(va).addend)
     }
 
     /// Caches a translation for the data accesses of `view`, or for fetches. A page that may be written but not read is
@@ -405,14 +433,16 @@ impl Mmu {
     }
 }
 
-#[inline]
-fn index(va: u64) -> usize {
-    (va / PAGE_SIZE) as usize % TLB_ENTRIES
-}
-
 impl Bank {
     /// Entries that are not global and that a shared bank keeps track of; beyond that it is emptied whole.
     const MAX_LOCAL: usize = 128;
+    /// A bank is to have twice the entries when more than one in so many of those it has were taken from other pages. Few pages
+    /// in each other's way are no reason: more entries take longer to go through, and are cold. Measured: growing at half as
+    /// many, or fourfold, made no difference beyond noise.
+    const CROWDED: usize = 4;
+    /// A bank emptied after fewer than one in so many entries had been filled is to have half of them. Fewer than make one of
+    /// half the size grow, or it would go back and forth.
+    const SPARSE: usize = 2 * Self::CROWDED;
 
     fn new(space: SpaceId, fetch: bool) -> Self {
         let entries = vec![TlbEntry::EMPTY; TLB_ENTRIES].into();
@@ -420,6 +450,9 @@ impl Bank {
             space,
             fetch,
             entries,
+            wanted: TLB_ENTRIES,
+            fills: 0,
+            conflicts: 0,
             groups: 0,
             large: LargePages::default(),
             local: Vec::new(),
@@ -428,7 +461,56 @@ impl Bank {
         }
     }
 
+    #[inline]
+    fn index(&self, va: u64) -> usize {
+        (va / PAGE_SIZE) as usize & (self.entries.len() - 1)
+    }
+
+    #[inline]
+    fn entry(&self, va: u64) -> &TlbEntry {
+        &self.entries[self.index(va)]
+    }
+
+    /// Gives the bank the number of entries that it has turned out to need. Their address changes.
+    #[inline]
+    fn resize(&mut self) {
+        if self.wanted != self.entries.len() {
+            self.move_entries();
+        }
+    }
+
+    #[cold]
+    fn move_entries(&mut self) {
+        let entries = vec![TlbEntry::EMPTY; self.wanted].into();
+        let old = std::mem::replace(&mut self.entries, entries);
+        (self.groups, self.conflicts) = (0, 0);
+        self.local.clear();
+        for entry in old.into_iter().filter(|entry| entry.page() != INVALID) {
+            let index = self.index(entry.page());
+            self.set(index, entry);
+        }
+    }
+
+    /// Puts an entry in its place.
+    fn set(&mut self, index: usize, entry: TlbEntry) {
+        self.groups |= 1 << ((index * GROUPS) >> self.entries.len().trailing_zeros());
+        self.entries[index] = entry;
+        if !entry.is_global() && !self.space.per_asid && self.local.len() < Self::MAX_LOCAL {
+            self.local.push(index as u16); // below MOST_ENTRIES
+        }
+    }
+
+    /// All or nearly all entries have been dropped: a bank that did not need its size has cost more time than it has saved.
+    fn emptied(&mut self) {
+        let len = self.entries.len();
+        if self.fills < len / Self::SPARSE {
+            self.wanted = (len / 2).max(TLB_ENTRIES);
+        }
+        (self.fills, self.conflicts) = (0, 0);
+    }
+
     fn clear(&mut self) {
+        self.emptied();
         self.used_groups().for_each(|group| group.fill(TlbEntry::EMPTY));
         self.groups = 0;
         self.large.clear();
@@ -438,9 +520,9 @@ impl Bank {
 
     /// The groups that may have entries.
     fn used_groups(&mut self) -> impl Iterator<Item = &mut [TlbEntry]> {
-        let groups = self.groups;
+        let (groups, len) = (self.groups, self.entries.len() / GROUPS);
         let is_used = move |(number, _): &(usize, _)| groups >> number & 1 != 0;
-        self.entries.chunks_exact_mut(GROUP).enumerate().filter(is_used).map(|(_, group)| group)
+        self.entries.chunks_exact_mut(len).enumerate().filter(is_used).map(|(_, group)| group)
     }
 
     /// The entries that may be there.
@@ -452,6 +534,7 @@ impl Bank {
     fn drop_local(&mut self) {
         self.window.clear();
         if self.space.per_asid {
+            self.emptied();
             for entry in self.used_entries().filter(|e| !e.is_global()) {
                 *entry = TlbEntry::EMPTY;
             }
@@ -466,13 +549,13 @@ impl Bank {
 
     fn fill(&mut self, fill: Fill, host_base: u64) {
         let page = fill.va & PAGE_MASK;
-        let index = index(fill.va);
+        let index = self.index(fill.va);
         let old = self.entries[index];
         let addend = host_base.wrapping_add(fill.offset as u64 & PAGE_MASK).wrapping_sub(page);
         let same = old.page() == page && old.addend == addend;
         let readable = fill.read || (same && old.read == page);
-        self.groups |= 1 << (index / GROUP);
-        self.entries[index] = TlbEntry {
+        self.count(![page, INVALID].contains(&old.page()));
+        let entry = TlbEntry {
             read: if readable { page } else { INVALID },
             write: if readable && (fill.write || (same && old.write == page)) { page } else { INVALID },
             addend,
@@ -480,10 +563,18 @@ impl Bank {
                 | u64::from(fill.page_bits) << 8
                 | u64::from(fill.context) << 32,
         };
-        if !fill.global && !self.space.per_asid && self.local.len() < Self::MAX_LOCAL {
-            self.local.push(index as u16); // below TLB_ENTRIES
-        }
+        self.set(index, entry);
         self.large.add(page, fill.page_bits);
+    }
+
+    /// Counts a fill, and whether it takes the place of another page.
+    fn count(&mut self, conflict: bool) {
+        self.fills += 1;
+        self.conflicts += usize::from(conflict);
+        let len = self.entries.len();
+        if self.conflicts > len / Self::CROWDED && !self.fetch {
+            self.wanted = (2 * len).min(MOST_ENTRIES);
+        }
     }
 
     /// Drops what comes from mappings of any size that have these addresses.
@@ -513,10 +604,11 @@ impl Bank {
         }
         self.window.unmap(first, last);
         let (first, last) = (first & PAGE_MASK, last & PAGE_MASK);
-        if (last.wrapping_sub(first) / PAGE_SIZE) < TLB_ENTRIES as u64 {
+        if (last.wrapping_sub(first) / PAGE_SIZE) < self.entries.len() as u64 {
             let mut page = first;
             loop {
-                let entry = &mut self.entries[index(page)];
+                let index = self.index(page);
+                let entry = &mut self.entries[index];
                 if entry.page() == page {
                     *entry = TlbEntry::EMPTY;
                 }

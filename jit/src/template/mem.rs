@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use dynasmrt::DynamicLabel;
 use emu_core::ir::{AmoOp, Block, Class, Inst, MemAttr, Op};
-use emu_core::mem::{GUARD, PAGE_BITS, PAGE_SIZE, TLB_ENTRIES, TlbEntry};
+use emu_core::mem::{GUARD, PAGE_BITS, PAGE_SIZE, TlbEntry};
 
 use super::asm::{Alu, At, Cond, Mem, Operand, RAX, RCX, RDI, RSI, Reg, Shift, Xmm};
 use super::merge::Role;
@@ -13,10 +13,9 @@ use super::regs::AnyReg;
 use super::{Cold, CompileError, Compiler, Done, Lead, Merge, is_int};
 use crate::frame::{self, Site};
 
-const _: () = assert!(size_of::<TlbEntry>() == 32 && TLB_ENTRIES.is_power_of_two());
-/// What a virtual address is shifted by to get the byte offset of its entry.
+const _: () = assert!(size_of::<TlbEntry>() == 32);
+/// What a virtual address is shifted by to get the byte offset of its entry, which is then masked ([`frame::tlb_mask`]).
 pub(crate) const ENTRY_SHIFT: u8 = PAGE_BITS as u8 - 5;
-pub(crate) const ENTRY_MASK: i32 = (TLB_ENTRIES as i32 - 1) << 5;
 pub(crate) const ADDEND: i32 = offset_of!(TlbEntry, addend) as i32;
 
 /// Bytes that are filled with zeros inline.
@@ -180,7 +179,7 @@ impl Compiler {
             self.asm.lea(true, entry, va, first);
         }
         self.asm.shift_imm(Shift::Shr, true, entry, ENTRY_SHIFT);
-        self.asm.alu(Alu::And, false, entry, Operand::Imm(ENTRY_MASK));
+        self.asm.alu(Alu::And, false, entry, Operand::Mem(frame::tlb_mask(view)));
         self.asm.alu(Alu::Add, true, entry, Operand::Mem(frame::tlb(view)));
         self.asm.lea(true, page, va, last);
         self.asm.alu(Alu::And, true, page, Operand::Imm(-(PAGE_SIZE as i32)));

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{INVALID, Mmu, PAGE_MASK, index};
+use super::{INVALID, Mmu, PAGE_MASK};
 use crate::exec::{Access, Mode};
 use crate::ir::View;
 use crate::mem::window::{Mapped, SEGMENT_BITS, Window};
@@ -137,9 +137,8 @@ impl Mmu {
     /// mapped so, and there is a segment for it; and the size of the guest's page.
     pub fn wanted_in_window(&mut self, va: u64, access: Access) -> Option<(Mapping, u8)> {
         let bank = &mut self.banks[self.data[View::Current as usize]];
+        let (page, entry) = (va & PAGE_MASK, *bank.entry(va));
         let window = bank.window.window.as_mut()?;
-        let page = va & PAGE_MASK;
-        let entry = bank.entries[index(va)];
         let write = entry.write == page;
         let may = if access == Access::Write { write } else { entry.read == page };
         if !may || window.mapped(page).is_some_and(|mapped| mapped || !write) {

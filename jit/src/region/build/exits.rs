@@ -5,7 +5,7 @@ use std::mem::offset_of;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{self, InstBuilder, Value, types};
 use emu_core::ir::{Cc, Class, Inst};
-use emu_core::mem::{PAGE_SIZE, TlbEntry};
+use emu_core::mem::{PAGE_SIZE, TLB_ENTRIES, TlbEntry};
 
 use super::slots::Form;
 use super::{FLAGS, Gen};
@@ -13,6 +13,9 @@ use crate::frame;
 use crate::region::place::{EXIT_GO, EXIT_LEAVE, EXIT_LINKS};
 use crate::region::plan::Edge;
 use crate::template::asm::Mem;
+
+/// The mask of offsets of entries for fetches, whose number is fixed.
+const FETCH_MASK: i64 = ((TLB_ENTRIES - 1) * size_of::<TlbEntry>()) as i64;
 
 impl Gen<'_, '_> {
     /// Writes back what the state does not have yet; `retired`: how many instructions of this block have been.
@@ -141,7 +144,8 @@ impl Gen<'_, '_> {
         self.begin(look);
         let va = self.address(page.delta);
         let fetch = self.state_load(types::I64, frame::FETCH);
-        let entry = self.tlb_entry(va, fetch);
+        let mask = self.f.ins().iconst(types::I64, FETCH_MASK);
+        let entry = self.tlb_entry(va, fetch, mask);
         let tag = self.f.ins().load(types::I64, FLAGS, entry, offset_of!(TlbEntry, read) as i32);
         let addend = self.f.ins().load(types::I64, FLAGS, entry, offset_of!(TlbEntry, addend) as i32);
         let context = self.f.ins().load(types::I32, FLAGS, entry, offset_of!(TlbEntry, flags) as i32 + 4);

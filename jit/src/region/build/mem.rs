@@ -13,7 +13,7 @@ use emu_core::mem::{GUARD, PAGE_SIZE, SEGMENT_BITS, SEGMENTS, TlbEntry};
 use super::{Any, FLAGS, Gen, Plan};
 use crate::frame;
 use crate::template::guess::Likely;
-use crate::template::mem::{ENTRY_MASK, ENTRY_SHIFT};
+use crate::template::mem::ENTRY_SHIFT;
 
 /// Pages that a region keeps at most: each takes two registers, or room on the stack.
 const MOST_CACHES: usize = 4;
@@ -187,10 +187,10 @@ pub(super) fn plan_caches(f: &mut FunctionBuilder<'_>, plan: &Plan, groups: &mut
 }
 
 impl Gen<'_, '_> {
-    /// The address of the entry for `va` among the translations at `table`.
-    pub(super) fn tlb_entry(&mut self, va: Value, table: Value) -> Value {
+    /// The address of the entry for `va` among the translations at `table`, whose offsets are masked by `mask`.
+    pub(super) fn tlb_entry(&mut self, va: Value, table: Value, mask: Value) -> Value {
         let shifted = self.f.ins().ushr_imm_u(va, i64::from(ENTRY_SHIFT));
-        let offset = self.f.ins().band_imm_s(shifted, i64::from(ENTRY_MASK));
+        let offset = self.f.ins().band(shifted, mask);
         self.f.ins().iadd(offset, table)
     }
 
@@ -283,7 +283,8 @@ impl Gen<'_, '_> {
     /// the region is left.
     fn look_up(&mut self, view: View, write: bool, first: Value, len: i64) -> (Value, Value) {
         let table = self.state_load(types::I64, frame::tlb(view as usize));
-        let entry = self.tlb_entry(first, table);
+        let mask = self.state_load(types::I64, frame::tlb_mask(view as usize));
+        let entry = self.tlb_entry(first, table, mask);
         let end = if len == 1 { first } else { self.f.ins().iadd_imm_s(first, len - 1) };
         let page = self.f.ins().band_imm_s(end, PAGE_MASK);
         let tag = if write { offset_of!(TlbEntry, write) } else { offset_of!(TlbEntry, read) };
