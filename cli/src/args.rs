@@ -101,7 +101,7 @@ pub struct RunArgs {
     #[arg(long, value_enum, default_value_t = AccelArg::Auto)]
     pub accel: AccelArg,
     /// How much memory for translated code: 256K to 1G
-    #[arg(long, default_value = "64M", value_parser = parse::size, value_name = "SIZE")]
+    #[arg(long, default_value = "256M", value_parser = parse::size, value_name = "SIZE")]
     pub jit_cache: u64,
     /// A directory in which translated code is kept, so that a guest that has run before starts faster; `off`: none is kept
     #[arg(long, default_value = "off", value_name = "off|DIR")]

@@ -25,9 +25,11 @@ pub(crate) type Fault = (u32, u32);
 pub(crate) struct Faults {
     /// Host addresses of the code memory.
     code: Range<usize>,
-    /// By where the code begins.
-    blocks: Mutex<BTreeMap<usize, Box<[Fault]>>>,
+    /// Of each segment, by where the code begins.
+    segments: Mutex<Vec<Segment>>,
 }
+
+type Segment = BTreeMap<usize, Box<[Fault]>>;
 
 thread_local! {
     /// Of the machine whose code this thread runs; and the tables of the vCPU, which name its window.
@@ -35,24 +37,31 @@ thread_local! {
 }
 
 impl Faults {
-    /// None yet, in code memory at these addresses.
-    pub(crate) fn new(code: Range<usize>) -> Self {
-        Self { code, blocks: Mutex::default() }
+    /// None yet, in code memory at these addresses, which has so many segments of the same size.
+    pub(crate) fn new(code: Range<usize>, segments: usize) -> Self {
+        let empty = std::iter::repeat_with(BTreeMap::new).take(segments);
+        Self { code, segments: Mutex::new(empty.collect()) }
+    }
+
+    fn segment_of(&self, segments: &[Segment], pc: usize) -> usize {
+        (pc - self.code.start) / (self.code.len() / segments.len())
     }
 
     /// Adds those of code at `start`, before anyone can run it.
     pub(crate) fn insert(&self, start: usize, mut faults: Vec<Fault>) {
         if !faults.is_empty() {
             faults.sort_unstable();
-            self.blocks.lock().insert(start, faults.into());
+            let mut segments = self.segments.lock();
+            let segment = self.segment_of(&segments, start);
+            segments[segment].insert(start, faults.into());
         }
     }
 
-    /// Forgets those of code in `range`, which nobody can run any more.
-    pub(crate) fn remove(&self, range: Range<usize>) {
-        let mut blocks = self.blocks.lock();
-        let mut gone = blocks.split_off(&range.start);
-        blocks.append(&mut gone.split_off(&range.end));
+    /// Forgets those of the code in a segment, which nobody can run any more.
+    pub(crate) fn clear(&self, segment: usize) {
+        let gone = std::mem::take(&mut self.segments.lock()[segment]);
+        // What takes long is done without the lock.
+        drop(gone);
     }
 
     /// Where to go on after the instruction at `pc` has faulted.
@@ -61,13 +70,13 @@ impl Faults {
             return None;
         }
         // Waiting for it properly takes more stack than a signal handler may have.
-        let blocks = loop {
-            match self.blocks.try_lock() {
-                Some(blocks) => break blocks,
+        let segments = loop {
+            match self.segments.try_lock() {
+                Some(segments) => break segments,
                 None => std::thread::yield_now(),
             }
         };
-        let (&start, faults) = blocks.range(..=pc).next_back()?;
+        let (&start, faults) = segments[self.segment_of(&segments, pc)].range(..=pc).next_back()?;
         let offset = u32::try_from(pc - start).ok()?;
         let found = faults.binary_search_by_key(&offset, |&(at, _)| at).ok()?;
         Some(start + faults[found].1 as usize)
@@ -179,16 +188,17 @@ mod tests {
 
     #[test]
     fn slow_paths_are_found_by_the_address_of_the_access() {
-        let faults = Faults::new(0x1000..0x3000);
+        let faults = Faults::new(0x1000..0x3000, 2);
         faults.insert(0x1000, vec![(0x20, 0x80), (0x10, 0x60)]);
         faults.insert(0x1100, vec![(0, 0x40)]);
         faults.insert(0x1200, vec![]);
+        faults.insert(0x2000, vec![(8, 0x20)]);
         assert_eq!(
             [0x1010, 0x1020, 0x1100].map(|pc| faults.slow_path(pc)),
             [0x1060, 0x1080, 0x1140].map(Some)
         );
         assert_eq!([0x1011, 0x1200, 0xfff, 0x3000].map(|pc| faults.slow_path(pc)), [None; 4]);
-        faults.remove(0x1000..0x1100);
-        assert_eq!([0x1010, 0x1100].map(|pc| faults.slow_path(pc)), [None, Some(0x1140)]);
+        faults.clear(0);
+        assert_eq!([0x1010, 0x1100, 0x2008].map(|pc| faults.slow_path(pc)), [None, None, Some(0x2020)]);
     }
 }

@@ -40,8 +40,10 @@ use crate::stubs::Stubs;
 use crate::template::{Code, Exit, Features};
 use crate::warm::{Damaged, Warm};
 
-/// Segments that the code memory is divided into.
-const SEGMENTS: usize = 8;
+/// Bytes of a segment of the code memory, unless there would be fewer than [`LEAST_SEGMENTS`]. Emptying one takes some milliseconds.
+const SEGMENT: usize = 8 << 20;
+/// Segments that the code memory is divided into at least.
+const LEAST_SEGMENTS: usize = 8;
 /// What a vCPU takes from a segment at a time.
 const CHUNK: usize = 64 << 10;
 /// How far before the place that a jump goes to while it is not linked is the one that looks its target up.
@@ -77,7 +79,7 @@ impl JitConfig {
 impl Default for JitConfig {
     fn default() -> Self {
         Self {
-            code_bytes: 64 << 20,
+            code_bytes: 256 << 20,
             regions: Some(RegionConfig::default()),
             windows: true,
             sampled: true,
@@ -158,7 +160,7 @@ pub(crate) struct Chunk {
     start: usize,
     end: usize,
     segment: usize,
-    serial: u64,
+    serial: u32,
 }
 
 impl Chunk {
@@ -190,10 +192,21 @@ struct Published {
     /// Offset of the code.
     start: usize,
     exits: Vec<Exit>,
-    /// The exits that are linked to it, by block and number. Their blocks may be gone.
-    incoming: Vec<(u32, u32)>,
+    /// The exits that are linked to it.
+    incoming: Vec<Link>,
     /// All entries of the region that it is one of; empty for a block.
     region: Vec<u32>,
+}
+
+/// An exit that is linked. Its block may be gone; its place is what it was as long as its segment has not been emptied.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Link {
+    /// Offset of the displacement in the code memory.
+    site: u32,
+    /// The displacement while it is not linked.
+    cold: i32,
+    /// That of its segment.
+    serial: u32,
 }
 
 struct Segment {
@@ -201,7 +214,7 @@ struct Segment {
     next: usize,
     end: usize,
     /// Counts how often it has been emptied.
-    serial: u64,
+    serial: u32,
     blocks: Vec<u32>,
 }
 
@@ -259,13 +272,15 @@ impl JitShared {
         blocks: &Arc<BlockMap>,
     ) -> io::Result<Arc<Self>> {
         let (least, most) = (*JitConfig::CODE_BYTES.start(), *JitConfig::CODE_BYTES.end());
-        let segment = (config.code_bytes.clamp(least, most) / SEGMENTS) & !(PAGE_SIZE as usize - 1);
-        let memory = CodeMemory::new(segment * SEGMENTS)?;
-        let faults = Faults::new(memory.address(0)..memory.address(segment * SEGMENTS));
+        let bytes = config.code_bytes.clamp(least, most);
+        let count = (bytes / SEGMENT).max(LEAST_SEGMENTS);
+        let segment = (bytes / count) & !(PAGE_SIZE as usize - 1);
+        let memory = CodeMemory::new(segment * count)?;
+        let faults = Faults::new(memory.address(0)..memory.address(segment * count), count);
         let (stubs, code) = Stubs::build(I::HOT_SLOTS, memory.address(0));
         assert!(code.len() <= STUBS, "the stubs do not fit their place");
         memory.write(0, &code);
-        let segments = (0..SEGMENTS).map(|i| {
+        let segments = (0..count).map(|i| {
             let start = if i == 0 { STUBS } else { i * segment };
             Segment { start, next: start, end: (i + 1) * segment, serial: 0, blocks: Vec::new() }
         });
@@ -335,7 +350,7 @@ impl JitShared {
                 if segment.end - segment.next >= size {
                     return Some(inner.take(size));
                 }
-                let next = (inner.current + 1) % SEGMENTS;
+                let next = (inner.current + 1) % inner.segments.len();
                 if size > inner.segments[next].end - inner.segments[next].start {
                     return None;
                 }
@@ -354,7 +369,7 @@ impl JitShared {
         inner.current = next;
         let segment = &mut inner.segments[next];
         segment.next = segment.start;
-        self.faults.remove(self.memory.address(segment.start)..self.memory.address(segment.end));
+        self.faults.clear(next);
         (segment.end - segment.start >= size).then(|| inner.take(size))
     }
 
@@ -493,22 +508,13 @@ impl JitShared {
         let to = if direct { target.start } else { block.start + exit.cold as usize - LOOKUP };
         self.memory.patch(site, (to as i64 - (site as i64 + 4)) as i32);
         self.counters.links.fetch_add(1, SeqCst);
-        let Inner { blocks, .. } = &mut *inner;
-        let crowded = blocks.get(&target_id).is_some_and(|target| target.incoming.len() >= 64);
-        let alive: Vec<(u32, u32)> = match crowded {
-            true => blocks[&target_id]
-                .incoming
-                .iter()
-                .copied()
-                .filter(|(id, _)| blocks.contains_key(id))
-                .collect(),
-            false => Vec::new(),
-        };
+        let cold = exit.cold.wrapping_sub(exit.site + 4) as i32;
+        let link = Link { site: site as u32, cold, serial: inner.segment_of(site).serial };
+        let Inner { blocks, segments, .. } = &mut *inner;
         if let Some(target) = blocks.get_mut(&target_id) {
-            if crowded {
-                target.incoming = alive;
+            if target.incoming.len() >= 64 {
+                target.incoming.retain(|link| link.is_alive(segments));
             }
-            let link = (id, number as u32);
             if !target.incoming.contains(&link) {
                 target.incoming.push(link);
             }
@@ -523,11 +529,8 @@ impl JitShared {
         for sibling in block.region {
             self.drop_block(inner, sibling);
         }
-        for (source, number) in block.incoming {
-            let Some(source) = inner.blocks.get(&source) else { continue };
-            let Some(exit) = source.exits.get(number as usize) else { continue };
-            let cold = exit.cold.wrapping_sub(exit.site + 4) as i32;
-            self.memory.patch(source.start + exit.site as usize, cold);
+        for link in block.incoming.iter().filter(|link| link.is_alive(&inner.segments)) {
+            self.memory.patch(link.site as usize, link.cold);
         }
     }
 
@@ -592,7 +595,23 @@ impl JitShared {
     }
 }
 
+impl Link {
+    /// Whether the exit may be there still.
+    fn is_alive(&self, segments: &[Segment]) -> bool {
+        segments[segment_of(segments, self.site as usize)].serial == self.serial
+    }
+}
+
+/// Which of the segments a place in the code memory is in: they are of one size.
+fn segment_of(segments: &[Segment], place: usize) -> usize {
+    place / segments[0].end
+}
+
 impl Inner {
+    fn segment_of(&self, place: usize) -> &Segment {
+        &self.segments[segment_of(&self.segments, place)]
+    }
+
     /// Takes `size` bytes of the current segment, which has them.
     fn take(&mut self, size: usize) -> Chunk {
         let index = self.current;
