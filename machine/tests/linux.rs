@@ -76,6 +76,24 @@ fn one_hart_with_a_network() {
 }
 
 #[test]
+fn the_second_boot_finds_what_the_first_has_translated() {
+    let cache = tempfile::tempdir().expect("a temporary directory");
+    let boot = || {
+        let mut config = config(1);
+        config.cache = Some(cache.path().join("translations"));
+        let mut guest = Guest::boot(config);
+        check_system(&mut guest, 1);
+        let stats = guest.stats();
+        guest.power_off();
+        stats.code.expect("a translator")
+    };
+    let (cold, warm) = (boot(), boot());
+    assert!(cold.kept_loaded == 0 && cold.kept_pages == 0, "{cold}");
+    // Until all has been read the guest is translated as usual.
+    assert!(warm.kept_pages > 0 && warm.kept_blocks > warm.blocks, "{warm}");
+}
+
+#[test]
 fn two_harts_boot_again() {
     let mut guest = Guest::boot(config(2));
     check_system(&mut guest, 2);

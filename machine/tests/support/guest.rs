@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use images::{BootFiles, Options, Store};
-use machine::{Arch, Console, Ended, MachineConfig};
+use machine::{Arch, Console, Ended, MachineConfig, Stats};
 use tempfile::TempDir;
 
 use super::serial::Serial;
@@ -134,6 +134,11 @@ impl Guest {
             "expected the machine to go off: {outcome:?}; the console said:\n{}",
             self.console.log()
         );
+    }
+
+    /// What the machine has done so far.
+    pub fn stats(&self) -> Stats {
+        self.running.stats()
     }
 
     /// Has the guest switch off, and waits for that.

@@ -71,7 +71,7 @@ impl Running {
         std::thread::spawn(move || {
             let result = machine.run();
             // What the machine holds, such as the locks of its disks, is free when the test hears of the end.
-            drop(machine);
+            machine.end().keep();
             let _ = sender.send(result);
         });
         Ok(Self { control, ended })
