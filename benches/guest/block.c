@@ -3,7 +3,7 @@
 
 enum { LARGE = 1 << 20, POOL = 64 << 10 };
 
-PROGRAM(memcpy_1m, 2400, "copies of 1 MiB")
+PROGRAM(memcpy_1m, 5000, "copies of 1 MiB")
 {
     uint8_t *from = allocate(LARGE), *to = allocate(LARGE);
     uint64_t sum = 0;
@@ -19,7 +19,7 @@ PROGRAM(memcpy_1m, 2400, "copies of 1 MiB")
     return sum;
 }
 
-PROGRAM(memcpy_small, 6000000, "copies of 1 to 256 bytes, at any alignment")
+PROGRAM(memcpy_small, 12000000, "copies of 1 to 256 bytes, at any alignment")
 {
     uint8_t *from = allocate(POOL), *to = allocate(POOL);
     uint64_t random = 16, sum = 0;
@@ -35,7 +35,7 @@ PROGRAM(memcpy_small, 6000000, "copies of 1 to 256 bytes, at any alignment")
     return sum;
 }
 
-PROGRAM(memset_1m, 5000, "fillings of 1 MiB")
+PROGRAM(memset_1m, 15000, "fillings of 1 MiB")
 {
     uint8_t *area = allocate(LARGE);
     uint64_t sum = 0;

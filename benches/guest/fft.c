@@ -31,7 +31,7 @@ NOINLINE static void transform(double *re, double *im, double direction)
             }
 }
 
-PROGRAM(fft, 400, "transforms of 4096 complex points and back")
+PROGRAM(fft, 1000, "transforms of 4096 complex points and back")
 {
     double *re = allocate(POINTS * sizeof(double)), *im = allocate(POINTS * sizeof(double));
     uint64_t random = 13, sum = 0;

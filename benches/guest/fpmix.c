@@ -24,7 +24,7 @@ NOINLINE static int32_t filter(const int16_t *in, int16_t *out, double gain)
     return clipped;
 }
 
-PROGRAM(fpmix, 400, "passes over 4096 samples")
+PROGRAM(fpmix, 4000, "passes over 4096 samples")
 {
     int16_t *in = allocate(SAMPLES * sizeof *in), *out = allocate(SAMPLES * sizeof *out);
     uint64_t random = 14, sum = 0;

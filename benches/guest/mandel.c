@@ -14,7 +14,7 @@ NOINLINE static int escape(double x0, double y0, int limit)
     return rounds;
 }
 
-PROGRAM(mandel, 40, "pictures of 160 by 120 points, at most 200 rounds each")
+PROGRAM(mandel, 120, "pictures of 160 by 120 points, at most 200 rounds each")
 {
     uint64_t sum = 0;
     begin();

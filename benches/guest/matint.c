@@ -13,7 +13,7 @@ NOINLINE static void multiply(int32_t c[SIDE][SIDE], const int16_t a[SIDE][SIDE]
         }
 }
 
-PROGRAM(matint, 900, "products of two 64 by 64 matrices of 16-bit integers")
+PROGRAM(matint, 3000, "products of two 64 by 64 matrices of 16-bit integers")
 {
     static int16_t a[SIDE][SIDE], b[SIDE][SIDE];
     static int32_t c[SIDE][SIDE];

@@ -36,12 +36,12 @@ enum { SIDE = 96 };
 MULTIPLY(multiply_double, double)
 MULTIPLY(multiply_float, float)
 
-PROGRAM(matmul_f64, 160, "products of two 96 by 96 matrices of doubles")
+PROGRAM(matmul_f64, 400, "products of two 96 by 96 matrices of doubles")
 {
     MATMUL(double, multiply_double);
 }
 
-PROGRAM(matmul_f32, 160, "products of two 96 by 96 matrices of floats")
+PROGRAM(matmul_f32, 400, "products of two 96 by 96 matrices of floats")
 {
     MATMUL(float, multiply_float);
 }

@@ -30,7 +30,7 @@ NOINLINE static void advance(struct body *bodies, double dt)
             bodies[i].place[axis] += dt * bodies[i].speed[axis];
 }
 
-PROGRAM(nbody, 180000, "steps of six bodies")
+PROGRAM(nbody, 900000, "steps of six bodies")
 {
     struct body bodies[BODIES];
     uint64_t random = 11, sum = 0;

@@ -8,7 +8,7 @@ typedef float f32x4 __attribute__((vector_size(16)));
 typedef uint8_t u8x16 __attribute__((vector_size(16)));
 typedef uint32_t u32x4 __attribute__((vector_size(16)));
 
-PROGRAM(simd_axpy, 1500, "additions of a multiple of a vector of 16384 floats to another")
+PROGRAM(simd_axpy, 30000, "additions of a multiple of a vector of 16384 floats to another")
 {
     enum { VECTORS = LENGTH_BYTES / 16 };
     f32x4 *x = allocate(LENGTH_BYTES), *y = allocate(LENGTH_BYTES);
@@ -30,7 +30,7 @@ PROGRAM(simd_axpy, 1500, "additions of a multiple of a vector of 16384 floats to
     return sum;
 }
 
-PROGRAM(simd_blend, 1500, "averages of two rows of 65536 bytes where a third is below a threshold")
+PROGRAM(simd_blend, 25000, "averages of two rows of 65536 bytes where a third is below a threshold")
 {
     enum { VECTORS = LENGTH_BYTES / 16 };
     u8x16 *a = allocate(LENGTH_BYTES), *b = allocate(LENGTH_BYTES), *mask = allocate(LENGTH_BYTES);
@@ -54,7 +54,7 @@ PROGRAM(simd_blend, 1500, "averages of two rows of 65536 bytes where a third is 
     return mix_bytes(0, a, LENGTH_BYTES);
 }
 
-PROGRAM(simd_hash, 1200, "hashes of 65536 bytes in four lanes")
+PROGRAM(simd_hash, 20000, "hashes of 65536 bytes in four lanes")
 {
     enum { VECTORS = LENGTH_BYTES / 16 };
     u32x4 *data = allocate(LENGTH_BYTES), hash = { 1, 2, 3, 4 };

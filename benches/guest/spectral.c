@@ -20,7 +20,7 @@ NOINLINE static void multiply(double *out, const double *in, int transposed)
     }
 }
 
-PROGRAM(spectral, 1000, "power iterations on a 200 by 200 matrix")
+PROGRAM(spectral, 2500, "power iterations on a 200 by 200 matrix")
 {
     double u[SIZE], v[SIZE], t[SIZE], uv = 0, vv = 0;
     for (int i = 0; i < SIZE; i++)

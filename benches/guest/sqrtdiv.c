@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-PROGRAM(sqrtdiv, 2500000, "rounds of a square root and a division in each precision")
+PROGRAM(sqrtdiv, 25000000, "rounds of a square root and a division in each precision")
 {
     double x = 2;
     float y = 3;

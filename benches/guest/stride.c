@@ -2,7 +2,7 @@
  * and updates at random in 16 MiB, which do not wait for each other. */
 #include "bench.h"
 
-PROGRAM(stride, 20, "passes over 32 MiB in steps of 4160 bytes, and of 64 bytes")
+PROGRAM(stride, 80, "passes over 32 MiB in steps of 4160 bytes, and of 64 bytes")
 {
     enum { BYTES = 32 << 20, STEP = 4096 + 64 };
     uint8_t *area = allocate(BYTES);
@@ -19,7 +19,7 @@ PROGRAM(stride, 20, "passes over 32 MiB in steps of 4160 bytes, and of 64 bytes"
     return sum;
 }
 
-PROGRAM(update, 2500000, "updates at random within 16 MiB")
+PROGRAM(update, 20000000, "updates at random within 16 MiB")
 {
     enum { WORDS = (16 << 20) / 8 };
     uint64_t *area = allocate(WORDS * sizeof *area), random = 17, sum = 0;

@@ -39,7 +39,8 @@ fn build(arch: Arch, into: &Path) -> Vec<u8> {
     std::fs::read(program).expect("the program")
 }
 
-fn stress(arch: Arch, change: impl FnOnce(&mut MachineConfig)) {
+/// `kept`: translations are kept, and those of this run found again.
+fn stress(arch: Arch, kept: bool, change: impl FnOnce(&mut MachineConfig)) {
     let seconds =
         std::env::var("FERRY_STRESS_SECONDS").map_or(10, |text| text.parse().expect("a number of seconds"));
     let folder = tempfile::tempdir().expect("a temporary directory");
@@ -54,6 +55,7 @@ fn stress(arch: Arch, change: impl FnOnce(&mut MachineConfig)) {
     let path = folder.path().join("initrd");
     std::fs::write(&path, archive.finish().expect("an archive")).expect("an initial RAM disk");
     config.initrd = Some(path);
+    config.cache = kept.then(|| folder.path().join("translations"));
     change(&mut config);
     let mut guest = Guest::boot(config);
     // Each kind of work ends its last round, however slow the host is.
@@ -66,13 +68,13 @@ fn stress(arch: Arch, change: impl FnOnce(&mut MachineConfig)) {
 
 #[test]
 fn four_cpus() {
-    stress(Arch::Riscv64, |_| {});
+    stress(Arch::Riscv64, false, |_| {});
 }
 
 /// Code is translated again and again: there is little room for it, and it is dropped at random.
 #[test]
 fn four_cpus_that_forget_their_code() {
-    stress(Arch::Riscv64, |config| {
+    stress(Arch::Riscv64, true, |config| {
         config.code_bytes = 2 << 20;
         config.windows = Effort::Eager;
         config.drop_code = Some(Duration::from_millis(50));
@@ -82,7 +84,7 @@ fn four_cpus_that_forget_their_code() {
 /// Every loop that is seen is compiled as a whole, at once, and stays so.
 #[test]
 fn four_cpus_with_regions() {
-    stress(Arch::Riscv64, |config| {
+    stress(Arch::Riscv64, true, |config| {
         config.regions = Effort::Eager;
         config.drop_code = Some(Duration::from_millis(500));
     });
@@ -90,7 +92,7 @@ fn four_cpus_with_regions() {
 
 #[test]
 fn four_arm_cpus_with_regions() {
-    stress(Arch::Aarch64, |config| {
+    stress(Arch::Aarch64, true, |config| {
         config.regions = Effort::Eager;
         config.windows = Effort::Eager;
     });
