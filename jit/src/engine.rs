@@ -204,7 +204,8 @@ impl<I: Isa> Jit<I> {
         self.shared.stats()
     }
 
-    /// Translates `block`, which lies at the program counter, and runs it alone.
+    /// Translates `block`, which lies at the program counter, and runs it alone. No instruction in it may use another's
+    /// temporaries.
     ///
     /// # Panics
     /// If it cannot be translated, or there is no room.
@@ -493,10 +494,12 @@ impl<I: Isa> Jit<I> {
             }
         };
         let start = key.pa & !(PAGE_SIZE - 1);
-        if let Some(others) = others
-            && shared.ask_for_page(start as usize, key.ctx)
-        {
+        if let Some(others) = others {
             warm.settle(start as usize, others);
+        }
+        let mut published = true;
+        let asks = others.is_some() && shared.ask_for_page(start as usize, key.ctx);
+        if let Some(others) = others.filter(|_| asks) {
             shared.counters.kept_pages.fetch_add(1, Relaxed);
             for record in others.records().take(MOST_TOGETHER) {
                 let place = record.place();
@@ -509,24 +512,35 @@ impl<I: Isa> Jit<I> {
                     continue;
                 }
                 if record.len() > ready.left.room() {
-                    self.publish_kept(&mut ready, epoch);
+                    published = self.publish_kept(&mut ready, epoch);
+                    if !published {
+                        break;
+                    }
                     let Some(chunk) = shared.chunk(index, record.len()) else { break };
                     (self.chunk, ready.left) = (chunk, chunk);
                 }
                 ready.add(&shared, other, record);
             }
         }
-        self.publish_kept(&mut ready, epoch);
+        published = published && self.publish_kept(&mut ready, epoch);
+        if asks && !published {
+            shared.forget_page(start as usize, key.ctx);
+        }
         Kept::Found
     }
 
-    /// Publishes what is ready.
-    fn publish_kept(&mut self, ready: &mut ReadyBlocks, epoch: u64) {
-        let counters = &self.shared.counters;
-        counters.kept_blocks.fetch_add(ready.blocks.len() as u64, Relaxed);
-        counters.kept_instructions.fetch_add(std::mem::take(&mut ready.instructions), Relaxed);
-        let blocks = std::mem::take(&mut ready.blocks);
-        self.publish(blocks, epoch, true);
+    /// Publishes what is ready; false if it is out of date.
+    fn publish_kept(&mut self, ready: &mut ReadyBlocks, epoch: u64) -> bool {
+        let (blocks, instructions) =
+            (std::mem::take(&mut ready.blocks), std::mem::take(&mut ready.instructions));
+        let count = blocks.len() as u64;
+        let published = self.publish(blocks, epoch, true);
+        if published {
+            let counters = &self.shared.counters;
+            counters.kept_blocks.fetch_add(count, Relaxed);
+            counters.kept_instructions.fetch_add(instructions, Relaxed);
+        }
+        published
     }
 
     /// Publishes blocks that were made for the present chunk; false if they are out of date.

@@ -16,7 +16,7 @@
 mod pages;
 mod regions;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::ops::RangeInclusive;
@@ -232,8 +232,8 @@ struct Inner {
     segments: Vec<Segment>,
     current: usize,
     draining: Option<Draining>,
-    /// The places that have been chosen as heads of regions and are not to be chosen again.
-    elected: HashSet<BlockKey>,
+    /// The places that have been chosen as heads of regions.
+    elected: HashMap<BlockKey, regions::Election>,
     /// The regions that are being compiled.
     tickets: Vec<regions::Ticket>,
     last_ticket: u64,
@@ -335,6 +335,11 @@ impl JitShared {
     /// Whether this page's kept translations are to be taken over as a whole: the first time that somebody asks.
     pub(crate) fn ask_for_page(&self, page: usize, ctx: u32) -> bool {
         self.inner.lock().pages.ask(page, ctx)
+    }
+
+    /// Lets that be asked again.
+    pub(crate) fn forget_page(&self, page: usize, ctx: u32) {
+        self.inner.lock().pages.forget(page, ctx);
     }
 
     /// A piece of code memory with room for `bytes` bytes, unless there is none now.
@@ -626,7 +631,7 @@ impl Translations for JitShared {
     fn drop_pages(&self, pages: &[usize]) {
         let mut inner = self.inner.lock();
         let page_of = |pa: u64| pa as usize & !(PAGE_SIZE as usize - 1);
-        inner.elected.retain(|key| !pages.contains(&page_of(key.pa)));
+        inner.elected.retain(|key, _| !pages.contains(&page_of(key.pa)));
         inner.outdate_tickets(|page| pages.contains(&page));
         for page in pages {
             for id in inner.pages.take(*page) {

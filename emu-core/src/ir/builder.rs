@@ -206,3 +206,38 @@ impl BlockBuilder {
         block
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_is_the_same_until_its_operands_change() {
+        let mut builder = BlockBuilder::new();
+        let (x, y, z) = (Val::slot(1), Val::slot(2), Val::slot(3));
+        let add = |builder: &mut BlockBuilder, a, b| builder.same(Op::Add, Ty::I64, a, b);
+        builder.mark(0, 4);
+        let sum = add(&mut builder, x, y);
+        let wide = builder.same(Op::Sext32, Ty::None, x, Val::NONE);
+        builder.store(Ty::I64, MemAttr::from_bits(0), sum, 0, z);
+        assert_eq!(add(&mut builder, x, y), sum);
+        assert_eq!(builder.same(Op::Sext32, Ty::None, x, Val::NONE), wide);
+        assert_ne!(add(&mut builder, y, x), sum);
+        builder.bin_to(z, Op::Add, Ty::I64, x, y);
+        assert_eq!(add(&mut builder, x, y), sum, "a slot is no temporary");
+        // What an instruction that is taken back has made is gone with it.
+        builder.mark(4, 4);
+        let other = add(&mut builder, x, z);
+        builder.unmark();
+        assert_ne!(add(&mut builder, x, z), other);
+        // Operands change.
+        builder.bin_to(y, Op::Add, Ty::I64, y, z);
+        let next = add(&mut builder, x, y);
+        assert_ne!(next, sum);
+        builder.call_to(Val::NONE, 0, &[]);
+        let after = add(&mut builder, x, y);
+        assert_ne!(after, next, "a helper may change any slot");
+        (0..BlockBuilder::NEAR).for_each(|_| builder.un_to(z, Op::Mov, Ty::I64, x));
+        assert_ne!(add(&mut builder, x, y), after, "too far back");
+    }
+}

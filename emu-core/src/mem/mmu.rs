@@ -436,8 +436,8 @@ impl Mmu {
 impl Bank {
     /// Entries that are not global and that a shared bank keeps track of; beyond that it is emptied whole.
     const MAX_LOCAL: usize = 128;
-    /// A bank is to have twice the entries when more than one in so many of those it has were taken from other pages. Few pages
-    /// in each other's way are no reason: more entries take longer to go through, and are cold. Measured: growing at half as
+    /// A bank is to have twice the entries when more than one in so many of those it has were taken from other pages. A few
+    /// such fills are no reason: more entries take longer to go through, and are cold. Measured: growing at half as
     /// many, or fourfold, made no difference beyond noise.
     const CROWDED: usize = 4;
     /// A bank emptied after fewer than one in so many entries had been filled is to have half of them. Fewer than make one of

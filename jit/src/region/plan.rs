@@ -297,7 +297,7 @@ impl<I: Isa> Planner<'_, I> {
         }
         let page = self.page(delta)?;
         let key = BlockKey { pa: page.ram as u64 + within as u64, ctx: self.ctx };
-        // Only what has run.
+        // Only what has run; or is taken over from an earlier run, together with its page.
         if !self.shared.is_translated(key) {
             return None;
         }

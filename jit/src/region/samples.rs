@@ -29,10 +29,6 @@ const LEAST_STAY: i64 = 100;
 const MOST_DEBT: i64 = 1000 * LEAST_STAY;
 /// Instructions beyond that which count against what comes later: a loop that pays may have times when it does not.
 const MOST_CREDIT: i64 = 100 * MOST_DEBT;
-/// CPU time for which a place whose region was given up is left alone; each time twice as long. The next may guess better.
-const REST: Duration = Duration::from_millis(20);
-/// What that grows to.
-const LONGEST_REST: Duration = Duration::from_secs(20);
 
 /// What one vCPU has been sampled at.
 #[derive(Default)]
@@ -61,9 +57,6 @@ struct Place {
     /// How fast it went from one sample to the next, in tier 1 and in a region.
     speeds: [Speed; 2],
     judged: bool,
-    /// How long it has been left alone, and until when: nobody makes a region for it before.
-    rest: Duration,
-    rests_until: Duration,
     /// Where the loop around the last region's begins.
     around: Option<BlockKey>,
     /// A loop in this one is left too soon to pay: there is no need to look at it for long.
@@ -132,15 +125,14 @@ impl Samples {
             self.places.clear();
         }
         let region = shared.region_at(key);
-        let at = thread_time();
         if config.background {
-            self.watch(vcpu, shared, at);
+            self.watch(vcpu, shared);
             if let Some(number) = region {
                 self.watch_also(vcpu, key, number);
             }
         }
         let in_region = region.is_some();
-        let now = Sample { key, in_region, at, retired: vcpu.state.retired };
+        let now = Sample { key, in_region, at: thread_time(), retired: vcpu.state.retired };
         let last = self.last.replace(now);
         let place = self.places.entry(key).or_default();
         place.samples += 1;
@@ -164,12 +156,10 @@ impl Samples {
         let promoted = place.promoted;
         let known = promoted || before.time >= TRIAL || !config.background;
         let is_full = config.background && shared.queue.get().is_none_or(Queue::is_full);
-        let rests = now.at < place.rests_until;
-        if (place.samples < config.threshold && !promoted) || !known || is_full || rests || !shared.elect(key)
-        {
+        if (place.samples < config.threshold && !promoted) || !known || is_full || !shared.elect(key) {
             return;
         }
-        *place = Place { speeds: [before, Speed::default()], rest: place.rest, ..Place::default() };
+        *place = Place { speeds: [before, Speed::default()], ..Place::default() };
         let epoch = vcpu.blocks().epoch();
         let begun = Instant::now();
         let plan = Plan::new(vcpu, shared, key, features);
@@ -213,7 +203,7 @@ impl Samples {
 
     /// Gives up the regions that are left too soon. What one does is counted together with what others do that have the same
     /// place for it, so that mistakes are possible; they cost no more than time.
-    fn watch<I: Isa>(&mut self, vcpu: &Vcpu<I>, shared: &JitShared, at: Duration) {
+    fn watch<I: Isa>(&mut self, vcpu: &Vcpu<I>, shared: &JitShared) {
         let places = &mut self.places;
         self.watched.retain_mut(|region| {
             if shared.region_at(region.head) != Some(region.number) {
@@ -234,15 +224,12 @@ impl Samples {
             shared.retire_region(region.head);
             let place = places.entry(region.head).or_default();
             place.samples = 0;
-            place.rest = (2 * place.rest).clamp(REST, LONGEST_REST);
-            place.rests_until = at + place.rest;
-            shared.forget_election(region.head);
+            shared.rest_election(region.head);
             let speeds = [place.speeds[0], Speed::default()];
             if let Some(around) = place.around {
                 // A loop of few rounds; what is around it takes longer.
-                let outer = places.entry(around).or_default();
-                if outer.rest.is_zero() {
-                    *outer = Place { speeds, promoted: true, ..Place::default() };
+                if !shared.was_elected(around) {
+                    places.insert(around, Place { speeds, promoted: true, ..Place::default() });
                 }
             }
             false

@@ -99,6 +99,13 @@ impl Pages {
         first
     }
 
+    /// Lets that be asked again.
+    pub(super) fn forget(&mut self, page: usize, ctx: u32) {
+        if let Some(page) = self.0.get_mut(&page) {
+            page.asked.retain(|&asked| asked != ctx);
+        }
+    }
+
     /// Forgets everything.
     pub(super) fn clear(&mut self) {
         self.0.clear();

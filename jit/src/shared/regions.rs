@@ -1,14 +1,21 @@
 //! Regions of tier 2 among the translated blocks: their heads are elected, they are compiled elsewhere, and published in the
 //! place of blocks.
 
+use std::collections::hash_map::Entry;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
 
 use emu_core::ir::BlockKey;
 
 use super::{Found, Inner, JitShared, Published, Variant};
 use crate::region::place::Compiled;
 use crate::region::plan::Plan;
+
+/// How long a place whose region was given up is left alone at first. The next may guess better.
+const REST: Duration = Duration::from_millis(20);
+/// What that grows to.
+const LONGEST_REST: Duration = Duration::from_secs(20);
 
 /// A region that is being compiled.
 pub(super) struct Ticket {
@@ -17,6 +24,15 @@ pub(super) struct Ticket {
     pages: Vec<usize>,
     /// It has changed since.
     stale: bool,
+}
+
+/// What is known of a place that has been chosen as the head of a region.
+#[derive(Default)]
+pub(super) struct Election {
+    /// Its region was given up: it is left alone until then. Else it is not to be chosen again.
+    rests_until: Option<Instant>,
+    /// How long it was left alone last.
+    rest: Duration,
 }
 
 impl JitShared {
@@ -51,9 +67,35 @@ impl JitShared {
         self.group.ports().iter().for_each(|port| port.interrupt());
     }
 
-    /// Makes a place the head of a region; false if it has been before.
+    /// Makes a place the head of a region; false if it has been before, and is not to be again now.
     pub(crate) fn elect(&self, key: BlockKey) -> bool {
-        self.inner.lock().elected.insert(key)
+        match self.inner.lock().elected.entry(key) {
+            Entry::Vacant(place) => {
+                place.insert(Election::default());
+                true
+            }
+            Entry::Occupied(mut place) => {
+                let election = place.get_mut();
+                let rested = election.rests_until.is_some_and(|until| Instant::now() >= until);
+                if rested {
+                    election.rests_until = None;
+                }
+                rested
+            }
+        }
+    }
+
+    /// Whether a place has been the head of a region, or is one.
+    pub(crate) fn was_elected(&self, key: BlockKey) -> bool {
+        self.inner.lock().elected.contains_key(&key)
+    }
+
+    /// Lets a place be elected again after a while, each time a longer one.
+    pub(crate) fn rest_election(&self, key: BlockKey) {
+        let mut inner = self.inner.lock();
+        let election = inner.elected.entry(key).or_default();
+        election.rest = (2 * election.rest).clamp(REST, LONGEST_REST);
+        election.rests_until = Some(Instant::now() + election.rest);
     }
 
     /// Lets a place be elected again.

@@ -14,7 +14,6 @@ mod regions;
 mod store;
 
 use std::collections::HashMap;
-use std::iter::repeat;
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -217,6 +216,7 @@ impl Warm {
             return None;
         }
         let (mut groups, used): (Vec<_>, Vec<_>) = loaded.groups().unzip();
+        let known = groups.len();
         let mut homes = homes.clone();
         for (record, page) in new {
             let home = *homes.entry(*page).or_insert(groups.len());
@@ -225,11 +225,11 @@ impl Warm {
             }
             groups[home].push(record);
         }
-        // New groups are in use.
-        let (in_use, rest): (Vec<_>, Vec<_>) =
-            groups.into_iter().zip(used.into_iter().chain(repeat(true))).partition(|(_, used)| *used);
+        let new_groups = groups.split_off(known);
+        let (in_use, rest): (Vec<_>, Vec<_>) = groups.into_iter().zip(used).partition(|(_, used)| *used);
         let mut saved = Store::begin(loaded.len() + bytes);
-        for (group, _) in in_use.into_iter().chain(rest) {
+        let old_groups = in_use.into_iter().chain(rest).map(|(group, _)| group);
+        for group in new_groups.into_iter().chain(old_groups) {
             let mut is_first = true;
             for record in group {
                 if saved.len() + record.size() <= MOST_BYTES {

@@ -106,14 +106,19 @@ impl Store {
             slot.filter_map(|slot| Some((self.record(slot)?, slot.at))).find(|(record, _)| fits(record))?;
         let group = self.groups.partition_point(|group| group.begin <= at).checked_sub(1);
         if let Some(group) = group {
-            self.groups[group].used.store(true, Relaxed);
+            let used = &self.groups[group].used;
+            if !used.load(Relaxed) {
+                used.store(true, Relaxed);
+            }
         }
         Some((record, group))
     }
 
     /// Whether there is one that is made of the same.
     pub(super) fn contains(&self, other: &Record<'_>) -> bool {
-        self.slots(other.hash()).filter_map(|slot| self.record(slot)).any(|record| record.is_like(other))
+        let hash = other.hash();
+        let slots = self.slots(hash).filter(|slot| slot.hash == hash);
+        slots.filter_map(|slot| self.record(slot)).any(|record| record.is_like(other))
     }
 
     /// Where the records of a group are.
