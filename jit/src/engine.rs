@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use emu_core::exec::{Access, Engine, Exit, Isa, Limits, Stop, Vcpu};
+use emu_core::exec::{Access, CodePage, Engine, Exit, Isa, Limits, Stop, Vcpu};
 use emu_core::interp::Interpreter;
 use emu_core::ir::{Block, BlockKey, View};
 use emu_core::mem::{PAGE_SIZE, WINDOWED, next_page};
@@ -20,7 +20,7 @@ use crate::stats::JitStats;
 use crate::stubs::Left;
 use crate::template::guess::Guess;
 use crate::template::{Code, Compiler, Features};
-use crate::warm::{Finding, Record};
+use crate::warm::{Finding, PageRecords, Record};
 
 /// Runs one vCPU on translated code. Each vCPU thread has its own; they share a [`JitShared`].
 pub struct Jit<I: Isa> {
@@ -268,7 +268,7 @@ impl<I: Isa> Jit<I> {
         }
         let mut bytes = code.bytes;
         for exit in &code.exits {
-            let cold = exit.cold.wrapping_sub(exit.site + 4).to_le_bytes();
+            let cold = exit.cold_displacement().to_le_bytes();
             bytes[exit.site as usize..][..4].copy_from_slice(&cold);
         }
         let place = self.shared.write(&mut self.chunk, &bytes);
@@ -497,36 +497,46 @@ impl<I: Isa> Jit<I> {
         if let Some(others) = others {
             warm.settle(start as usize, others);
         }
-        let mut published = true;
-        let asks = others.is_some() && shared.ask_for_page(start as usize, key.ctx);
-        if let Some(others) = others.filter(|_| asks) {
-            shared.counters.kept_pages.fetch_add(1, Relaxed);
-            for record in others.records().take(MOST_TOGETHER) {
-                let place = record.place();
-                let other = BlockKey { pa: start + u64::from(place.offset), ctx: place.ctx };
-                if other == key
-                    || other.ctx != key.ctx
-                    || shared.is_known(other)
-                    || !record.is_of(place, &page)
-                {
-                    continue;
-                }
-                if record.len() > ready.left.room() {
-                    published = self.publish_kept(&mut ready, epoch);
-                    if !published {
-                        break;
-                    }
-                    let Some(chunk) = shared.chunk(index, record.len()) else { break };
-                    (self.chunk, ready.left) = (chunk, chunk);
-                }
-                ready.add(&shared, other, record);
-            }
-        }
-        published = published && self.publish_kept(&mut ready, epoch);
-        if asks && !published {
+        let others = others.filter(|_| shared.ask_for_page(start as usize, key.ctx));
+        let added = others.is_none_or(|others| self.add_page(others, &page, key, epoch, index, &mut ready));
+        let published = added && self.publish_kept(&mut ready, epoch);
+        if others.is_some() && !published {
             shared.forget_page(start as usize, key.ctx);
         }
         Kept::Found
+    }
+
+    /// Adds the other blocks that are known of the page of this key, and publishes those that fill a chunk; false if they are
+    /// out of date.
+    fn add_page(
+        &mut self,
+        others: PageRecords<'_>,
+        page: &CodePage<'_>,
+        key: BlockKey,
+        epoch: u64,
+        index: usize,
+        ready: &mut ReadyBlocks,
+    ) -> bool {
+        let shared = Arc::clone(&self.shared);
+        shared.counters.kept_pages.fetch_add(1, Relaxed);
+        let start = key.pa & !(PAGE_SIZE - 1);
+        for record in others.records().take(MOST_TOGETHER) {
+            let place = record.place();
+            let other = BlockKey { pa: start + u64::from(place.offset), ctx: place.ctx };
+            let wanted = other != key && other.ctx == key.ctx && !shared.is_known(other);
+            if !wanted || !record.is_of(place, page) {
+                continue;
+            }
+            if record.len() > ready.left.room() {
+                if !self.publish_kept(ready, epoch) {
+                    return false;
+                }
+                let Some(chunk) = shared.chunk(index, record.len()) else { break };
+                (self.chunk, ready.left) = (chunk, chunk);
+            }
+            ready.add(&shared, other, record);
+        }
+        true
     }
 
     /// Publishes what is ready; false if it is out of date.

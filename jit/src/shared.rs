@@ -474,8 +474,7 @@ impl JitShared {
             self.faults.insert(published.found.code, code.faults);
             published.exits = code.exits;
             for exit in &published.exits {
-                let cold = exit.cold.wrapping_sub(exit.site + 4) as i32;
-                self.memory.patch(published.start + exit.site as usize, cold);
+                self.memory.patch(published.start + exit.site as usize, exit.cold_displacement());
             }
         }
         let found = published.found;
@@ -513,8 +512,8 @@ impl JitShared {
         let to = if direct { target.start } else { block.start + exit.cold as usize - LOOKUP };
         self.memory.patch(site, (to as i64 - (site as i64 + 4)) as i32);
         self.counters.links.fetch_add(1, SeqCst);
-        let cold = exit.cold.wrapping_sub(exit.site + 4) as i32;
-        let link = Link { site: site as u32, cold, serial: inner.segment_of(site).serial };
+        let serial = inner.segments[segment_of(&inner.segments, site)].serial;
+        let link = Link { site: site as u32, cold: exit.cold_displacement(), serial };
         let Inner { blocks, segments, .. } = &mut *inner;
         if let Some(target) = blocks.get_mut(&target_id) {
             if target.incoming.len() >= 64 {
@@ -613,10 +612,6 @@ fn segment_of(segments: &[Segment], place: usize) -> usize {
 }
 
 impl Inner {
-    fn segment_of(&self, place: usize) -> &Segment {
-        &self.segments[segment_of(&self.segments, place)]
-    }
-
     /// Takes `size` bytes of the current segment, which has them.
     fn take(&mut self, size: usize) -> Chunk {
         let index = self.current;

@@ -53,7 +53,7 @@ impl JitShared {
         self.inner.lock().entry(key)?.region.first().copied()
     }
 
-    /// Takes the region that can be entered there out of use, for good: tier 1 is as fast.
+    /// Takes the region that can be entered there out of use: tier 1 is as fast.
     pub(crate) fn retire_region(&self, key: BlockKey) {
         let mut inner = self.inner.lock();
         let Some((id, _)) = inner.pages.get(key, Variant::Merged) else { return };
@@ -152,8 +152,7 @@ impl JitShared {
         let code = self.write(chunk, &placed.code.bytes);
         self.faults.insert(code, placed.code.faults);
         for exit in &placed.code.exits {
-            let cold = exit.cold.wrapping_sub(exit.site + 4) as i32;
-            self.memory.patch(start + exit.site as usize, cold);
+            self.memory.patch(start + exit.site as usize, exit.cold_displacement());
         }
         let mut exits = placed.code.exits;
         for ((&id, &node), offset) in ids.iter().zip(&plan.entries).zip(placed.entries) {

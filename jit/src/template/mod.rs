@@ -110,6 +110,13 @@ pub(crate) struct Exit {
     pub plain: bool,
 }
 
+impl Exit {
+    /// The displacement while it is not linked.
+    pub(crate) fn cold_displacement(&self) -> i32 {
+        self.cold.wrapping_sub(self.site + 4) as i32
+    }
+}
+
 /// A check that a group of accesses shares.
 #[derive(Clone, Copy)]
 struct Merge {
