@@ -9,6 +9,8 @@ use crate::mem::{Mapping, PAGE_BITS, PAGE_SIZE, WINDOWED};
 /// to the second.
 const AROUND_BITS: u8 = 16;
 const MOST_AROUND_BITS: u8 = 21;
+/// What looking at so many pages counts as, at most: a large page of the guest's is in use for longer, too.
+const MOST_WALKS: u64 = 1;
 
 impl<I: Isa> Vcpu<I> {
     /// Notes that translated code has been found running: an address space that takes time may get a window.
@@ -44,14 +46,15 @@ impl<I: Isa> Vcpu<I> {
             // A device, a page that holds code, a segment too many: it will come here again.
             return self.mmu.pace_window(1);
         };
-        if !self.mmu.map_in_window(own) {
-            return false;
-        }
         let bits = page_bits.clamp(AROUND_BITS, MOST_AROUND_BITS);
         let (first, pages) = (own.page & !((1 << bits) - 1), 1 << bits >> PAGE_BITS);
         let mut run: Option<Mapping> = None;
         for page in (0..pages).map(|n| first + n * PAGE_SIZE) {
-            let next = if self.mmu.is_in_window(page) { None } else { self.peek(page) };
+            let next = match self.mmu.mapped_in_window(page) {
+                _ if page == own.page => Some(own),
+                Some(true) => None,
+                mapped => self.peek(page).filter(|next| mapped.is_none() || next.write),
+            };
             run = match (run, next) {
                 (Some(run), Some(next)) if run.goes_on_with(&next) => {
                     Some(Mapping { len: run.len + next.len, ..run })
@@ -65,7 +68,8 @@ impl<I: Isa> Vcpu<I> {
                 }
             };
         }
-        run.is_none_or(|run| self.mmu.map_in_window(run)) && self.mmu.pace_window((pages / 64) as u32)
+        run.is_none_or(|run| self.mmu.map_in_window(run))
+            && self.mmu.pace_window((pages / 64).min(MOST_WALKS) as u32)
     }
 
     /// How a page may be mapped that no access has asked for.

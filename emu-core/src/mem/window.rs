@@ -24,13 +24,16 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 
 use super::PAGE_SIZE;
+use super::ram::HUGE_PAGE;
 
 /// Set in [`crate::ir::BlockKey::ctx`] of code that runs where the current address space has a window.
 pub const WINDOWED: u32 = 1 << 31;
 /// Bytes from the base register of an access within which it may lie.
 pub const GUARD: u64 = 64 << 10;
-/// Unmapped bytes on either side of a window: the guard, and more than the largest unit.
-const MARGIN: usize = GUARD as usize + PAGE_SIZE as usize;
+/// Unmapped bytes on either side of a window: the guard, and more than the largest unit. Also, a window begins at a huge page:
+/// where the guest's large pages lie in huge pages of the host's, these are mapped whole.
+const MARGIN: usize = HUGE_PAGE;
+const _: () = assert!(MARGIN as u64 >= GUARD + PAGE_SIZE);
 
 /// log2 of the bytes of a segment.
 pub const SEGMENT_BITS: u8 = 39;
@@ -120,6 +123,8 @@ impl Windows {
 #[derive(Debug)]
 struct Room {
     start: NonNull<u8>,
+    /// Bytes from there on that are its own: enough to lose a huge page's worth before a huge page begins.
+    mapped: usize,
     len: u64,
 }
 
@@ -132,12 +137,12 @@ impl Room {
     /// Room for `len` bytes, inaccessible.
     fn new(len: u64) -> io::Result<Self> {
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        let mapped = len as usize + 2 * MARGIN + HUGE_PAGE;
         // SAFETY: a new mapping at an address of the kernel's choice; nothing else can refer to it yet.
-        let start =
-            unsafe { mmap_anonymous(null_mut(), len as usize + 2 * MARGIN, ProtFlags::empty(), flags)? };
+        let start = unsafe { mmap_anonymous(null_mut(), mapped, ProtFlags::empty(), flags)? };
         let start =
             NonNull::new(start.cast()).ok_or_else(|| io::Error::other("the mapping is at address zero"))?;
-        Ok(Self { start, len })
+        Ok(Self { start, mapped, len })
     }
 
     /// Host address of its first byte.
@@ -146,7 +151,8 @@ impl Room {
     }
 
     fn place(&self, at: u64) -> *mut c_void {
-        self.start.as_ptr().wrapping_add(MARGIN + at as usize).cast()
+        let begin = self.start.as_ptr().map_addr(|start| start.next_multiple_of(HUGE_PAGE));
+        begin.wrapping_add(MARGIN + at as usize).cast()
     }
 
     /// How far the host address is from its first byte, if it is in or near it.
@@ -168,10 +174,9 @@ impl Room {
 
     /// Makes all of it inaccessible again.
     fn empty(&self) -> io::Result<()> {
-        let (start, len) = (self.start.as_ptr().cast(), self.len as usize + 2 * MARGIN);
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED;
         // SAFETY: exactly what `new` mapped, where no Rust value lives.
-        unsafe { mmap_anonymous(start, len, ProtFlags::empty(), flags)? };
+        unsafe { mmap_anonymous(self.start.as_ptr().cast(), self.mapped, ProtFlags::empty(), flags)? };
         Ok(())
     }
 
@@ -188,7 +193,7 @@ impl Room {
 impl Drop for Room {
     fn drop(&mut self) {
         // SAFETY: exactly what `new` mapped; translated code accesses it only while its vCPU's tables name it.
-        let _ = unsafe { munmap(self.start.as_ptr().cast(), self.len as usize + 2 * MARGIN) };
+        let _ = unsafe { munmap(self.start.as_ptr().cast(), self.mapped) };
     }
 }
 
@@ -213,8 +218,10 @@ impl Mapping {
     }
 }
 
+/// Pages that are mapped one after the other, from an address on.
 #[derive(Clone, Copy)]
-struct Page {
+struct Run {
+    len: u64,
     offset: usize,
     write: bool,
 }
@@ -234,10 +241,12 @@ pub(super) struct Window {
     windows: Arc<Windows>,
     /// By segment.
     rooms: BTreeMap<u64, Room>,
-    /// What is mapped, by page address.
-    pages: BTreeMap<u64, Page>,
-    /// RAM offsets of the pages that may be written, with their addresses.
+    /// What is mapped, by the first address.
+    runs: BTreeMap<u64, Run>,
+    /// RAM offsets of the runs that may be written, with their addresses.
     writable: BTreeSet<(usize, u64)>,
+    /// Bytes of the longest run that there has been.
+    longest: u64,
     /// Changes since it was last empty. Each may have made a mapping of the host's into two more.
     mappings: usize,
 }
@@ -245,8 +254,8 @@ pub(super) struct Window {
 impl Window {
     /// A window with nothing mapped.
     pub(super) fn new(windows: Arc<Windows>) -> Self {
-        let (rooms, pages, writable) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
-        Self { windows, rooms, pages, writable, mappings: 0 }
+        let (rooms, runs, writable) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        Self { windows, rooms, runs, writable, longest: 0, mappings: 0 }
     }
 
     /// What code is told of it, the lower segment first.
@@ -267,7 +276,8 @@ impl Window {
 
     /// How a page is mapped: whether it may be written.
     pub(super) fn mapped(&self, page: u64) -> Option<bool> {
-        self.pages.get(&page).map(|page| page.write)
+        let (start, run) = self.runs.range(..=page).next_back()?;
+        (page - start < run.len).then_some(run.write)
     }
 
     /// Maps these pages, which lie in one segment.
@@ -281,17 +291,8 @@ impl Window {
             self.clear();
             return Mapped::Full;
         }
-        for step in (0..len).step_by(PAGE_SIZE as usize) {
-            let (page, offset) = (page + step, offset + step as usize);
-            if let Some(old) = self.pages.insert(page, Page { offset, write })
-                && old.write
-            {
-                self.writable.remove(&(old.offset, page));
-            }
-            if write {
-                self.writable.insert((offset, page));
-            }
-        }
+        self.forget(page, page + (len - 1));
+        self.keep(page, Run { len, offset, write });
         Mapped::Yes
     }
 
@@ -318,26 +319,15 @@ impl Window {
 
     /// Takes away the pages with addresses from `first` to `last`.
     pub(super) fn unmap(&mut self, first: u64, last: u64) {
-        if self.pages.is_empty() {
-            return;
-        }
         let first = first & !(PAGE_SIZE - 1);
-        let gone: Vec<(u64, Page)> =
-            self.pages.range(first..=last).map(|(&page, &what)| (page, what)).collect();
-        let mut runs: Vec<(u64, u64)> = Vec::new();
-        for (page, what) in gone {
-            self.pages.remove(&page);
-            if what.write {
-                self.writable.remove(&(what.offset, page));
-            }
-            match runs.last_mut() {
-                Some((from, len)) if *from + *len == page && split(*from).0 == split(page).0 => {
-                    *len += PAGE_SIZE;
-                }
-                _ => runs.push((page, PAGE_SIZE)),
+        let mut gaps: Vec<(u64, u64)> = Vec::new();
+        for (page, len) in self.forget(first, last) {
+            match gaps.last_mut() {
+                Some((from, gap)) if *from + *gap == page && split(*from).0 == split(page).0 => *gap += len,
+                _ => gaps.push((page, len)),
             }
         }
-        for (page, len) in runs {
+        for (page, len) in gaps {
             let (segment, at) = split(page);
             // A hole may take two mappings more, too.
             if !self.count() || self.rooms.get(&segment).is_some_and(|room| room.vacate(at, len).is_err()) {
@@ -346,9 +336,46 @@ impl Window {
         }
     }
 
+    /// Notes a run.
+    fn keep(&mut self, page: u64, run: Run) {
+        self.longest = self.longest.max(run.len);
+        self.runs.insert(page, run);
+        if run.write {
+            self.writable.insert((run.offset, page));
+        }
+    }
+
+    /// Makes two of the run that goes on at this page.
+    fn cut(&mut self, page: u64) {
+        let Some((&start, run)) = self.runs.range_mut(..page).next_back() else { return };
+        let at = page - start;
+        if at < run.len {
+            let rest = Run { len: run.len - at, offset: run.offset + at as usize, ..*run };
+            run.len = at;
+            self.keep(page, rest);
+        }
+    }
+
+    /// Forgets the pages with addresses from `first`, that of a page, to `last`, and returns which there were: addresses, and bytes.
+    fn forget(&mut self, first: u64, last: u64) -> Vec<(u64, u64)> {
+        if self.runs.is_empty() {
+            return Vec::new();
+        }
+        self.cut(first);
+        if let Some(next) = (last | (PAGE_SIZE - 1)).checked_add(1) {
+            self.cut(next);
+        }
+        let gone: Vec<(u64, Run)> = self.runs.range(first..=last).map(|(&page, &run)| (page, run)).collect();
+        for (page, run) in &gone {
+            self.runs.remove(page);
+            self.writable.remove(&(run.offset, *page));
+        }
+        gone.into_iter().map(|(page, run)| (page, run.len)).collect()
+    }
+
     /// Takes away everything. If the host refuses, the process cannot go on: the guest would use what is not its own.
     pub(super) fn clear(&mut self) {
-        self.pages.clear();
+        self.runs.clear();
         self.writable.clear();
         if self.mappings != 0 {
             self.windows.mappings.fetch_sub(std::mem::take(&mut self.mappings), Relaxed);
@@ -362,8 +389,15 @@ impl Window {
     /// Takes away the pages through which the memory at `offset` may be written.
     pub(super) fn protect(&mut self, offset: usize) {
         let offset = offset & !(PAGE_SIZE as usize - 1);
-        let pages: Vec<u64> =
-            self.writable.range((offset, 0)..=(offset, u64::MAX)).map(|&(_, page)| page).collect();
+        // Runs that begin at it, or so little before that they may reach it.
+        let first = (offset + PAGE_SIZE as usize).saturating_sub(self.longest as usize);
+        let near = self.writable.range((first.min(offset), 0)..=(offset, u64::MAX));
+        let pages: Vec<u64> = near
+            .filter_map(|&(start, page)| {
+                let at = (offset - start) as u64;
+                (at < self.runs[&page].len).then(|| page + at)
+            })
+            .collect();
         for page in pages {
             self.unmap(page, page);
         }
@@ -472,6 +506,33 @@ mod tests {
         window.clear();
         assert_eq!([0, 0x3000, 0x10_0000].map(|va| at(&window, va)), [0; 3]);
         assert_eq!(window.mapped(0), None);
+    }
+
+    #[test]
+    fn parts_of_a_long_mapping_go_and_change() {
+        let mut window = window(100);
+        let there = |window: &Window| [0, 1, 2, 3, 4, 5, 6].map(|page| at(window, page << 12));
+        assert!(window.map(mapping(0, 1, 7, true)) == Mapped::Yes);
+        assert_eq!(there(&window), [2, 3, 4, 5, 6, 7, 8]);
+        // By the place in memory, in the middle of it; and again, where it is no longer.
+        window.protect(4 * PAGE);
+        window.protect(4 * PAGE + 1);
+        assert_eq!(there(&window), [2, 3, 4, 0, 6, 7, 8]);
+        // What is mapped over it takes the place of what was there.
+        assert!(window.map(mapping(0x2000, 0, 3, false)) == Mapped::Yes);
+        assert_eq!(there(&window), [2, 3, 1, 2, 3, 7, 8]);
+        let rights = |window: &Window| [0, 1, 2, 4, 5, 6, 7].map(|page| window.mapped(page << 12));
+        let (read, write) = (Some(false), Some(true));
+        assert_eq!(rights(&window), [write, write, read, read, write, write, None]);
+        window.protect(3 * PAGE);
+        window.protect(5 * PAGE);
+        assert_eq!(there(&window), [2, 3, 1, 2, 3, 7, 8], "these were not writable any more");
+        window.protect(7 * PAGE);
+        assert_eq!(there(&window), [2, 3, 1, 2, 3, 7, 0]);
+        window.unmap(0x1800, 0x2000);
+        assert_eq!(there(&window), [2, 0, 0, 2, 3, 7, 0]);
+        window.unmap(0, u64::MAX);
+        assert_eq!((there(&window), window.writable.len()), ([0; 7], 0));
     }
 
     #[test]

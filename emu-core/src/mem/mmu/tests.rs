@@ -286,7 +286,7 @@ fn a_window_follows_its_bank() {
     assert_eq!(mmu.context(), 0, "the kernel has none");
     _ = mmu.switch(&user(1));
     assert_eq!(mmu.context(), WINDOWED);
-    let there = |mmu: &Mmu| [0x1000, 0x2000, 0x3000].map(|page| mmu.is_in_window(page));
+    let there = |mmu: &Mmu| [0x1000, 0x2000, 0x3000].map(|page| mmu.mapped_in_window(page).is_some());
     assert!(
         touch(&mut mmu, 0x1000, 0x5000) && touch(&mut mmu, 0x2000, 0x6000) && touch(&mut mmu, 0x3000, 0x7000)
     );

@@ -151,9 +151,9 @@ impl Mmu {
         Some((Mapping { page, offset, len: PAGE_SIZE, write }, entry.page_bits()))
     }
 
-    /// Whether a page is mapped in the current window.
-    pub fn is_in_window(&self, page: u64) -> bool {
-        self.window().window.as_ref().is_some_and(|window| window.mapped(page).is_some())
+    /// How a page is mapped in the current window: whether it may be written.
+    pub fn mapped_in_window(&self, page: u64) -> Option<bool> {
+        self.window().window.as_ref()?.mapped(page)
     }
 
     /// Maps pages in the current window. If false, it is not to be used for a while, and [`Mmu::switch`] is to follow.
