@@ -133,6 +133,24 @@ impl BlockBuilder {
         known.unwrap_or_else(|| self.bin(op, ty, a, b))
     }
 
+    /// The operation shortly before that gave slot `val` the value that it has.
+    pub fn made_by(&self, val: Val) -> Option<&Inst> {
+        // Helpers may change any slot.
+        let near = self.insts.iter().rev().take(Self::NEAR).take_while(|inst| inst.op != Op::Call);
+        near.into_iter().find(|inst| !inst.dst.is_none() && inst.dst == val)
+    }
+
+    /// Has the last operation only keep its first operand, in a new temporary, which is returned: what it makes is not wanted.
+    ///
+    /// # Panics
+    /// If there is no operation.
+    pub fn keep_operand_of_last(&mut self) -> Val {
+        let temp = self.temp();
+        let last = self.insts.last_mut().expect("there is an operation");
+        *last = Inst { op: Op::Mov, ty: Ty::I64, dst: temp, ..*last };
+        temp
+    }
+
     /// `dst = 1 if a cc b, else 0`.
     pub fn set_to(&mut self, dst: Val, cc: Cc, ty: Ty, a: Val, b: Val) {
         self.op(Op::Set, ty, cc as u16, dst, [a, b, Val::NONE], 0);

@@ -1,7 +1,7 @@
 //! Data processing, immediate and register (DDI 0487, C4.1.92 "Data Processing -- Immediate", C4.1.95 "Data Processing --
 //! Register").
 
-use emu_core::ir::{Op, Ty, Val};
+use emu_core::ir::{Inst, Op, Ty, Val};
 
 use super::super::decode::args::{
     AddExt, AddImm, AddsExt, AddsImm, Adr, Adrp, AndsImm, Bin, Bitfield, Compare, CompareImm, Crc, CrcX,
@@ -144,7 +144,7 @@ impl Lifter<'_> {
         let old = self.x(a.rd);
         let shift = 16 * a.hw;
         // After another move of this kind, as is usual, the whole is known.
-        let last = self.builder.insts().last().filter(|last| last.op == Op::Mov && last.dst == old);
+        let last = self.builder.made_by(old).filter(|last| last.op == Op::Mov);
         if let Some(known) = last.and_then(|last| self.builder.as_imm(last.a)) {
             let value = known & !(0xffff << shift) | u64::from(a.imm16) << shift;
             let value = self.builder.imm(value & ty.mask());
@@ -331,8 +331,16 @@ impl Lifter<'_> {
         self.bin(Op::Or, ty, a.rd, up, high);
     }
 
+    /// After `RBIT` this counts the zero bits that trail: together they are one operation, for want of an instruction for that.
     pub(super) fn clz(&mut self, a: Un, ty: Ty) {
-        self.one_source(Op::Clz, ty, a);
+        let rn = self.x(a.rn);
+        let reverses = |last: &&Inst| last.op == Op::Bitrev && last.ty == ty && last.dst == rn;
+        if a.rn == a.rd && self.builder.insts().last().filter(reverses).is_some() {
+            // The register is written at once again: nothing sees what the first has made of it.
+            let bits = self.builder.keep_operand_of_last();
+            return self.un(Op::Ctz, ty, a.rd, bits);
+        }
+        self.un(Op::Clz, ty, a.rd, rn);
     }
 
     /// One less than how many leading bits are alike.
