@@ -31,6 +31,7 @@ use emu_core::sync::Group;
 use parking_lot::Mutex;
 
 use self::pages::Pages;
+pub(crate) use self::regions::Publication;
 use crate::cache::CodeMemory;
 use crate::faults::{self, Faults};
 use crate::frame::PLAIN_EXIT;
@@ -196,6 +197,8 @@ struct Published {
     incoming: Vec<Link>,
     /// All entries of the region that it is one of; empty for a block.
     region: Vec<u32>,
+    /// Blocks that the region is made of; none for a block.
+    nodes: usize,
 }
 
 /// An exit that is linked. Its block may be gone; its place is what it was as long as its segment has not been emptied.
@@ -463,6 +466,7 @@ impl JitShared {
             exits: Vec::new(),
             incoming: Vec::new(),
             region: Vec::new(),
+            nodes: 0,
         };
         if let Some(code) = code {
             let segment = &mut inner.segments[chunk.segment];

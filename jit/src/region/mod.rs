@@ -25,7 +25,7 @@ pub use self::listing::Dump;
 use self::place::RegionCompiler;
 use self::plan::Plan;
 pub(crate) use self::samples::Samples;
-use crate::shared::JitShared;
+use crate::shared::{JitShared, Publication};
 use crate::template::Features;
 use crate::warm;
 
@@ -137,18 +137,17 @@ fn compile(shared: &JitShared, compiler: &mut RegionCompiler, job: &Job) {
         let host = compiled.as_ref().and_then(|compiled| compiled.listing.as_deref());
         (dump.write)(&format!("region {:#x}\n{guest}{}\n", plan.base, host.unwrap_or("refused")));
     }
-    if compiled
-        .as_ref()
-        .is_some_and(|region| shared.publish_region(plan, (head.ctx, *host_base), *ticket, region))
-    {
+    let published =
+        compiled.as_ref().map(|region| shared.publish_region(plan, (head.ctx, *host_base), *ticket, region));
+    if published == Some(Publication::Done) {
         let counter = if is_kept { &counters.kept_regions } else { &counters.regions };
         counter.fetch_add(1, Relaxed);
         counters.region_blocks.fetch_add(plan.nodes.len() as u64, Relaxed);
     } else {
         shared.close_ticket(*ticket);
         counters.regions_refused.fetch_add(1, Relaxed);
-        if compiled.is_some() {
-            // The code has changed, or there was no room for this: it may be otherwise next time.
+        if published == Some(Publication::Outdated) {
+            // It may be otherwise next time.
             shared.forget_election(*head);
         }
     }

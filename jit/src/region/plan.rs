@@ -71,15 +71,22 @@ pub(crate) struct Plan {
     pub around: Option<u64>,
 }
 
+/// A place that is not the head of a loop that could be a region.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Unfit {
+    /// Where the loop begins that it is in, if it has been seen: an offset in RAM.
+    pub around: Option<u64>,
+}
+
 impl Plan {
-    /// The region of the loop whose head is at the program counter, if there is one.
+    /// The region of the loop whose head is at the program counter, or what else is known of the place.
     pub(crate) fn new<I: Isa>(
         vcpu: &mut Vcpu<I>,
         shared: &JitShared,
         key: BlockKey,
         features: Features,
-    ) -> Option<Self> {
-        let (ram, context) = vcpu.mmu.lookup_code(vcpu.state.pc)?;
+    ) -> Result<Self, Unfit> {
+        let (ram, context) = vcpu.mmu.lookup_code(vcpu.state.pc).ok_or(Unfit::default())?;
         let page = ram & !(PAGE_SIZE as usize - 1);
         let pages = vec![PlannedPage { delta: 0, ram: page, context }];
         let windowed = shared.windows && key.ctx & WINDOWED != 0;
@@ -96,7 +103,7 @@ impl Plan {
             instructions: 0,
         };
         let start = (ram - page) as i64;
-        planner.visit(start, &[])?;
+        planner.visit(start, &[]).ok_or(Unfit::default())?;
         planner.plan.trimmed()
     }
 
@@ -131,15 +138,15 @@ impl Plan {
         }
     }
 
-    /// Only the innermost loop of the head: what lies between it and the last jump back to it, with the calls made there, as
-    /// far as it leads back. More would only compete for registers.
-    fn trimmed(self) -> Option<Self> {
-        let kept = self.innermost()?;
+    /// Only the innermost loop of the head: what lies behind it, with the calls made there, as far as it leads back without passing
+    /// what lies before: the loops around this one begin there. More would only compete for registers.
+    fn trimmed(self) -> Result<Self, Unfit> {
         let around = self.loop_around();
+        let kept = self.innermost().ok_or(Unfit { around })?;
         let mut plan = self.only(&kept);
         plan.entries = plan.entry_nodes();
         plan.around = around;
-        Some(plan)
+        Ok(plan)
     }
 
     /// Where the smallest loop begins, of those in the head's page, that the head's is a part of.
@@ -159,19 +166,16 @@ impl Plan {
     /// Which nodes are those of the loop; none if the head is not that of one.
     fn innermost(&self) -> Option<Vec<bool>> {
         let start = self.nodes[0].block.marks[0].offset;
-        let back = |node: &&Node| {
-            let jumps_back = |edge: &Edge| matches!(edge, Edge::To { node: 0, .. });
-            node.page == 0 && node.returns.is_empty() && node.edges.iter().any(jumps_back)
-        };
-        let end = self.nodes.iter().filter(back).map(|node| node.block.marks[0].offset).max()?;
         let inside: Vec<bool> = self
             .nodes
             .iter()
-            .map(|node| {
-                let at = node.block.marks[0].offset;
-                !node.returns.is_empty() || node.page == 0 && (start..=end).contains(&at)
-            })
+            .map(|node| !node.returns.is_empty() || node.page == 0 && node.block.marks[0].offset >= start)
             .collect();
+        let jumps_back = |node: &Node| node.edges.iter().any(|edge| matches!(edge, Edge::To { node: 0, .. }));
+        let back = |node: &Node| node.page == 0 && node.returns.is_empty() && jumps_back(node);
+        if !self.nodes.iter().zip(&inside).any(|(node, &inside)| inside && back(node)) {
+            return None;
+        }
         let targets = |node: &Node| {
             node.edges.map(|edge| match edge {
                 Edge::To { node, .. } if inside[node] => Some(node),
@@ -185,11 +189,8 @@ impl Plan {
                 next.extend(targets(&self.nodes[n]).into_iter().flatten());
             }
         }
-        let closes = |node: &Node| {
-            node.edges.iter().any(|edge| matches!(*edge, Edge::To { node, closes: true, .. } if inside[node]))
-        };
         let mut kept: Vec<bool> =
-            self.nodes.iter().zip(&reached).map(|(node, &reached)| reached && closes(node)).collect();
+            self.nodes.iter().zip(&reached).map(|(node, &reached)| reached && jumps_back(node)).collect();
         loop {
             let mut changed = false;
             for n in 0..self.nodes.len() {
@@ -363,4 +364,74 @@ impl<I: Isa> Planner<'_, I> {
 pub(crate) fn ends_well(block: &Block) -> bool {
     !matches!(block.terminal, Terminal::Exception { .. })
         && !block.insts.iter().any(|inst| inst.op == Op::Call)
+}
+
+#[cfg(test)]
+mod tests {
+    use emu_core::ir::{BlockBuilder, Terminal};
+
+    use super::*;
+
+    /// A node at that place in the first page.
+    fn node(offset: i32, edges: [Edge; 2]) -> Node {
+        let mut builder = BlockBuilder::new();
+        builder.mark(offset, 4);
+        let block = builder.finish(BlockKey { pa: offset as u64, ctx: 0 }, Terminal::Lookup { next: 0 });
+        Node { block, page: 0, returns: Vec::new(), edges }
+    }
+
+    fn to(node: usize, closes: bool) -> Edge {
+        Edge::To { node, closes, poll: true }
+    }
+
+    fn plan(nodes: Vec<Node>) -> Plan {
+        let block = node(0, [Edge::Out; 2]).block;
+        Plan { nodes, ..Plan::of_block(&block) }
+    }
+
+    fn places(plan: &Plan) -> Vec<i32> {
+        plan.nodes.iter().map(|node| node.block.marks[0].offset).collect()
+    }
+
+    /// A loop from 0x100 to 0x140, with a part at 0x180 that goes back into it, in one from 0x80 to 0x1c0.
+    fn nested() -> Vec<Node> {
+        vec![
+            node(0x100, [to(1, false), to(2, false)]),
+            node(0x140, [to(0, true), to(3, false)]),
+            node(0x180, [to(1, false), Edge::Out]),
+            node(0x1c0, [to(4, false), Edge::Out]),
+            node(0x80, [to(0, true), Edge::None]),
+        ]
+    }
+
+    #[test]
+    fn a_loop_has_its_parts_behind_it_but_not_the_loop_around_it() {
+        let plan = plan(nested()).trimmed().unwrap();
+        assert_eq!(places(&plan), [0x100, 0x140, 0x180]);
+        assert_eq!((plan.entries.as_slice(), plan.around), (&[0][..], Some(0x80)));
+        assert_eq!(plan.nodes[1].edges, [to(0, true), Edge::Out]);
+    }
+
+    #[test]
+    fn a_loop_that_follows_is_none_of_its_parts() {
+        let nodes = vec![
+            node(0x100, [to(0, true), to(1, false)]),
+            node(0x140, [to(1, true), to(2, false)]),
+            node(0x180, [Edge::Out, Edge::None]),
+        ];
+        let plan = plan(nodes).trimmed().unwrap();
+        assert_eq!((places(&plan), plan.entries), (vec![0x100], vec![0]));
+    }
+
+    #[test]
+    fn a_place_in_a_loop_that_is_not_its_head_knows_where_it_begins() {
+        let nodes = vec![
+            node(0x180, [to(1, false), Edge::None]),
+            node(0x1c0, [to(2, false), Edge::Out]),
+            node(0x80, [to(0, true), Edge::None]),
+        ];
+        assert_eq!(plan(nodes).trimmed().err().map(|unfit| unfit.around), Some(Some(0x80)));
+        let alone = vec![node(0x180, [Edge::Out; 2])];
+        assert_eq!(plan(alone).trimmed().err().map(|unfit| unfit.around), Some(None));
+    }
 }

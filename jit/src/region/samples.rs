@@ -148,7 +148,7 @@ impl Samples {
             if config.background && !place.judged && after.time >= TRIAL {
                 place.judged = true;
                 if before.time >= TRIAL && !after.pays_beside(before) {
-                    shared.retire_region(key);
+                    shared.retire_region(key, false);
                 }
             }
             return;
@@ -166,9 +166,15 @@ impl Samples {
         shared.counters.plan_ns.fetch_add(begun.elapsed().as_nanos() as u64, Relaxed);
         // Planning is none of the code's time.
         self.last = None;
-        let Some(plan) = plan else {
-            shared.counters.regions_unfit.fetch_add(1, Relaxed);
-            return;
+        let plan = match plan {
+            Ok(plan) => plan,
+            Err(unfit) => {
+                shared.counters.regions_unfit.fetch_add(1, Relaxed);
+                if let Some(around) = unfit.around {
+                    self.promote(shared, BlockKey { pa: around, ..key }, before);
+                }
+                return;
+            }
         };
         let Some(ticket) = shared.open_ticket(&plan, epoch) else { return shared.forget_election(key) };
         if let Some(place) = self.places.get_mut(&key) {
@@ -192,6 +198,14 @@ impl Samples {
         }
     }
 
+    /// Has the loop that begins there made a region as soon as it is seen: what is in it does not stay in regions of its own.
+    fn promote(&mut self, shared: &JitShared, around: BlockKey, before: Speed) {
+        if !shared.was_elected(around) {
+            let speeds = [before, Speed::default()];
+            self.places.insert(around, Place { speeds, promoted: true, ..Place::default() });
+        }
+    }
+
     /// Looks at the region with this number from now on.
     fn watch_also<I: Isa>(&mut self, vcpu: &Vcpu<I>, head: BlockKey, number: u32) {
         let known = self.watched.iter().any(|region| region.head == head);
@@ -205,6 +219,7 @@ impl Samples {
     /// place for it, so that mistakes are possible; they cost no more than time.
     fn watch<I: Isa>(&mut self, vcpu: &Vcpu<I>, shared: &JitShared) {
         let places = &mut self.places;
+        let mut around = Vec::new();
         self.watched.retain_mut(|region| {
             if shared.region_at(region.head) != Some(region.number) {
                 return false;
@@ -221,18 +236,13 @@ impl Samples {
             if region.credit > -MOST_DEBT {
                 return true;
             }
-            shared.retire_region(region.head);
+            shared.retire_region(region.head, true);
             let place = places.entry(region.head).or_default();
             place.samples = 0;
-            shared.rest_election(region.head);
-            let speeds = [place.speeds[0], Speed::default()];
-            if let Some(around) = place.around {
-                // A loop of few rounds; what is around it takes longer.
-                if !shared.was_elected(around) {
-                    places.insert(around, Place { speeds, promoted: true, ..Place::default() });
-                }
-            }
+            // A loop of few rounds; what is around it takes longer.
+            around.extend(place.around.map(|around| (around, place.speeds[0])));
             false
         });
+        around.into_iter().for_each(|(around, before)| self.promote(shared, around, before));
     }
 }

@@ -35,6 +35,24 @@ pub(super) struct Election {
     rest: Duration,
 }
 
+/// What became of a region that was to be published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Publication {
+    Done,
+    /// Its code has changed, or there was no room.
+    Outdated,
+    /// There is a larger one at one of its entries.
+    Outdone,
+}
+
+impl Election {
+    /// Has the place left alone for a while, each time a longer one.
+    fn rest(&mut self) {
+        self.rest = (2 * self.rest).clamp(REST, LONGEST_REST);
+        self.rests_until = Some(Instant::now() + self.rest);
+    }
+}
+
 impl JitShared {
     /// Whether tier 1 has code for the block with this key.
     pub(crate) fn is_translated(&self, key: BlockKey) -> bool {
@@ -53,14 +71,19 @@ impl JitShared {
         self.inner.lock().entry(key)?.region.first().copied()
     }
 
-    /// Takes the region that can be entered there out of use: tier 1 is as fast.
-    pub(crate) fn retire_region(&self, key: BlockKey) {
+    /// Takes the region that can be entered there out of use: tier 1 is as fast. If it is for a while, the places where it can be
+    /// entered may be elected again after that, which is longer each time.
+    pub(crate) fn retire_region(&self, key: BlockKey, for_a_while: bool) {
         let mut inner = self.inner.lock();
         let Some((id, _)) = inner.pages.get(key, Variant::Merged) else { return };
-        if inner.blocks.get(&id).is_none_or(|entry| entry.region.is_empty()) {
+        let entries = inner.entries_with(key);
+        if entries.is_empty() {
             return;
         }
         self.drop_block(&mut inner, id);
+        for key in entries.into_iter().filter(|_| for_a_while) {
+            inner.elected.entry(key).or_default().rest();
+        }
         self.blocks.advance_epoch();
         drop(inner);
         self.counters.regions_retired.fetch_add(1, Relaxed);
@@ -90,14 +113,6 @@ impl JitShared {
         self.inner.lock().elected.contains_key(&key)
     }
 
-    /// Lets a place be elected again after a while, each time a longer one.
-    pub(crate) fn rest_election(&self, key: BlockKey) {
-        let mut inner = self.inner.lock();
-        let election = inner.elected.entry(key).or_default();
-        election.rest = (2 * election.rest).clamp(REST, LONGEST_REST);
-        election.rests_until = Some(Instant::now() + election.rest);
-    }
-
     /// Lets a place be elected again.
     pub(crate) fn forget_election(&self, key: BlockKey) {
         self.inner.lock().elected.remove(&key);
@@ -121,32 +136,41 @@ impl JitShared {
         self.inner.lock().close_ticket(number)
     }
 
-    /// Publishes a region in the place of the blocks at its entries. False if it is out of date, or there is no room.
+    /// Publishes a region in the place of the blocks at its entries.
     pub(crate) fn publish_region(
         &self,
         plan: &Plan,
         (ctx, host_base): (u32, u64),
         ticket: u64,
         compiled: &Compiled,
-    ) -> bool {
+    ) -> Publication {
         let entries = plan.entries.len();
         let hosts: Vec<u64> = plan.pages.iter().map(|page| host_base + page.ram as u64).collect();
         let room = compiled.room(entries, hosts.len());
         let mut place = self.region_chunk.lock();
         if place.room() < room || self.inner.lock().segments[place.segment].serial != place.serial {
             // Nobody runs anything here: it waits for all vCPUs.
-            let Some(chunk) = self.chunk(usize::MAX, room) else { return false };
+            let Some(chunk) = self.chunk(usize::MAX, room) else { return Publication::Outdated };
             *place = chunk;
         }
         let chunk = &mut *place;
         let base = self.place(chunk);
         let ids: Vec<u32> = plan.entries.iter().map(|_| self.new_id()).collect();
         let placed = compiled.place(entries, &hosts, self.hot, &self.stubs, base, ids[0]);
-        let Some(placed) = placed else { return false };
+        let Some(placed) = placed else { return Publication::Outdated };
         let mut inner = self.inner.lock();
         let valid = inner.segments[chunk.segment].serial == chunk.serial && inner.close_ticket(ticket);
         if !valid || chunk.room() < placed.code.bytes.len() {
-            return false;
+            return Publication::Outdated;
+        }
+        let within = |node: usize| plan.nodes[node].block.marks[0].offset;
+        let pa = |node: usize| plan.pages[0].ram as u64 + within(node) as u64;
+        let keys: Vec<BlockKey> = plan.entries.iter().map(|&node| BlockKey { pa: pa(node), ctx }).collect();
+        let is_larger = |entry: &Published| entry.nodes >= plan.nodes.len();
+        if keys.iter().any(|&key| inner.entry(key).is_some_and(is_larger)) {
+            // A loop around this one has become a region meanwhile.
+            inner.elected.entry(keys[0]).or_default().rest();
+            return Publication::Outdone;
         }
         let start = chunk.start;
         let code = self.write(chunk, &placed.code.bytes);
@@ -155,9 +179,13 @@ impl JitShared {
             self.memory.patch(start + exit.site as usize, exit.cold_displacement());
         }
         let mut exits = placed.code.exits;
-        for ((&id, &node), offset) in ids.iter().zip(&plan.entries).zip(placed.entries) {
-            let within = plan.nodes[node].block.marks[0].offset;
-            let key = BlockKey { pa: plan.pages[0].ram as u64 + within as u64, ctx };
+        for gone in keys.iter().flat_map(|&key| inner.entries_with(key)).collect::<Vec<_>>() {
+            // It is a part of this one now, and may be what it was if this is given up.
+            if let Some(election) = inner.elected.get_mut(&gone).filter(|_| gone != keys[0]) {
+                election.rests_until = Some(Instant::now());
+            }
+        }
+        for ((&id, &key), offset) in ids.iter().zip(&keys).zip(placed.entries) {
             let found = Found { code: code + offset, next_page: None };
             if let Some(old) = inner.pages.insert((key, Variant::Merged), (id, found)) {
                 self.drop_block(&mut inner, old);
@@ -175,6 +203,7 @@ impl JitShared {
                 exits: std::mem::take(&mut exits),
                 incoming: Vec::new(),
                 region: ids.clone(),
+                nodes: plan.nodes.len(),
             };
             inner.blocks.insert(id, published);
         }
@@ -183,7 +212,7 @@ impl JitShared {
         self.blocks.advance_epoch();
         drop(inner);
         self.group.ports().iter().for_each(|port| port.interrupt());
-        true
+        Publication::Done
     }
 }
 
@@ -191,6 +220,12 @@ impl Inner {
     /// What is executed for the block with this key.
     fn entry(&self, key: BlockKey) -> Option<&Published> {
         self.blocks.get(&self.pages.get(key, Variant::Merged)?.0)
+    }
+
+    /// Where the region can be entered that has an entry there; nowhere if there is none.
+    fn entries_with(&self, key: BlockKey) -> Vec<BlockKey> {
+        let ids = self.entry(key).map_or(&[][..], |entry| &entry.region);
+        ids.iter().filter_map(|id| Some(self.blocks.get(id)?.key)).collect()
     }
 
     fn close_ticket(&mut self, number: u64) -> bool {

@@ -63,6 +63,7 @@ impl Gen<'_, '_> {
     }
 
     pub(super) fn leave(&mut self, exit: u32) {
+        self.tell_way(None);
         let exit = self.f.ins().iconst(types::I32, i64::from(exit));
         let out = self.out;
         self.f.ins().jump(out, &[exit.into()]);
@@ -124,6 +125,7 @@ impl Gen<'_, '_> {
             self.begin(on);
         }
         self.check_page(node, offset);
+        self.tell_way(Some(node));
         let head = self.heads[node];
         self.f.ins().jump(head, &[]);
     }

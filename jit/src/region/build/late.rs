@@ -1,6 +1,8 @@
 //! Flags that are made late. A comparison makes flags that mostly nobody reads before the next one: the region keeps what they
 //! are made of, and makes them where it is left.
 
+use std::collections::HashMap;
+
 use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::{InstBuilder, types};
 use cranelift_frontend::{FunctionBuilder, Switch, Variable};
@@ -8,6 +10,7 @@ use emu_core::ir::{Block, Inst, Op, Terminal, Ty, Val, ValKind};
 
 use super::{Any, Gen, Plan};
 use crate::frame;
+use crate::region::plan::Edge;
 
 /// Ways in which a region makes its flags at most; others make them at once.
 const MOST_WAYS: usize = 8;
@@ -17,9 +20,15 @@ pub(super) struct Late {
     slot: u16,
     /// The second operand.
     second: Variable,
-    /// Zero if the slot's variable holds the value itself, else the number of the way from one on.
+    /// [`ITSELF`], or the number of the way: where that is not [`Known::Way`].
     way: Variable,
     ways: Vec<Way>,
+    /// The numbers of the ways of operations that write the slot, by node and place in its block.
+    of: HashMap<(usize, usize), u32>,
+    /// What is known where each node begins.
+    at_start: Vec<Known>,
+    /// What is known now.
+    now: Known,
 }
 
 /// What a comparison does with its operands.
@@ -27,6 +36,29 @@ struct Way {
     inst: Inst,
     /// Whose block's constants it names.
     node: usize,
+}
+
+/// The number that says that the slot's variable holds the value itself. Ways have numbers from one on.
+const ITSELF: u32 = 0;
+
+/// What is known of the way at a point of the region, whatever way has led there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Known {
+    /// Nothing leads there.
+    Never,
+    Way(u32),
+    /// What the variable holds.
+    Variable,
+}
+
+impl Known {
+    fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Never, known) | (known, Self::Never) => known,
+            _ if self == other => self,
+            _ => Self::Variable,
+        }
+    }
 }
 
 const fn makes_flags(op: Op) -> bool {
@@ -62,10 +94,69 @@ impl Late {
             return None;
         }
         let (second, way) = (f.declare_var(types::I64), f.declare_var(types::I32));
-        let (none, itself) = (f.ins().iconst(types::I64, 0), f.ins().iconst(types::I32, 0));
+        let (none, itself) = (f.ins().iconst(types::I64, 0), f.ins().iconst(types::I32, i64::from(ITSELF)));
         f.def_var(second, none);
         f.def_var(way, itself);
-        Some(Self { slot, second, way, ways: Vec::new() })
+        let (ways, of, at_start, now) = (Vec::new(), HashMap::new(), Vec::new(), Known::Never);
+        let mut late = Self { slot, second, way, ways, of, at_start, now };
+        // What each block leaves behind, if it writes the slot.
+        let mut ends = vec![None; plan.nodes.len()];
+        for (node, end) in ends.iter_mut().enumerate() {
+            for (at, inst) in plan.nodes[node].block.insts.iter().enumerate() {
+                if inst.dst == Val::slot(slot) {
+                    let number = late.number(plan, node, at).unwrap_or(ITSELF);
+                    late.of.insert((node, at), number);
+                    *end = Some(Known::Way(number));
+                }
+            }
+        }
+        late.at_start = vec![Known::Never; plan.nodes.len()];
+        plan.entries.iter().for_each(|&node| late.at_start[node] = Known::Way(ITSELF));
+        loop {
+            let mut changed = false;
+            for (n, node) in plan.nodes.iter().enumerate() {
+                let end = ends[n].unwrap_or(late.at_start[n]);
+                for edge in node.edges {
+                    let Edge::To { node, .. } = edge else { continue };
+                    let known = late.at_start[node].or(end);
+                    changed |= known != late.at_start[node];
+                    late.at_start[node] = known;
+                }
+            }
+            if !changed {
+                return Some(late);
+            }
+        }
+    }
+
+    /// The number of the way of an operation that writes the slot, if its flags can be made late.
+    fn number(&mut self, plan: &Plan, node: usize, at: usize) -> Option<u32> {
+        let block = &plan.nodes[node].block;
+        let inst = &block.insts[at];
+        let c = carry(inst, block)?;
+        if !makes_flags(inst.op) || is_read_from(block, at + 1, inst.dst) {
+            return None;
+        }
+        let same = |way: &Way| {
+            let other = &plan.nodes[way.node].block;
+            (way.inst.op, way.inst.ty) == (inst.op, inst.ty)
+                && carry(&way.inst, other) == Some(c)
+                && other.constant(way.inst.b) == block.constant(inst.b)
+        };
+        let place = self.ways.iter().position(same).or_else(|| {
+            let is_room = self.ways.len() < MOST_WAYS;
+            is_room.then(|| self.ways.push(Way { inst: *inst, node }))?;
+            Some(self.ways.len() - 1)
+        })?;
+        Some(place as u32 + 1)
+    }
+}
+
+/// The carry that goes in, if it is known.
+fn carry(inst: &Inst, block: &Block) -> Option<u64> {
+    match inst.op {
+        Op::NzcvAdd | Op::NzcvSub => block.constant(inst.c),
+        _ => Some(0),
     }
 }
 
@@ -76,41 +167,38 @@ impl Gen<'_, '_> {
 
     /// Notes that the slot has been set to a value.
     pub(super) fn no_longer_late(&mut self, slot: u16) {
-        if let Some(late) = self.late.as_ref().filter(|late| late.slot == slot) {
-            let itself = self.f.ins().iconst(types::I32, 0);
-            self.f.def_var(late.way, itself);
+        if let Some(late) = self.late.as_mut().filter(|late| late.slot == slot) {
+            late.now = Known::Way(ITSELF);
+        }
+    }
+
+    /// Begins a node.
+    pub(super) fn start_late(&mut self, node: usize) {
+        if let Some(late) = &mut self.late {
+            late.now = late.at_start[node];
+        }
+    }
+
+    /// Sees to it that the variable holds the way, on the way to a node, or out, where it is not known.
+    pub(super) fn tell_way(&mut self, to: Option<usize>) {
+        let Some(late) = &self.late else { return };
+        debug_assert!(to.is_none_or(|node| late.at_start[node].or(late.now) == late.at_start[node]));
+        if let Known::Way(number) = late.now
+            && to.is_none_or(|node| late.at_start[node] == Known::Variable)
+        {
+            let number = self.f.ins().iconst(types::I32, i64::from(number));
+            self.f.def_var(late.way, number);
         }
     }
 
     /// Has the flags of the operation made late, if they can be.
     pub(super) fn put_off(&mut self, inst: &Inst, at: usize) -> bool {
         let (block, node) = (self.block(), self.node);
-        let carry = |inst: &Inst, block: &Block| match inst.op {
-            Op::NzcvAdd | Op::NzcvSub => block.constant(inst.c),
-            _ => Some(0),
-        };
-        let plan = self.plan;
-        let Some(late) = &mut self.late else { return false };
-        let slot = Val::slot(late.slot);
-        let Some(c) = carry(inst, block) else { return false };
-        if inst.dst != slot || is_read_from(block, at + 1, slot) {
+        let Some(late) = &self.late else { return false };
+        let Some(&number) = late.of.get(&(node, at)).filter(|&&number| number != ITSELF) else {
             return false;
-        }
-        let same = |way: &Way| {
-            let other = &plan.nodes[way.node].block;
-            (way.inst.op, way.inst.ty) == (inst.op, inst.ty)
-                && carry(&way.inst, other) == Some(c)
-                && other.constant(way.inst.b) == block.constant(inst.b)
         };
-        let number = match late.ways.iter().position(same) {
-            Some(number) => number,
-            None if late.ways.len() < MOST_WAYS => {
-                late.ways.push(Way { inst: *inst, node });
-                late.ways.len() - 1
-            }
-            None => return false,
-        };
-        let (second, way) = (late.second, late.way);
+        let second = late.second;
         let operands = [inst.a, inst.b].map(|val| {
             (!val.is_none()).then(|| match (inst.op, inst.ty) {
                 (Op::Fnzcv, Ty::F32) => {
@@ -131,8 +219,9 @@ impl Gen<'_, '_> {
         if let Some(value) = operands[1].filter(|_| block.constant(inst.b).is_none()) {
             self.f.def_var(second, value);
         }
-        let number = self.f.ins().iconst(types::I32, number as i64 + 1);
-        self.f.def_var(way, number);
+        if let Some(late) = &mut self.late {
+            late.now = Known::Way(number);
+        }
         true
     }
 

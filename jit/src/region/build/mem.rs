@@ -209,11 +209,13 @@ impl Gen<'_, '_> {
             None => {
                 let base = self.int_of(group.base);
                 let likely = group.looked_at.unwrap_or_else(|| guess.of(self.block(), group.base, at));
-                let mut host = self.f.ins().iadd(base, window.addends[likely.segment()]);
-                if self.outside.firm.contains(&site) {
-                    // What has been masked is no part of an address: it is made here.
-                    host = self.f.ins().band_imm_s(host, -1);
-                }
+                let start = if self.outside.firm.contains(&site) {
+                    // What has been cast is no part of another's address, so it is made before the branch.
+                    self.bits_as(types::I64, base)
+                } else {
+                    base
+                };
+                let host = self.f.ins().iadd(start, window.addends[likely.segment()]);
                 let outside = match group.looked_at {
                     Some(_) => None,
                     None => Some(is_outside(&mut self.f, self.state, base, likely)),

@@ -292,6 +292,7 @@ impl<'a, 'f> Gen<'a, 'f> {
             self.f.seal_block(head);
         }
         self.node = node;
+        self.start_late(node);
         self.dirty = self.dirty_in[node];
         let block = self.block();
         self.temps = vec![None; block.temps.into()];
