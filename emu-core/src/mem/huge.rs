@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{SeekFrom, seek};
 
-use super::ram::{HUGE_PAGE, Ram};
+use super::ram::Ram;
+use super::reserved::HUGE_PAGE;
 
 /// How long a machine runs before it is looked after: many end sooner.
 const FIRST: Duration = Duration::from_secs(8);

@@ -6,6 +6,7 @@ mod huge;
 mod jumps;
 mod mmu;
 mod ram;
+mod reserved;
 mod window;
 
 pub use bus::{Bus, BusBuilder, MapError};

@@ -12,21 +12,18 @@
     reason = "the one module that turns offsets into host memory accesses for the interpreter"
 )]
 
-use std::ptr::{NonNull, null_mut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap};
 use thiserror::Error;
 use vm_memory::bitmap::{Bitmap, BitmapSlice, WithBitmapSlice};
 use vm_memory::mmap::MmapRegionBuilder;
 use vm_memory::{GuestAddress, GuestMemoryMmap, GuestRegionMmap};
 
+use super::reserved::{HUGE_PAGE, Reserved};
 use super::{CodePages, PAGE_SIZE, WindowConfig, Windows};
-
-/// Bytes in a huge page of the host.
-pub(super) const HUGE_PAGE: usize = 2 << 20;
 
 /// The view of guest memory that devices and firmware use: guest-physical addresses, RAM regions only, every access
 /// checked, every write reported to [`CodePages`].
@@ -121,21 +118,15 @@ impl RamBuilder {
     pub fn build(self) -> Result<Ram, RamError> {
         let Self { mut regions, len, windows } = self;
         regions.sort_by_key(|region| region.base);
-        let host = |source: rustix::io::Errno| RamError::Host { len, source: source.into() };
-        // One page more than the guest can name: a unit that straddles the end is still inside the mapping. And room to
-        // begin at a huge page.
-        let mapped = len + PAGE_SIZE as usize + HUGE_PAGE;
-        let (flags, prot) = (MapFlags::PRIVATE | MapFlags::NORESERVE, ProtFlags::READ | ProtFlags::WRITE);
-        // SAFETY: a new mapping at an address of the kernel's choice; nothing else can refer to it yet.
-        let start = unsafe { mmap_anonymous(null_mut(), mapped, prot, flags) };
-        let start = NonNull::new(start.map_err(host)?.cast::<u8>())
-            .ok_or(RamError::Host { len, source: std::io::Error::other("the mapping is at address zero") })?;
-        let skip = start.as_ptr().align_offset(HUGE_PAGE).min(HUGE_PAGE);
-        // SAFETY: inside the mapping, which is longer than a huge page.
-        let base = unsafe { start.add(skip) };
+        let host = |source| RamError::Host { len, source };
+        // One page more than the guest can name: a unit that straddles the end is still inside the mapping.
+        let mapped = len + PAGE_SIZE as usize;
+        let prot = ProtFlags::READ | ProtFlags::WRITE;
+        let mapping = Reserved::new(mapped, prot).map_err(host)?;
+        let base = mapping.base();
         let object = || {
             let file = memfd_create("ferry-memory", MemfdFlags::CLOEXEC).ok()?;
-            ftruncate(&file, mapped as u64 - HUGE_PAGE as u64).ok()?;
+            ftruncate(&file, mapped as u64).ok()?;
             Some(file)
         };
         // Without such an object there are no windows.
@@ -144,9 +135,8 @@ impl RamBuilder {
             Some((config, file)) => {
                 let flags = MapFlags::SHARED | MapFlags::NORESERVE | MapFlags::FIXED;
                 // SAFETY: it replaces a part of what has just been mapped, which nothing uses yet.
-                unsafe {
-                    mmap(base.as_ptr().cast(), mapped - HUGE_PAGE, prot, flags, &file, 0).map_err(host)?
-                };
+                unsafe { mmap(base.as_ptr().cast(), mapped, prot, flags, &file, 0) }
+                    .map_err(|error| host(error.into()))?;
                 Some(Arc::new(Windows::new(file, config)))
             }
         };
@@ -159,29 +149,7 @@ impl RamBuilder {
             // A host without huge pages does as well.
             let _ = advised;
         }
-        let mapping = Arc::new(Mapping { start, mapped, base });
-        Ok(Ram { mapping, regions, len, code: Arc::new(CodePages::new(len)), windows })
-    }
-}
-
-#[derive(Debug)]
-struct Mapping {
-    start: NonNull<u8>,
-    mapped: usize,
-    /// Where offset zero is: the first huge page in it.
-    base: NonNull<u8>,
-}
-
-// SAFETY: the mapping is plain shared memory that lives as long as this value; all access to it is atomic or volatile.
-unsafe impl Send for Mapping {}
-// SAFETY: as above.
-unsafe impl Sync for Mapping {}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: the range is exactly what `RamBuilder::build` mapped, and whoever holds a pointer into it holds an
-        // `Arc` of this value (`Ram`, `DmaTracker`), so none is left. A failure would leak the range, no more.
-        let _ = unsafe { munmap(self.start.as_ptr().cast(), self.mapped) };
+        Ok(Ram { mapping: Arc::new(mapping), regions, len, code: Arc::new(CodePages::new(len)), windows })
     }
 }
 
@@ -246,7 +214,7 @@ scalar! { u8, AtomicU8; u16, AtomicU16; u32, AtomicU32; u64, AtomicU64; }
 /// All memory of one machine. Positions in it are *offsets* into the mapping, got from [`Ram::offset_of`].
 #[derive(Debug)]
 pub struct Ram {
-    mapping: Arc<Mapping>,
+    mapping: Arc<Reserved>,
     regions: Vec<RamRegion>,
     len: usize,
     code: Arc<CodePages>,
@@ -297,7 +265,7 @@ impl Ram {
 
     /// The host address of offset zero, for translated code.
     pub fn host_base(&self) -> *mut u8 {
-        self.mapping.base.as_ptr()
+        self.mapping.base().as_ptr()
     }
 
     /// The devices' view: the writable regions, by guest-physical address.
@@ -420,7 +388,7 @@ impl Ram {
     fn range(&self, offset: usize, len: usize) -> *mut u8 {
         assert!(offset <= self.len && len <= self.len - offset, "RAM offset {offset:#x} is beyond the end");
         // SAFETY: inside the mapping, or at its end.
-        unsafe { self.mapping.base.as_ptr().add(offset) }
+        unsafe { self.mapping.base().as_ptr().add(offset) }
     }
 
     #[inline]
@@ -428,7 +396,7 @@ impl Ram {
         // An offset beyond the end is a bug of ours, not of the guest's: translation never yields one.
         assert!(offset < self.len && bytes <= 16, "RAM offset {offset:#x} is beyond the end");
         // SAFETY: inside the mapping, which ends a page after `len`.
-        unsafe { self.mapping.base.as_ptr().add(offset) }
+        unsafe { self.mapping.base().as_ptr().add(offset) }
     }
 }
 
@@ -463,7 +431,7 @@ pub struct DmaTracker {
     code: Arc<CodePages>,
     base: usize,
     /// Keeps the memory that the region points into.
-    _mapping: Arc<Mapping>,
+    _mapping: Arc<Reserved>,
 }
 
 /// A [`DmaTracker`] from some offset on.

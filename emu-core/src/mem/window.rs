@@ -17,14 +17,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::c_void;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::ptr::{NonNull, null_mut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
+use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous};
 
 use super::PAGE_SIZE;
-use super::ram::HUGE_PAGE;
+use super::reserved::{HUGE_PAGE, Reserved};
 
 /// Set in [`crate::ir::BlockKey::ctx`] of code that runs where the current address space has a window.
 pub const WINDOWED: u32 = 1 << 31;
@@ -122,27 +121,15 @@ impl Windows {
 /// Host addresses that nothing else uses, between two that are never mapped.
 #[derive(Debug)]
 struct Room {
-    start: NonNull<u8>,
-    /// Bytes from there on that are its own: enough to lose a huge page's worth before a huge page begins.
-    mapped: usize,
+    /// With the margins.
+    range: Reserved,
     len: u64,
 }
-
-// SAFETY: the range belongs to this value alone, and nothing in it is accessed through it.
-unsafe impl Send for Room {}
-// SAFETY: as above.
-unsafe impl Sync for Room {}
 
 impl Room {
     /// Room for `len` bytes, inaccessible.
     fn new(len: u64) -> io::Result<Self> {
-        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
-        let mapped = len as usize + 2 * MARGIN + HUGE_PAGE;
-        // SAFETY: a new mapping at an address of the kernel's choice; nothing else can refer to it yet.
-        let start = unsafe { mmap_anonymous(null_mut(), mapped, ProtFlags::empty(), flags)? };
-        let start =
-            NonNull::new(start.cast()).ok_or_else(|| io::Error::other("the mapping is at address zero"))?;
-        Ok(Self { start, mapped, len })
+        Ok(Self { range: Reserved::new(len as usize + 2 * MARGIN, ProtFlags::empty())?, len })
     }
 
     /// Host address of its first byte.
@@ -151,8 +138,7 @@ impl Room {
     }
 
     fn place(&self, at: u64) -> *mut c_void {
-        let begin = self.start.as_ptr().map_addr(|start| start.next_multiple_of(HUGE_PAGE));
-        begin.wrapping_add(MARGIN + at as usize).cast()
+        self.range.base().as_ptr().wrapping_add(MARGIN + at as usize).cast()
     }
 
     /// How far the host address is from its first byte, if it is in or near it.
@@ -172,14 +158,6 @@ impl Room {
         Ok(())
     }
 
-    /// Makes all of it inaccessible again.
-    fn empty(&self) -> io::Result<()> {
-        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED;
-        // SAFETY: exactly what `new` mapped, where no Rust value lives.
-        unsafe { mmap_anonymous(self.start.as_ptr().cast(), self.mapped, ProtFlags::empty(), flags)? };
-        Ok(())
-    }
-
     /// Makes a part of it inaccessible again.
     fn vacate(&self, at: u64, len: u64) -> io::Result<()> {
         assert!(at <= self.len && len <= self.len - at, "a range beyond the end of its room");
@@ -187,13 +165,6 @@ impl Room {
         // SAFETY: as for `map`.
         unsafe { mmap_anonymous(self.place(at), len as usize, ProtFlags::empty(), flags)? };
         Ok(())
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        // SAFETY: exactly what `new` mapped; translated code accesses it only while its vCPU's tables name it.
-        let _ = unsafe { munmap(self.start.as_ptr().cast(), self.mapped) };
     }
 }
 
@@ -381,7 +352,7 @@ impl Window {
             self.windows.mappings.fetch_sub(std::mem::take(&mut self.mappings), Relaxed);
             for room in self.rooms.values() {
                 // All of it, with what is never mapped around it: that takes no mapping more than there is.
-                room.empty().expect("the host takes back what it has mapped");
+                room.range.empty().expect("the host takes back what it has mapped");
             }
         }
     }
