@@ -9,8 +9,6 @@ use crate::mem::{Mapping, PAGE_BITS, PAGE_SIZE, WINDOWED};
 /// to the second.
 const AROUND_BITS: u8 = 16;
 const MOST_AROUND_BITS: u8 = 21;
-/// What looking at so many pages counts as, at most: a large page of the guest's is in use for longer, too.
-const MOST_WALKS: u64 = 1;
 
 impl<I: Isa> Vcpu<I> {
     /// Notes that translated code has been found running: an address space that takes time may get a window.
@@ -68,8 +66,7 @@ impl<I: Isa> Vcpu<I> {
                 }
             };
         }
-        run.is_none_or(|run| self.mmu.map_in_window(run))
-            && self.mmu.pace_window((pages / 64).min(MOST_WALKS) as u32)
+        run.is_none_or(|run| self.mmu.map_in_window(run)) && self.mmu.pace_window((pages / 64) as u32)
     }
 
     /// How a page may be mapped that no access has asked for.

@@ -19,7 +19,7 @@ impl BlockBuilder {
     /// rest of what marks and operands can number.
     pub const MAX_INSTS: usize = 2048;
 
-    /// How far back [`BlockBuilder::same`] looks: what is kept for longer takes a register from others.
+    /// How far back [`BlockBuilder::same`] and [`BlockBuilder::made_by`] look: what is kept for longer takes a register from others.
     const NEAR: usize = 24;
 
     /// An empty builder.
@@ -123,10 +123,7 @@ impl BlockBuilder {
     /// `op(a, b)`, or `op(a)` if there is no `b`, in a temporary: that of the same operation shortly before, or a new one.
     /// Addresses come in pairs, for reading and for writing, and accesses that have one base share a check.
     pub fn same(&mut self, op: Op, ty: Ty, a: Val, b: Val) -> Val {
-        let known = self.insts.iter().rev().take(Self::NEAR).take_while(|inst| {
-            // Helpers may change any slot.
-            inst.op != Op::Call && (inst.dst.is_none() || inst.dst != a && inst.dst != b)
-        });
+        let known = self.near().take_while(|inst| inst.dst.is_none() || inst.dst != a && inst.dst != b);
         let is_same = |inst: &&Inst| (inst.op, inst.ty, inst.a, inst.b) == (op, ty, a, b);
         let is_temp = |val: &Val| matches!(val.kind(), ValKind::Temp(_));
         let known = known.filter(is_same).map(|inst| inst.dst).find(is_temp);
@@ -135,9 +132,12 @@ impl BlockBuilder {
 
     /// The operation shortly before that gave slot `val` the value that it has.
     pub fn made_by(&self, val: Val) -> Option<&Inst> {
-        // Helpers may change any slot.
-        let near = self.insts.iter().rev().take(Self::NEAR).take_while(|inst| inst.op != Op::Call);
-        near.into_iter().find(|inst| !inst.dst.is_none() && inst.dst == val)
+        self.near().find(|inst| inst.dst == val)
+    }
+
+    /// The last operations, the latest first, as far as what they read and write is known: helpers may change any slot.
+    fn near(&self) -> impl Iterator<Item = &Inst> {
+        self.insts.iter().rev().take(Self::NEAR).take_while(|inst| inst.op != Op::Call)
     }
 
     /// Has the last operation only keep its first operand, in a new temporary, which is returned: what it makes is not wanted.
