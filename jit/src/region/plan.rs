@@ -54,6 +54,12 @@ pub(crate) struct Node {
     pub edges: [Edge; 2],
 }
 
+impl Node {
+    fn goes_to(&self, number: usize) -> bool {
+        self.edges.iter().any(|edge| matches!(*edge, Edge::To { node, .. } if node == number))
+    }
+}
+
 /// What is to be compiled.
 pub(crate) struct Plan {
     /// Virtual address of the head's page.
@@ -116,10 +122,34 @@ impl Plan {
         })
     }
 
+    /// What holds where each node begins, however it is reached: `at_start`, what does so from outside, with what `after` makes of
+    /// what holds where a node begins on the way out of it. `both` is what is left of two such facts.
+    pub(crate) fn flow<T: Copy + PartialEq>(
+        &self,
+        mut at_start: Vec<T>,
+        after: impl Fn(usize, T) -> T,
+        both: impl Fn(T, T) -> T,
+    ) -> Vec<T> {
+        loop {
+            let mut changed = false;
+            for (n, node) in self.nodes.iter().enumerate() {
+                let end = after(n, at_start[n]);
+                for edge in node.edges {
+                    let Edge::To { node, .. } = edge else { continue };
+                    let holds = both(at_start[node], end);
+                    changed |= holds != at_start[node];
+                    at_start[node] = holds;
+                }
+            }
+            if !changed {
+                return at_start;
+            }
+        }
+    }
+
     /// Whether one of the nodes from this on goes to it.
     pub(crate) fn leads_back_to(&self, number: usize) -> bool {
-        let goes_there = |edge: &Edge| matches!(*edge, Edge::To { node, .. } if node == number);
-        self.nodes[number..].iter().any(|node| node.edges.iter().any(goes_there))
+        self.nodes[number..].iter().any(|node| node.goes_to(number))
     }
 
     /// A block alone.
@@ -171,8 +201,7 @@ impl Plan {
             .iter()
             .map(|node| !node.returns.is_empty() || node.page == 0 && node.block.marks[0].offset >= start)
             .collect();
-        let jumps_back = |node: &Node| node.edges.iter().any(|edge| matches!(edge, Edge::To { node: 0, .. }));
-        let back = |node: &Node| node.page == 0 && node.returns.is_empty() && jumps_back(node);
+        let back = |node: &Node| node.page == 0 && node.returns.is_empty() && node.goes_to(0);
         if !self.nodes.iter().zip(&inside).any(|(node, &inside)| inside && back(node)) {
             return None;
         }
@@ -190,7 +219,7 @@ impl Plan {
             }
         }
         let mut kept: Vec<bool> =
-            self.nodes.iter().zip(&reached).map(|(node, &reached)| reached && jumps_back(node)).collect();
+            self.nodes.iter().zip(&reached).map(|(node, &reached)| reached && node.goes_to(0)).collect();
         loop {
             let mut changed = false;
             for n in 0..self.nodes.len() {

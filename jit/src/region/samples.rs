@@ -13,7 +13,7 @@ use rustix::time::{ClockId, clock_gettime};
 use super::place::{Compiled, RegionCompiler};
 use super::plan::Plan;
 use super::{Job, Queue, build, compile, listing};
-use crate::shared::JitShared;
+use crate::shared::{GivenUp, JitShared};
 use crate::template::Features;
 
 /// How long code is looked at before a region is made of it, and how long that is, before it is judged. It takes the
@@ -148,7 +148,7 @@ impl Samples {
             if config.background && !place.judged && after.time >= TRIAL {
                 place.judged = true;
                 if before.time >= TRIAL && !after.pays_beside(before) {
-                    shared.retire_region(key, false);
+                    shared.retire_region(key, GivenUp::ForGood);
                 }
             }
             return;
@@ -236,7 +236,7 @@ impl Samples {
             if region.credit > -MOST_DEBT {
                 return true;
             }
-            shared.retire_region(region.head, true);
+            shared.retire_region(region.head, GivenUp::ForAWhile);
             let place = places.entry(region.head).or_default();
             place.samples = 0;
             // A loop of few rounds; what is around it takes longer.

@@ -35,6 +35,15 @@ pub(super) struct Election {
     rest: Duration,
 }
 
+/// How long a region is given up for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GivenUp {
+    /// Tier 1 is as fast.
+    ForGood,
+    /// The places where it can be entered may be elected again after a while, which is longer each time.
+    ForAWhile,
+}
+
 /// What became of a region that was to be published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Publication {
@@ -71,9 +80,8 @@ impl JitShared {
         self.inner.lock().entry(key)?.region.first().copied()
     }
 
-    /// Takes the region that can be entered there out of use: tier 1 is as fast. If it is for a while, the places where it can be
-    /// entered may be elected again after that, which is longer each time.
-    pub(crate) fn retire_region(&self, key: BlockKey, for_a_while: bool) {
+    /// Takes the region that can be entered there out of use.
+    pub(crate) fn retire_region(&self, key: BlockKey, given_up: GivenUp) {
         let mut inner = self.inner.lock();
         let Some((id, _)) = inner.pages.get(key, Variant::Merged) else { return };
         let entries = inner.entries_with(key);
@@ -81,8 +89,8 @@ impl JitShared {
             return;
         }
         self.drop_block(&mut inner, id);
-        for key in entries.into_iter().filter(|_| for_a_while) {
-            inner.elected.entry(key).or_default().rest();
+        if given_up == GivenUp::ForAWhile {
+            entries.into_iter().for_each(|key| inner.elected.entry(key).or_default().rest());
         }
         self.blocks.advance_epoch();
         drop(inner);

@@ -10,7 +10,6 @@ use emu_core::ir::{Block, Inst, Op, Terminal, Ty, Val, ValKind};
 
 use super::{Any, Gen, Plan};
 use crate::frame;
-use crate::region::plan::Edge;
 
 /// Ways in which a region makes its flags at most; others make them at once.
 const MOST_WAYS: usize = 8;
@@ -23,7 +22,7 @@ pub(super) struct Late {
     /// [`ITSELF`], or the number of the way: where that is not [`Known::Way`].
     way: Variable,
     ways: Vec<Way>,
-    /// The numbers of the ways of operations that write the slot, by node and place in its block.
+    /// The numbers of the ways of operations, by node and place in its block.
     of: HashMap<(usize, usize), u32>,
     /// What is known where each node begins.
     at_start: Vec<Known>,
@@ -104,29 +103,18 @@ impl Late {
         for (node, end) in ends.iter_mut().enumerate() {
             for (at, inst) in plan.nodes[node].block.insts.iter().enumerate() {
                 if inst.dst == Val::slot(slot) {
-                    let number = late.number(plan, node, at).unwrap_or(ITSELF);
-                    late.of.insert((node, at), number);
-                    *end = Some(Known::Way(number));
+                    let number = late.number(plan, node, at);
+                    if let Some(number) = number {
+                        late.of.insert((node, at), number);
+                    }
+                    *end = Some(Known::Way(number.unwrap_or(ITSELF)));
                 }
             }
         }
-        late.at_start = vec![Known::Never; plan.nodes.len()];
-        plan.entries.iter().for_each(|&node| late.at_start[node] = Known::Way(ITSELF));
-        loop {
-            let mut changed = false;
-            for (n, node) in plan.nodes.iter().enumerate() {
-                let end = ends[n].unwrap_or(late.at_start[n]);
-                for edge in node.edges {
-                    let Edge::To { node, .. } = edge else { continue };
-                    let known = late.at_start[node].or(end);
-                    changed |= known != late.at_start[node];
-                    late.at_start[node] = known;
-                }
-            }
-            if !changed {
-                return Some(late);
-            }
-        }
+        let mut at_start = vec![Known::Never; plan.nodes.len()];
+        plan.entries.iter().for_each(|&node| at_start[node] = Known::Way(ITSELF));
+        late.at_start = plan.flow(at_start, |n, known| ends[n].unwrap_or(known), Known::or);
+        Some(late)
     }
 
     /// The number of the way of an operation that writes the slot, if its flags can be made late.
@@ -195,9 +183,7 @@ impl Gen<'_, '_> {
     pub(super) fn put_off(&mut self, inst: &Inst, at: usize) -> bool {
         let (block, node) = (self.block(), self.node);
         let Some(late) = &self.late else { return false };
-        let Some(&number) = late.of.get(&(node, at)).filter(|&&number| number != ITSELF) else {
-            return false;
-        };
+        let Some(&number) = late.of.get(&(node, at)) else { return false };
         let second = late.second;
         let operands = [inst.a, inst.b].map(|val| {
             (!val.is_none()).then(|| match (inst.op, inst.ty) {

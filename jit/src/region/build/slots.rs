@@ -8,7 +8,7 @@ use emu_core::ir::{Block, Class, Op, SlotInfo, Terminal, Ty, Val, ValKind};
 use super::halves::halves;
 use super::{FLAGS, vec_float};
 use crate::frame;
-use crate::region::plan::{Edge, Plan};
+use crate::region::plan::Plan;
 use crate::template::asm::Mem;
 
 /// A set of slots.
@@ -159,23 +159,7 @@ fn used(block: &Block) -> SlotSet {
 /// For each node the slots whose memory may be out of date when it begins.
 pub(super) fn dirty_in(plan: &Plan) -> Vec<SlotSet> {
     let own: Vec<SlotSet> = plan.nodes.iter().map(|node| written(&node.block)).collect();
-    let mut all = vec![SlotSet::default(); plan.nodes.len()];
-    loop {
-        let mut changed = false;
-        for (n, node) in plan.nodes.iter().enumerate() {
-            let out = all[n].union(own[n]);
-            for edge in node.edges {
-                if let Edge::To { node, .. } = edge {
-                    let new = all[node].union(out);
-                    changed |= new != all[node];
-                    all[node] = new;
-                }
-            }
-        }
-        if !changed {
-            return all;
-        }
-    }
+    plan.flow(vec![SlotSet::default(); plan.nodes.len()], |n, dirty| dirty.union(own[n]), SlotSet::union)
 }
 
 /// Loads the slots that the region uses; and what is zero if those that it keeps as less than all of them hold what it takes them
