@@ -368,8 +368,9 @@ impl<I: Isa> Jit<I> {
                 if self.shared.windows {
                     vcpu.found_running();
                 }
-                self.samples.take(vcpu, &self.shared, self.compiler.features());
-                &counters.attentions
+                counters.attentions.fetch_add(1, Relaxed);
+                let features = self.compiler.features();
+                return self.samples.take(vcpu, &mut self.interpreter, &self.shared, features);
             }
         };
         counter.fetch_add(1, Relaxed);
@@ -421,7 +422,7 @@ impl<I: Isa> Jit<I> {
         let id = self.shared.new_id();
         let counters = &self.shared.counters;
         if key.ctx & WINDOWED != 0 {
-            self.compiler.guess_by(Guess::new(&vcpu.state.slots, &vcpu.state.tables));
+            self.compiler.guess_by(Guess::of_block(vcpu, &block));
         }
         let code = loop {
             let base = self.shared.place(&self.chunk);

@@ -31,7 +31,7 @@ use emu_core::sync::Group;
 use parking_lot::Mutex;
 
 use self::pages::Pages;
-pub(crate) use self::regions::{GivenUp, Publication};
+pub(crate) use self::regions::Publication;
 use crate::cache::CodeMemory;
 use crate::faults::{self, Faults};
 use crate::frame::PLAIN_EXIT;

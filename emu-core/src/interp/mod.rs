@@ -129,6 +129,20 @@ impl Interpreter {
         execute(&mut self.frame, vcpu, cached.block(), |vcpu, run| code.run(vcpu, run))
     }
 
+    /// Runs the block at the program counter if it is one that `wanted` wants; whether it was.
+    pub fn run_if<I: Isa>(
+        &mut self,
+        vcpu: &mut Vcpu<I>,
+        wanted: impl FnOnce(&Vcpu<I>, &Block) -> bool,
+    ) -> Result<bool, Stop> {
+        let (cached, code) = self.jumps.find(vcpu)?;
+        if !wanted(vcpu, cached.block()) {
+            return Ok(false);
+        }
+        execute(&mut self.frame, vcpu, cached.block(), |vcpu, run| code.run(vcpu, run))?;
+        Ok(true)
+    }
+
     /// Runs one instruction.
     pub fn step<I: Isa>(&mut self, vcpu: &mut Vcpu<I>) -> Result<(), Stop> {
         let block = vcpu.lift_one()?;

@@ -1,8 +1,8 @@
 //! Tier 2: regions of many blocks around hot loops, compiled by Cranelift on a thread of their own.
 //!
 //! A vCPU that runs translated code is interrupted every now and then; where it comes back is a sample. What is sampled often
-//! is the head of a loop that takes time. The vCPU gathers the blocks that can be reached from there ([`plan`]) and goes on in
-//! tier 1; a worker makes one function of them ([`build`]), with the guest registers in host registers throughout, and
+//! is the head of a loop that takes time. The vCPU watches which ways it goes from there ([`ways`]), gathers the blocks on them
+//! ([`plan`]) and goes on in tier 1; a worker makes one function of them ([`build`]), with the guest registers in host registers throughout, and
 //! publishes it in the place of the loop's blocks ([`place`]). What a region has no form for is left to tier 1, block by block.
 
 mod build;
@@ -10,6 +10,7 @@ mod listing;
 pub(crate) mod place;
 pub(crate) mod plan;
 mod samples;
+mod ways;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicUsize;

@@ -33,6 +33,9 @@ pub(super) const EXIT_LINKS: u32 = 2;
 /// Times that a region is compiled, until no access through the window is in the way: mostly one or two.
 const MOST_TRIES: usize = 6;
 
+/// Nodes of regions in which something is in the way of some access, mostly: registers are scarce.
+const LARGE: usize = 6;
+
 /// log2 of the bytes that an exit takes.
 const EXIT_BITS: u8 = 4;
 
@@ -109,7 +112,9 @@ impl RegionCompiler {
 
     /// The function of a region; none if Cranelift refuses it.
     pub(crate) fn compile(&mut self, plan: &Plan, slots: &[SlotInfo]) -> Option<Compiled> {
-        let (mut firm, mut soft) = (HashSet::new(), HashSet::new());
+        let is_large = plan.nodes.len() >= LARGE;
+        let mut firm = if is_large { build::accesses(plan).collect() } else { HashSet::new() };
+        let mut soft = HashSet::new();
         for _ in 0..MOST_TRIES {
             let outside = Outside { slots, firm: &firm, soft: &soft };
             match self.compile_with(plan, &outside)? {

@@ -1,14 +1,15 @@
-//! Which blocks make a region: what can be reached from a hot loop's head by direct jumps, through calls and back, as far as it
-//! leads back to a loop.
+//! Which blocks make a region: what can be reached from a hot loop's head by direct jumps, through calls and back, and by the
+//! indirect jumps that have been seen, as far as it leads back to a loop.
 
 use emu_core::exec::{Isa, Vcpu};
 use emu_core::ir::{Block, BlockKey, Hint, Mark, Op, Terminal};
 use emu_core::mem::{PAGE_SIZE, WINDOWED};
 
 use super::build;
+use super::ways::Ways;
 use crate::shared::JitShared;
 use crate::template::Features;
-use crate::template::guess::Guess;
+use crate::template::guess::{Guess, Likely};
 
 /// Blocks in a region at most; measured: more seldom run, and are compiled all the same.
 const MOST_NODES: usize = 96;
@@ -20,6 +21,11 @@ const MOST_PAGES: usize = 6;
 const MOST_CALLS: usize = 3;
 /// Places where it can be entered.
 const MOST_ENTRIES: usize = 8;
+/// Where an indirect jump is followed to at most.
+const MOST_TARGETS: usize = 24;
+/// Rounds of a loop from which on its region is left each time that the loop around it begins another. Regions of shorter loops
+/// are of both.
+const MANY_ROUNDS: u32 = 16;
 
 /// A page that a region lies in.
 #[derive(Clone, Copy)]
@@ -35,8 +41,6 @@ pub(crate) struct PlannedPage {
 /// Where a block goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Edge {
-    /// There is no such way.
-    None,
     /// Out of the region.
     Out,
     /// To a node. `closes`: this closes a cycle of nodes. `poll`: it is not a jump forward in its page, so that a cycle through
@@ -50,14 +54,35 @@ pub(crate) struct Node {
     pub page: usize,
     /// Where calls on the way here are expected to come back to, from the start of the head's page; the last one last.
     pub returns: Vec<i64>,
-    /// Of a branch: taken, and not; else the only one, which of a return is that to where it is expected to go.
-    pub edges: [Edge; 2],
+    /// Of a branch: taken, and not; of an indirect jump those to where it is expected to go, each to another place; else the
+    /// only one.
+    pub edges: Vec<Edge>,
+    /// Where accesses have gone, by operation.
+    pub accesses: Vec<(usize, Likely)>,
 }
 
 impl Node {
     fn goes_to(&self, number: usize) -> bool {
-        self.edges.iter().any(|edge| matches!(*edge, Edge::To { node, .. } if node == number))
+        self.targets().any(|node| node == number)
     }
+
+    /// The nodes that it goes to.
+    pub(crate) fn targets(&self) -> impl Iterator<Item = usize> {
+        self.edges.iter().filter_map(|edge| match *edge {
+            Edge::To { node, .. } => Some(node),
+            Edge::Out => None,
+        })
+    }
+}
+
+/// Where a region is to begin.
+pub(crate) struct Start<'a> {
+    pub pc: u64,
+    pub key: BlockKey,
+    /// What the vCPU held there.
+    pub seen: Guess,
+    /// Where it went from there.
+    pub ways: &'a Ways,
 }
 
 /// What is to be compiled.
@@ -73,6 +98,8 @@ pub(crate) struct Plan {
     pub windowed: bool,
     /// What the slots held when it was planned, if that was where it will be entered; and where they pointed to.
     pub seen: Option<Guess>,
+    /// The slots that it does not take out of the state.
+    pub in_memory: Vec<u16>,
     /// Where the next loop around this one begins, if it has been seen: an offset in RAM.
     pub around: Option<u64>,
 }
@@ -85,32 +112,59 @@ pub(crate) struct Unfit {
 }
 
 impl Plan {
-    /// The region of the loop whose head is at the program counter, or what else is known of the place.
+    /// The region of the loop that begins there, or what else is known of the place.
     pub(crate) fn new<I: Isa>(
         vcpu: &mut Vcpu<I>,
         shared: &JitShared,
-        key: BlockKey,
+        start: Start<'_>,
         features: Features,
     ) -> Result<Self, Unfit> {
-        let (ram, context) = vcpu.mmu.lookup_code(vcpu.state.pc).ok_or(Unfit::default())?;
+        let Start { pc, key, seen, ways } = start;
+        let (ram, context) = vcpu.mmu.lookup_code(pc).ok_or(Unfit::default())?;
         let page = ram & !(PAGE_SIZE as usize - 1);
         let pages = vec![PlannedPage { delta: 0, ram: page, context }];
         let windowed = shared.windows && key.ctx & WINDOWED != 0;
-        let seen = Some(Guess::new(&vcpu.state.slots, &vcpu.state.tables));
-        let base = vcpu.state.pc & !(PAGE_SIZE - 1);
+        let seen = Some(seen);
+        let base = pc & !(PAGE_SIZE - 1);
         let mut planner = Planner {
             vcpu,
             shared,
             features,
             base,
             ctx: key.ctx,
-            plan: Self { base, pages, nodes: Vec::new(), entries: Vec::new(), windowed, seen, around: None },
+            plan: Self { pages, windowed, seen, base, ..Self::empty() },
+            ways,
             way: Vec::new(),
+            recursive: Vec::new(),
+            flat: Vec::new(),
             instructions: 0,
         };
         let start = (ram - page) as i64;
-        planner.visit(start, &[]).ok_or(Unfit::default())?;
-        planner.plan.trimmed()
+        planner.visit_all(start).ok_or(Unfit::default())?;
+        let mut plan = planner.plan.trimmed(ways)?;
+        plan.in_memory = build::in_memory(&plan, shared.slots, |node| ways.runs(node.block.key));
+        Ok(plan)
+    }
+
+    /// Where a node begins, from the start of the head's page; the way an indirect jump goes there.
+    pub(crate) fn place(&self, node: usize) -> i64 {
+        let Node { page, block, .. } = &self.nodes[node];
+        self.pages[*page].delta + (block.key.pa & (PAGE_SIZE - 1)) as i64
+    }
+
+    /// The keys of the blocks where it can be entered.
+    pub(crate) fn entry_keys(&self, ctx: u32) -> impl Iterator<Item = BlockKey> {
+        let start = self.pages[0].ram as u64;
+        self.entries.iter().map(move |&node| BlockKey { pa: start + self.place(node) as u64, ctx })
+    }
+
+    /// Where the access is expected to go that a node's operation `at` makes.
+    pub(crate) fn likely(&self, node: usize, at: usize) -> Likely {
+        let Node { block, accesses, .. } = &self.nodes[node];
+        let seen = accesses.iter().find(|&&(other, _)| other == at).map(|&(_, likely)| likely);
+        let guessed =
+            || self.seen.as_ref().map_or(Likely::In(0), |seen| seen.of(block, block.insts[at].a, at));
+        seen.unwrap_or_else(guessed)
     }
 
     /// Whether the instruction at `pc` is in it.
@@ -134,8 +188,7 @@ impl Plan {
             let mut changed = false;
             for (n, node) in self.nodes.iter().enumerate() {
                 let end = after(n, at_start[n]);
-                for edge in node.edges {
-                    let Edge::To { node, .. } = edge else { continue };
+                for node in node.targets() {
                     let holds = both(at_start[node], end);
                     changed |= holds != at_start[node];
                     at_start[node] = holds;
@@ -152,27 +205,38 @@ impl Plan {
         self.nodes[number..].iter().any(|node| node.goes_to(number))
     }
 
-    /// A block alone.
-    pub(crate) fn of_block(block: &Block) -> Self {
-        let ram = block.key.pa as usize & !(PAGE_SIZE as usize - 1);
-        let node = Node { block: block.clone(), page: 0, returns: Vec::new(), edges: [Edge::Out; 2] };
-        let pages = vec![PlannedPage { delta: 0, ram, context: 0 }];
+    fn empty() -> Self {
         Self {
             base: 0,
-            pages,
-            nodes: vec![node],
-            entries: vec![0],
+            pages: Vec::new(),
+            nodes: Vec::new(),
+            entries: Vec::new(),
             windowed: false,
             seen: None,
+            in_memory: Vec::new(),
             around: None,
         }
     }
 
+    /// A block alone.
+    pub(crate) fn of_block(block: &Block) -> Self {
+        let ram = block.key.pa as usize & !(PAGE_SIZE as usize - 1);
+        let node = Node {
+            block: block.clone(),
+            page: 0,
+            returns: Vec::new(),
+            edges: vec![Edge::Out; 2],
+            accesses: Vec::new(),
+        };
+        let pages = vec![PlannedPage { delta: 0, ram, context: 0 }];
+        Self { pages, nodes: vec![node], entries: vec![0], ..Self::empty() }
+    }
+
     /// Only the innermost loop of the head: what lies behind it, with the calls made there, as far as it leads back without passing
     /// what lies before: the loops around this one begin there. More would only compete for registers.
-    fn trimmed(self) -> Result<Self, Unfit> {
+    fn trimmed(self, ways: &Ways) -> Result<Self, Unfit> {
         let around = self.loop_around();
-        let kept = self.innermost().ok_or(Unfit { around })?;
+        let kept = self.innermost(ways).ok_or(Unfit { around })?;
         let mut plan = self.only(&kept);
         plan.entries = plan.entry_nodes();
         plan.around = around;
@@ -181,41 +245,40 @@ impl Plan {
 
     /// Where the smallest loop begins, of those in the head's page, that the head's is a part of.
     fn loop_around(&self) -> Option<u64> {
-        let place =
-            |node: &Node| (node.page == 0 && node.returns.is_empty()).then_some(node.block.marks[0].offset);
-        let head = self.nodes[0].block.marks[0].offset;
-        let jumps = self.nodes.iter().flat_map(|node| node.edges.map(|edge| (node, edge)));
-        let starts = jumps.filter_map(|(from, edge)| {
-            let Edge::To { node, .. } = edge else { return None };
-            let (from, to) = (place(from)?, place(&self.nodes[node])?);
+        let place = |number: usize| {
+            let node = &self.nodes[number];
+            (node.page == 0 && node.returns.is_empty()).then_some(self.place(number))
+        };
+        let head = self.place(0);
+        let jumps = self.nodes.iter().enumerate().flat_map(|(n, node)| node.targets().map(move |to| (n, to)));
+        let starts = jumps.filter_map(|(from, to)| {
+            let (from, to) = (place(from)?, place(to)?);
             (to < head && head <= from).then_some(to)
         });
         Some(self.pages[0].ram as u64 + starts.max()? as u64)
     }
 
     /// Which nodes are those of the loop; none if the head is not that of one.
-    fn innermost(&self) -> Option<Vec<bool>> {
-        let start = self.nodes[0].block.marks[0].offset;
-        let inside: Vec<bool> = self
-            .nodes
-            .iter()
-            .map(|node| !node.returns.is_empty() || node.page == 0 && node.block.marks[0].offset >= start)
+    fn innermost(&self, ways: &Ways) -> Option<Vec<bool>> {
+        let runs = |node: usize| ways.runs(self.nodes[node].block.key);
+        let (start, rounds) = (self.place(0), runs(0));
+        let is_often = |node| rounds > 1 && runs(node).saturating_mul(MANY_ROUNDS) >= rounds;
+        let inside: Vec<bool> = (0..self.nodes.len())
+            .map(|number| {
+                let node = &self.nodes[number];
+                !node.returns.is_empty() || node.page == 0 && self.place(number) >= start || is_often(number)
+            })
             .collect();
-        let back = |node: &Node| node.page == 0 && node.returns.is_empty() && node.goes_to(0);
+        let back = |node: &Node| node.returns.is_empty() && node.goes_to(0);
         if !self.nodes.iter().zip(&inside).any(|(node, &inside)| inside && back(node)) {
             return None;
         }
-        let targets = |node: &Node| {
-            node.edges.map(|edge| match edge {
-                Edge::To { node, .. } if inside[node] => Some(node),
-                _ => None,
-            })
-        };
+        let targets = |node: &Node| -> Vec<usize> { node.targets().filter(|&node| inside[node]).collect() };
         let mut reached = vec![false; self.nodes.len()];
         let mut next = vec![0];
         while let Some(n) = next.pop() {
             if !std::mem::replace(&mut reached[n], true) {
-                next.extend(targets(&self.nodes[n]).into_iter().flatten());
+                next.extend(targets(&self.nodes[n]));
             }
         }
         let mut kept: Vec<bool> =
@@ -223,7 +286,7 @@ impl Plan {
         loop {
             let mut changed = false;
             for n in 0..self.nodes.len() {
-                let leads = targets(&self.nodes[n]).into_iter().flatten().any(|node| kept[node]);
+                let leads = targets(&self.nodes[n]).into_iter().any(|node| kept[node]);
                 if !kept[n] && reached[n] && leads {
                     (kept[n], changed) = (true, true);
                 }
@@ -250,12 +313,13 @@ impl Plan {
             if number.is_none() {
                 continue;
             }
-            let edges = node.edges.map(|edge| match edge {
+            let renumbered = |edge| match edge {
                 Edge::To { node, closes, poll } => {
                     numbers[node].map_or(Edge::Out, |node| Edge::To { node, closes, poll })
                 }
-                edge => edge,
-            });
+                Edge::Out => Edge::Out,
+            };
+            let edges = node.edges.into_iter().map(renumbered).collect();
             nodes.push(Node { edges, ..node });
         }
         self.nodes = nodes;
@@ -273,8 +337,8 @@ impl Plan {
     fn entry_nodes(&self) -> Vec<usize> {
         let mut entries = vec![0];
         for node in &self.nodes {
-            for edge in node.edges {
-                if let Edge::To { node, closes: true, .. } = edge
+            for edge in &node.edges {
+                if let Edge::To { node, closes: true, .. } = *edge
                     && self.nodes[node].page == 0
                     && self.nodes[node].returns.is_empty()
                     && !entries.contains(&node)
@@ -296,8 +360,13 @@ struct Planner<'a, I: Isa> {
     base: u64,
     ctx: u32,
     plan: Plan,
+    ways: &'a Ways,
     /// The nodes on the way to the one in hand.
     way: Vec<usize>,
+    /// Where calls come back to that are made while they are being made.
+    recursive: Vec<i64>,
+    /// Those calls, as far as they are followed: where they come back to, with which returns.
+    flat: Vec<(i64, Vec<i64>)>,
     instructions: usize,
 }
 
@@ -312,13 +381,27 @@ impl<I: Isa> Planner<'_, I> {
         same.then_some(PlannedPage { delta, ram, context })
     }
 
+    /// Plans what can be reached from `start`; again with each recursion that is found on the way.
+    fn visit_all(&mut self, start: i64) -> Option<()> {
+        loop {
+            let known = self.recursive.len();
+            self.plan.nodes.clear();
+            self.plan.pages.truncate(1);
+            self.flat.clear();
+            self.instructions = 0;
+            self.visit(start, &[])?;
+            self.follow_returns();
+            if self.recursive.len() == known {
+                return Some(());
+            }
+        }
+    }
+
     /// The node for the block at `offset` from the start of the head's page, if there is to be one.
     fn visit(&mut self, offset: i64, returns: &[i64]) -> Option<usize> {
         let (delta, within) = (offset & !(PAGE_SIZE as i64 - 1), offset & (PAGE_SIZE as i64 - 1));
-        let found = self.plan.nodes.iter().position(|node| {
-            let at = self.plan.pages[node.page].delta + i64::from(node.block.marks[0].offset);
-            at == offset && node.returns == returns
-        });
+        let is_it = |&n: &usize| self.plan.place(n) == offset && self.plan.nodes[n].returns == returns;
+        let found = (0..self.plan.nodes.len()).find(is_it);
         if found.is_some() {
             return found;
         }
@@ -346,35 +429,97 @@ impl<I: Isa> Planner<'_, I> {
             }
         };
         let number = self.plan.nodes.len();
-        self.plan.nodes.push(Node { block, page, returns: returns.to_vec(), edges: [Edge::None; 2] });
+        let (returns_here, accesses) = (returns.to_vec(), self.ways.accesses(key));
+        self.plan.nodes.push(Node { block, page, returns: returns_here, edges: Vec::new(), accesses });
         self.way.push(number);
         let edges = match terminal {
             Terminal::Jump { target, call: None } => {
-                [self.edge(offset, delta + i64::from(target), returns), Edge::None]
+                vec![self.edge(offset, delta + i64::from(target), returns)]
             }
             Terminal::Jump { target, call: Some(back) } => {
-                let (target, back) = (delta + i64::from(target), delta + i64::from(back));
-                let edge = if returns.len() >= MOST_CALLS || returns.contains(&back) {
-                    Edge::Out
-                } else {
-                    let deeper: Vec<i64> = returns.iter().copied().chain([back]).collect();
-                    self.edge(offset, target, &deeper)
-                };
-                [edge, Edge::None]
+                vec![self.call(offset, delta + i64::from(target), delta + i64::from(back), returns)]
             }
             Terminal::Branch { taken, fall, .. } => {
-                let fall = self.edge(offset, delta + i64::from(fall), returns);
-                [self.edge(offset, delta + i64::from(taken), returns), fall]
+                let [taken, fall] = [taken, fall].map(|to| delta + i64::from(to));
+                let fall = self.branch(key, offset, fall, returns);
+                vec![self.branch(key, offset, taken, returns), fall]
             }
             Terminal::Indirect { hint: Hint::Return, .. } => match returns.split_last() {
-                Some((&back, rest)) => [self.edge(offset, back, rest), Edge::None],
-                None => [Edge::Out, Edge::None],
+                Some((&back, rest)) => vec![self.edge(offset, back, rest)],
+                None => vec![Edge::Out],
             },
-            _ => [Edge::Out, Edge::None],
+            Terminal::Indirect { hint: Hint::Jump, .. } => {
+                let targets = self.targets(key).into_iter();
+                targets.map(|target| self.edge(offset, target, returns)).collect()
+            }
+            Terminal::Indirect { hint: Hint::Call(back), .. } => {
+                let (back, targets) = (delta + i64::from(back), self.targets(key).into_iter());
+                targets.map(|target| self.call(offset, target, back, returns)).collect()
+            }
+            _ => vec![Edge::Out],
         };
         self.plan.nodes[number].edges = edges;
         self.way.pop();
         Some(number)
+    }
+
+    /// One way of a branch; none if it is not taken.
+    fn branch(&mut self, block: BlockKey, from: i64, to: i64, returns: &[i64]) -> Edge {
+        match self.ways.avoid(block, self.base.wrapping_add_signed(to)) {
+            true => Edge::Out,
+            false => self.edge(from, to, returns),
+        }
+    }
+
+    /// Where the indirect jump of the block has gone.
+    fn targets(&self, block: BlockKey) -> Vec<i64> {
+        let targets = self.ways.targets(block).into_iter().take(MOST_TARGETS);
+        targets.map(|target| target.wrapping_sub(self.base) as i64).collect()
+    }
+
+    /// The way along a call, which is expected to come back to `back`. One that is made while it is being made is a jump: its
+    /// returns go to several places.
+    fn call(&mut self, from: i64, target: i64, back: i64, returns: &[i64]) -> Edge {
+        if self.recursive.contains(&back) {
+            let flat = (back, returns.to_vec());
+            if !self.flat.contains(&flat) {
+                self.flat.push(flat);
+            }
+            return self.edge(from, target, returns);
+        }
+        let mut outer =
+            self.way.iter().map(|&node| (self.plan.place(node), self.plan.nodes[node].returns.len()));
+        let again = outer.rfind(|&(place, depth)| place == target && depth <= returns.len());
+        let begun = returns.iter().position(|&other| other == back).or(again.map(|(_, depth)| depth));
+        if let Some(begun) = begun {
+            self.recursive.extend(returns[begun..].iter().copied().chain([back]));
+            return Edge::Out;
+        }
+        if returns.len() >= MOST_CALLS {
+            return Edge::Out;
+        }
+        let deeper: Vec<i64> = returns.iter().copied().chain([back]).collect();
+        self.edge(from, target, &deeper)
+    }
+
+    /// Has functions that call themselves return to where they do so.
+    fn follow_returns(&mut self) {
+        let mut places = Vec::new();
+        let mut followed = 0;
+        while let Some((back, returns)) = self.flat.get(followed).cloned() {
+            followed += 1;
+            places.extend(self.visit(back, &returns));
+        }
+        for number in 0..self.plan.nodes.len() {
+            for &to in &places {
+                let node = &self.plan.nodes[number];
+                let is_return = matches!(node.block.terminal, Terminal::Indirect { hint: Hint::Return, .. });
+                let is_known = node.targets().any(|node| self.plan.place(node) == self.plan.place(to));
+                if is_return && node.returns == self.plan.nodes[to].returns && !is_known {
+                    self.plan.nodes[number].edges.push(Edge::To { node: to, closes: true, poll: true });
+                }
+            }
+        }
     }
 
     fn edge(&mut self, from: i64, to: i64, returns: &[i64]) -> Edge {
@@ -403,10 +548,11 @@ mod tests {
 
     /// A node at that place in the first page.
     fn node(offset: i32, edges: [Edge; 2]) -> Node {
+        let edges = edges.to_vec();
         let mut builder = BlockBuilder::new();
         builder.mark(offset, 4);
         let block = builder.finish(BlockKey { pa: offset as u64, ctx: 0 }, Terminal::Lookup { next: 0 });
-        Node { block, page: 0, returns: Vec::new(), edges }
+        Node { block, page: 0, returns: Vec::new(), edges, accesses: Vec::new() }
     }
 
     fn to(node: usize, closes: bool) -> Edge {
@@ -429,16 +575,28 @@ mod tests {
             node(0x140, [to(0, true), to(3, false)]),
             node(0x180, [to(1, false), Edge::Out]),
             node(0x1c0, [to(4, false), Edge::Out]),
-            node(0x80, [to(0, true), Edge::None]),
+            node(0x80, [to(0, true), Edge::Out]),
         ]
     }
 
     #[test]
     fn a_loop_has_its_parts_behind_it_but_not_the_loop_around_it() {
-        let plan = plan(nested()).trimmed().unwrap();
+        let plan = plan(nested()).trimmed(&Ways::default()).unwrap();
         assert_eq!(places(&plan), [0x100, 0x140, 0x180]);
         assert_eq!((plan.entries.as_slice(), plan.around), (&[0][..], Some(0x80)));
         assert_eq!(plan.nodes[1].edges, [to(0, true), Edge::Out]);
+    }
+
+    #[test]
+    fn a_loop_of_few_rounds_is_one_with_the_loop_around_it() {
+        let plan = plan(nested());
+        let keys: Vec<BlockKey> = plan.nodes.iter().map(|node| node.block.key).collect();
+        for (rounds, parts) in [(MANY_ROUNDS, 5), (MANY_ROUNDS + 1, 3)] {
+            let mut ways = Ways::default();
+            (0..rounds).for_each(|_| ways.add(keys[0], 0x140));
+            keys[1..].iter().for_each(|&key| ways.add(key, 0x100));
+            assert_eq!(plan.innermost(&ways).unwrap().iter().filter(|&&kept| kept).count(), parts);
+        }
     }
 
     #[test]
@@ -446,21 +604,21 @@ mod tests {
         let nodes = vec![
             node(0x100, [to(0, true), to(1, false)]),
             node(0x140, [to(1, true), to(2, false)]),
-            node(0x180, [Edge::Out, Edge::None]),
+            node(0x180, [Edge::Out, Edge::Out]),
         ];
-        let plan = plan(nodes).trimmed().unwrap();
+        let plan = plan(nodes).trimmed(&Ways::default()).unwrap();
         assert_eq!((places(&plan), plan.entries), (vec![0x100], vec![0]));
     }
 
     #[test]
     fn a_place_in_a_loop_that_is_not_its_head_knows_where_it_begins() {
         let nodes = vec![
-            node(0x180, [to(1, false), Edge::None]),
+            node(0x180, [to(1, false), Edge::Out]),
             node(0x1c0, [to(2, false), Edge::Out]),
-            node(0x80, [to(0, true), Edge::None]),
+            node(0x80, [to(0, true), Edge::Out]),
         ];
-        assert_eq!(plan(nodes).trimmed().err().map(|unfit| unfit.around), Some(Some(0x80)));
+        assert_eq!(plan(nodes).trimmed(&Ways::default()).err().map(|unfit| unfit.around), Some(Some(0x80)));
         let alone = vec![node(0x180, [Edge::Out; 2])];
-        assert_eq!(plan(alone).trimmed().err().map(|unfit| unfit.around), Some(None));
+        assert_eq!(plan(alone).trimmed(&Ways::default()).err().map(|unfit| unfit.around), Some(None));
     }
 }

@@ -6,15 +6,18 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::TrySendError;
 use std::time::{Duration, Instant};
 
-use emu_core::exec::{Isa, REGION_COUNTS, RegionCount, Vcpu};
+use emu_core::exec::{Isa, REGION_COUNTS, RegionCount, Stop, Vcpu};
+use emu_core::interp::Interpreter;
 use emu_core::ir::{Block, BlockKey};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::place::{Compiled, RegionCompiler};
-use super::plan::Plan;
+use super::plan::{Plan, Start};
+use super::ways::Ways;
 use super::{Job, Queue, build, compile, listing};
-use crate::shared::{GivenUp, JitShared};
+use crate::shared::JitShared;
 use crate::template::Features;
+use crate::template::guess::Guess;
 
 /// How long code is looked at before a region is made of it, and how long that is, before it is judged. It takes the
 /// worker as long to make one.
@@ -25,6 +28,10 @@ const MOST_PLACES: usize = 512;
 const MOST_WATCHED: usize = 64;
 /// Instructions from entry to exit, on average, that make a region pay: measured.
 const LEAST_STAY: i64 = 100;
+/// Entries after which it is known whether a region is left often.
+const TRIED: u64 = 1000;
+/// Instructions from entry to exit, on average, below which it is.
+const SHORT_STAY: u64 = 1000;
 /// Instructions that a region may fall short of that before it is given up: those of a thousand entries.
 const MOST_DEBT: i64 = 1000 * LEAST_STAY;
 /// Instructions beyond that which count against what comes later: a loop that pays may have times when it does not.
@@ -36,6 +43,7 @@ pub(crate) struct Samples {
     places: HashMap<BlockKey, Place>,
     last: Option<Sample>,
     watched: Vec<Watched>,
+    ways: Ways,
     /// Of a vCPU that compiles by itself.
     compiler: Option<RegionCompiler>,
 }
@@ -61,6 +69,8 @@ struct Place {
     around: Option<BlockKey>,
     /// A loop in this one is left too soon to pay: there is no need to look at it for long.
     promoted: bool,
+    /// The region is left often: with what is known of its ways by now there may be a larger one.
+    grows: bool,
 }
 
 /// A region, and what it had done when it was last looked at.
@@ -70,6 +80,8 @@ struct Watched {
     before: RegionCount,
     /// Instructions by which it has paid.
     credit: i64,
+    /// What it has done since it was first looked at, until it is known whether it may grow.
+    first: Option<RegionCount>,
 }
 
 /// Instructions over time.
@@ -80,11 +92,11 @@ struct Speed {
 }
 
 impl Speed {
-    /// Whether this is faster than `other` by what makes it worth while.
-    fn pays_beside(self, other: Self) -> bool {
+    /// Whether this is as fast as `other`, as far as can be measured.
+    fn keeps_up_with(self, other: Self) -> bool {
         let [mine, others] = [self, other]
             .map(|speed| u128::from(speed.instructions) * 1_000_000 / speed.time.as_nanos().max(1));
-        mine * 100 >= others * 104
+        mine * 100 >= others * 97
     }
 }
 
@@ -106,8 +118,9 @@ impl Samples {
         if !by_itself || block.crosses_page || !build::supports(block, features) {
             return None;
         }
-        let compiler = self.compiler(features)?;
-        compiler.compile(&Plan::of_block(block), shared.slots)
+        let mut plan = Plan::of_block(block);
+        plan.in_memory = build::in_memory(&plan, shared.slots, |_| 1);
+        self.compiler(features)?.compile(&plan, shared.slots)
     }
 
     fn compiler(&mut self, features: Features) -> Option<&mut RegionCompiler> {
@@ -117,10 +130,47 @@ impl Samples {
         self.compiler.as_mut()
     }
 
-    /// The vCPU has come back at its program counter because something wanted attention.
-    pub(crate) fn take<I: Isa>(&mut self, vcpu: &mut Vcpu<I>, shared: &JitShared, features: Features) {
-        let Some(config) = shared.regions else { return };
-        let Some(key) = vcpu.cached_block_key() else { return };
+    /// The vCPU has come back at its program counter because something wanted attention. If that is to be the head of a region,
+    /// the interpreter runs it on from there, for the region to be planned by.
+    pub(crate) fn take<I: Isa>(
+        &mut self,
+        vcpu: &mut Vcpu<I>,
+        interpreter: &mut Interpreter,
+        shared: &JitShared,
+        features: Features,
+    ) -> Result<(), Stop> {
+        let Some(before) = self.elect(vcpu, shared) else { return Ok(()) };
+        let Some(key) = vcpu.cached_block_key() else { return Ok(()) };
+        let begun = Instant::now();
+        let (pc, seen) = (vcpu.state.pc, Guess::new(vcpu));
+        let watched = self.ways.watch(interpreter, vcpu);
+        // None of that is the code's time.
+        self.last = None;
+        let is_there = vcpu.mmu.lookup_code(pc).is_some_and(|(ram, _)| ram as u64 == key.pa);
+        if watched.is_err() || !is_there {
+            shared.let_rest(key);
+            return watched;
+        }
+        let epoch = vcpu.blocks().epoch();
+        let start = Start { pc, key, seen, ways: &self.ways };
+        let plan = Plan::new(vcpu, shared, start, features);
+        shared.counters.plan_ns.fetch_add(begun.elapsed().as_nanos() as u64, Relaxed);
+        match plan {
+            Ok(plan) => self.order(vcpu, shared, features, key, plan, epoch),
+            Err(unfit) => {
+                shared.counters.regions_unfit.fetch_add(1, Relaxed);
+                if let Some(around) = unfit.around {
+                    self.promote(shared, BlockKey { pa: around, ..key }, before);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts the place where the vCPU is; if it is elected as the head of a region, how fast it went there until now.
+    fn elect<I: Isa>(&mut self, vcpu: &Vcpu<I>, shared: &JitShared) -> Option<Speed> {
+        let config = shared.regions?;
+        let key = vcpu.cached_block_key()?;
         if self.places.len() >= MOST_PLACES {
             self.places.clear();
         }
@@ -144,38 +194,43 @@ impl Samples {
             speed.time += now.at.saturating_sub(last.at);
         }
         let [before, after] = place.speeds;
-        if in_region {
+        let is_full = config.background && shared.queue.get().is_none_or(Queue::is_full);
+        let grows = in_region && !is_full && std::mem::take(&mut place.grows);
+        if in_region && !grows {
             if config.background && !place.judged && after.time >= TRIAL {
                 place.judged = true;
-                if before.time >= TRIAL && !after.pays_beside(before) {
-                    shared.retire_region(key, GivenUp::ForGood);
+                if before.time >= TRIAL && !after.keeps_up_with(before) {
+                    shared.retire_region(key);
                 }
             }
-            return;
+            return None;
         }
-        let promoted = place.promoted;
-        let known = promoted || before.time >= TRIAL || !config.background;
-        let is_full = config.background && shared.queue.get().is_none_or(Queue::is_full);
-        if (place.samples < config.threshold && !promoted) || !known || is_full || !shared.elect(key) {
-            return;
+        if grows {
+            shared.forget_election(key);
+        }
+        let at_once = place.promoted || grows;
+        let known = at_once || before.time >= TRIAL || !config.background;
+        if (place.samples < config.threshold && !at_once) || !known || is_full || !shared.elect(key) {
+            return None;
         }
         *place = Place { speeds: [before, Speed::default()], ..Place::default() };
-        let epoch = vcpu.blocks().epoch();
-        let begun = Instant::now();
-        let plan = Plan::new(vcpu, shared, key, features);
-        shared.counters.plan_ns.fetch_add(begun.elapsed().as_nanos() as u64, Relaxed);
-        // Planning is none of the code's time.
-        self.last = None;
-        let plan = match plan {
-            Ok(plan) => plan,
-            Err(unfit) => {
-                shared.counters.regions_unfit.fetch_add(1, Relaxed);
-                if let Some(around) = unfit.around {
-                    self.promote(shared, BlockKey { pa: around, ..key }, before);
-                }
-                return;
-            }
-        };
+        Some(before)
+    }
+
+    /// Has a region compiled.
+    fn order<I: Isa>(
+        &mut self,
+        vcpu: &Vcpu<I>,
+        shared: &JitShared,
+        features: Features,
+        key: BlockKey,
+        plan: Plan,
+        epoch: u64,
+    ) {
+        let Some(config) = shared.regions else { return };
+        if shared.is_outdone(&plan, key.ctx) {
+            return shared.let_rest(key);
+        }
         let Some(ticket) = shared.open_ticket(&plan, epoch) else { return shared.forget_election(key) };
         if let Some(place) = self.places.get_mut(&key) {
             place.around = plan.around.map(|pa| BlockKey { pa, ..key });
@@ -211,7 +266,7 @@ impl Samples {
         let known = self.watched.iter().any(|region| region.head == head);
         if !known && self.watched.len() < MOST_WATCHED {
             let before = vcpu.state.regions[number as usize % REGION_COUNTS];
-            self.watched.push(Watched { head, number, before, credit: 0 });
+            self.watched.push(Watched { head, number, before, credit: 0, first: Some(before) });
         }
     }
 
@@ -232,11 +287,19 @@ impl Samples {
             ]
             .map(|count| i64::try_from(count).unwrap_or(i64::MAX));
             let paid = instructions.saturating_sub(entries.saturating_mul(LEAST_STAY));
+            if let Some(first) = region.first
+                && let entries = now.entries.wrapping_sub(first.entries)
+                && entries >= TRIED
+            {
+                region.first = None;
+                let grows = now.instructions.wrapping_sub(first.instructions) < entries * SHORT_STAY;
+                places.entry(region.head).or_default().grows |= grows;
+            }
             region.credit = region.credit.saturating_add(paid).min(MOST_CREDIT);
             if region.credit > -MOST_DEBT {
                 return true;
             }
-            shared.retire_region(region.head, GivenUp::ForAWhile);
+            shared.retire_region(region.head);
             let place = places.entry(region.head).or_default();
             place.samples = 0;
             // A loop of few rounds; what is around it takes longer.

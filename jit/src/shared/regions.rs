@@ -35,15 +35,6 @@ pub(super) struct Election {
     rest: Duration,
 }
 
-/// How long a region is given up for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum GivenUp {
-    /// Tier 1 is as fast.
-    ForGood,
-    /// The places where it can be entered may be elected again after a while, which is longer each time.
-    ForAWhile,
-}
-
 /// What became of a region that was to be published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Publication {
@@ -80,8 +71,19 @@ impl JitShared {
         self.inner.lock().entry(key)?.region.first().copied()
     }
 
-    /// Takes the region that can be entered there out of use.
-    pub(crate) fn retire_region(&self, key: BlockKey, given_up: GivenUp) {
+    /// Whether there is a region that is as large, at one of the places where this can be entered.
+    pub(crate) fn is_outdone(&self, plan: &Plan, ctx: u32) -> bool {
+        self.inner.lock().is_outdone(plan, ctx)
+    }
+
+    /// Has a place left alone for a while.
+    pub(crate) fn let_rest(&self, key: BlockKey) {
+        self.inner.lock().elected.entry(key).or_default().rest();
+    }
+
+    /// Takes the region that can be entered there out of use for a while, which is longer each time: after that its places may be
+    /// elected again.
+    pub(crate) fn retire_region(&self, key: BlockKey) {
         let mut inner = self.inner.lock();
         let Some((id, _)) = inner.pages.get(key, Variant::Merged) else { return };
         let entries = inner.entries_with(key);
@@ -89,9 +91,7 @@ impl JitShared {
             return;
         }
         self.drop_block(&mut inner, id);
-        if given_up == GivenUp::ForAWhile {
-            entries.into_iter().for_each(|key| inner.elected.entry(key).or_default().rest());
-        }
+        entries.into_iter().for_each(|key| inner.elected.entry(key).or_default().rest());
         self.blocks.advance_epoch();
         drop(inner);
         self.counters.regions_retired.fetch_add(1, Relaxed);
@@ -171,11 +171,8 @@ impl JitShared {
         if !valid || chunk.room() < placed.code.bytes.len() {
             return Publication::Outdated;
         }
-        let within = |node: usize| plan.nodes[node].block.marks[0].offset;
-        let pa = |node: usize| plan.pages[0].ram as u64 + within(node) as u64;
-        let keys: Vec<BlockKey> = plan.entries.iter().map(|&node| BlockKey { pa: pa(node), ctx }).collect();
-        let is_larger = |entry: &Published| entry.nodes >= plan.nodes.len();
-        if keys.iter().any(|&key| inner.entry(key).is_some_and(is_larger)) {
+        let keys: Vec<BlockKey> = plan.entry_keys(ctx).collect();
+        if inner.is_outdone(plan, ctx) {
             // A loop around this one has become a region meanwhile.
             inner.elected.entry(keys[0]).or_default().rest();
             return Publication::Outdone;
@@ -234,6 +231,11 @@ impl Inner {
     fn entries_with(&self, key: BlockKey) -> Vec<BlockKey> {
         let ids = self.entry(key).map_or(&[][..], |entry| &entry.region);
         ids.iter().filter_map(|id| Some(self.blocks.get(id)?.key)).collect()
+    }
+
+    fn is_outdone(&self, plan: &Plan, ctx: u32) -> bool {
+        let is_as_large = |entry: &Published| entry.nodes >= plan.nodes.len();
+        plan.entry_keys(ctx).any(|key| self.entry(key).is_some_and(is_as_large))
     }
 
     fn close_ticket(&mut self, number: u64) -> bool {

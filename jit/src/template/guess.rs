@@ -1,10 +1,10 @@
-//! Guesses of where accesses go, from what the guest's registers hold when the code is made.
+//! Guesses of where accesses go, from what the guest's registers, and its memory, hold when the code is made.
 
-use emu_core::exec::SLOTS;
+use emu_core::exec::{Access, Isa, SLOTS, Vcpu};
 use emu_core::fp::Flags;
 use emu_core::interp::evaluate;
-use emu_core::ir::{Block, Op, Val, ValKind};
-use emu_core::mem::{SEGMENT_BITS, SEGMENTS, Segment, Tables};
+use emu_core::ir::{Block, MemAttr, Op, Ty, Val, ValKind, View};
+use emu_core::mem::{PAGE_SIZE, SEGMENT_BITS, SEGMENTS, Segment, Tables};
 
 /// How far an address is followed back.
 const MOST_STEPS: usize = 4;
@@ -16,6 +16,18 @@ pub(crate) struct Guess {
     segments: [Segment; SEGMENTS],
     /// The first of them is that of the lowest addresses.
     low: bool,
+    /// What some operations of the block in question will load.
+    loads: Vec<(usize, u64)>,
+    /// The address of the page that it is in.
+    page: u64,
+}
+
+/// What is known of a value.
+#[derive(Clone, Copy)]
+struct Value {
+    bits: u64,
+    /// It is this, not only near it.
+    exact: bool,
 }
 
 /// A guess.
@@ -38,14 +50,40 @@ impl Likely {
 }
 
 impl Guess {
-    pub(crate) fn new(slots: &[u64; SLOTS], tables: &Tables) -> Self {
-        Self { slots: Box::new(*slots), segments: tables.segments, low: tables.low != 0 }
+    /// By what the vCPU holds.
+    pub(crate) fn new<I: Isa>(vcpu: &Vcpu<I>) -> Self {
+        let Tables { segments, low, .. } = vcpu.state.tables;
+        let page = vcpu.state.pc & !(PAGE_SIZE - 1);
+        Self { slots: Box::new(vcpu.state.slots), segments, low: low != 0, loads: Vec::new(), page }
+    }
+
+    /// By what the vCPU holds, for accesses of the block at its program counter.
+    pub(crate) fn of_block<I: Isa>(vcpu: &Vcpu<I>, block: &Block) -> Self {
+        let mut guess = Self::new(vcpu);
+        for (at, inst) in block.insts.iter().enumerate() {
+            // Addresses are mostly loaded so.
+            if (inst.op, inst.ty) != (Op::Load, Ty::I64)
+                || MemAttr::from_bits(inst.attr).view != View::Current
+            {
+                continue;
+            }
+            let base = guess.value(block, inst.a, at, MOST_STEPS).filter(|value| value.exact);
+            let place = base.and_then(|base| {
+                let va = base.bits.wrapping_add_signed(inst.imm.into());
+                vcpu.mmu.lookup(View::Current, va, 8, Access::Read)
+            });
+            if let Some(place) = place.filter(|place| place.is_multiple_of(8)) {
+                guess.loads.push((at, vcpu.bus.ram().load(place)));
+            }
+        }
+        guess
     }
 
     /// Where `base`, an operand of the block's operation `at`, will point to.
     pub(crate) fn of(&self, block: &Block, base: Val, at: usize) -> Likely {
         let value = self.value(block, base, at, MOST_STEPS);
-        let is_it = |segment: &Segment| value.is_some_and(|value| value >> SEGMENT_BITS == segment.number);
+        let is_it =
+            |segment: &Segment| value.is_some_and(|value| value.bits >> SEGMENT_BITS == segment.number);
         match self.segments.iter().position(is_it) {
             Some(0) | None if self.low => Likely::Low,
             found => Likely::In(found.unwrap_or(0)),
@@ -65,29 +103,39 @@ impl Guess {
     }
 
     /// What it will be, as far as that can be told.
-    fn value(&self, block: &Block, val: Val, at: usize, steps: usize) -> Option<u64> {
-        if let Some(value) = block.constant(val) {
-            return Some(value);
+    fn value(&self, block: &Block, val: Val, at: usize, steps: usize) -> Option<Value> {
+        if let Some(bits) = block.constant(val) {
+            return Some(Value { bits, exact: true });
         }
         let Some(made) = block.insts[..at].iter().rposition(|inst| inst.dst == val) else {
             return match val.kind() {
-                ValKind::Slot(n) => self.slots.get(usize::from(n)).copied(),
+                ValKind::Slot(n) => Some(Value { bits: *self.slots.get(usize::from(n))?, exact: true }),
                 _ => None,
             };
         };
         let inst = &block.insts[made];
+        if inst.op == Op::Load {
+            let loaded = self.loads.iter().find(|&&(at, _)| at == made);
+            return loaded.map(|&(_, bits)| Value { bits, exact: true });
+        }
+        if inst.op == Op::Pc {
+            let bits = self.page.wrapping_add_signed(inst.imm.into());
+            return Some(Value { bits, exact: true });
+        }
         let steps = steps.checked_sub(1)?;
+        let near = |value: Value| Some(Value { exact: false, ..value });
         let [a, b, c] = [inst.a, inst.b, inst.c].map(|val| match val.is_none() {
-            true => Some(0),
+            true => Some(Value { bits: 0, exact: true }),
             false => self.value(block, val, made, steps),
         });
         match (inst.op, a, b, c) {
             // One of them is a distance, mostly a small one.
-            (Op::Add, Some(known), None, _) | (Op::Add, None, Some(known), _) => Some(known),
-            (Op::Sub, Some(known), None, _) => Some(known),
+            (Op::Add, Some(known), None, _) | (Op::Add, None, Some(known), _) => near(known),
+            (Op::Sub, Some(known), None, _) => near(known),
             (op, Some(a), Some(b), Some(c)) if (op as u8) < Op::Pc as u8 => {
-                let src = [a, b, c].map(u128::from);
-                Some(evaluate(inst, src, &mut Flags::default()) as u64)
+                let src = [a, b, c].map(|value| u128::from(value.bits));
+                let bits = evaluate(inst, src, &mut Flags::default()) as u64;
+                Some(Value { bits, exact: [a, b, c].iter().all(|value| value.exact) })
             }
             _ => None,
         }

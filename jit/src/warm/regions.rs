@@ -41,15 +41,15 @@ impl Hasher for Bytes {
 /// All that the code of a region depends on: not where its pages lie, which is told to it where it is placed.
 pub(crate) fn identity(plan: &Plan, ctx: u32) -> Vec<u8> {
     // By all their fields, so that none is forgotten.
-    let Plan { base: _, pages, nodes, entries, windowed, seen, around: _ } = plan;
+    let Plan { base: _, pages, nodes, entries, windowed, seen, in_memory, around: _ } = plan;
     let mut bytes = Bytes::default();
-    (ctx, entries, windowed).hash(&mut bytes);
+    (ctx, entries, windowed, in_memory).hash(&mut bytes);
     pages.len().hash(&mut bytes);
     for PlannedPage { delta, ram: _, context } in pages {
         (delta, context).hash(&mut bytes);
     }
     nodes.len().hash(&mut bytes);
-    for Node { block, page, returns, edges } in nodes {
+    for (node, Node { block, page, returns, edges, accesses: _ }) in nodes.iter().enumerate() {
         let Block { key: _, insts, consts, marks, temps, terminal, crosses_page } = block;
         (insts, consts, marks, temps, terminal, crosses_page).hash(&mut bytes);
         (page, returns, edges).hash(&mut bytes);
@@ -60,7 +60,7 @@ pub(crate) fn identity(plan: &Plan, ctx: u32) -> Vec<u8> {
                 i32::try_from(guess.slot(n) as i64).is_ok().hash(&mut bytes);
             }
             if *windowed && matches!(inst.op, Op::Load | Op::Store) {
-                guess.of(block, inst.a, at).hash(&mut bytes);
+                plan.likely(node, at).hash(&mut bytes);
                 if let ValKind::Slot(n) = inst.a.kind() {
                     guess.of_slot(n).hash(&mut bytes);
                 }

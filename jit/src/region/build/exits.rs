@@ -7,7 +7,8 @@ use cranelift_codegen::ir::{self, InstBuilder, Value, types};
 use emu_core::ir::{Cc, Class, Inst};
 use emu_core::mem::{PAGE_SIZE, TLB_ENTRIES, TlbEntry};
 
-use super::slots::Form;
+use super::late::Known;
+use super::slots::{Form, lanes_like};
 use super::{FLAGS, Gen};
 use crate::frame;
 use crate::region::place::{EXIT_GO, EXIT_LEAVE, EXIT_LINKS};
@@ -17,17 +18,47 @@ use crate::template::asm::Mem;
 /// The mask of offsets of entries for fetches, whose number is fixed.
 const FETCH_MASK: i64 = ((TLB_ENTRIES - 1) * size_of::<TlbEntry>()) as i64;
 
+/// What the registers hold where a region is left.
+struct Held {
+    /// The slots whose memory may be out of date.
+    slots: Vec<(u16, Value)>,
+    retired: Value,
+    flags: Option<Known>,
+}
+
+/// A way out, which is made when everything else has been.
+pub(super) struct Departure {
+    block: ir::Block,
+    held: Held,
+    /// Instructions that are retired but not counted.
+    more: usize,
+    to: To,
+}
+
+/// Where a way out leads to.
+enum To {
+    /// It has the address and the number of the exit as parameters.
+    Given,
+    /// Tier 1 does the instruction at `offset` from the first page again; by a jump that can be linked, or not.
+    Again { offset: i64, linked: bool },
+}
+
 impl Gen<'_, '_> {
-    /// Writes back what the state does not have yet; `retired`: how many instructions of this block have been.
-    pub(super) fn write_back(&mut self, retired: usize) {
-        for n in self.dirty.iter() {
-            if self.is_late(n) {
-                continue;
-            }
+    /// What the registers hold now.
+    fn held(&mut self) -> Held {
+        let is_held = |&n: &u16| !self.is_late(n) && self.slot(n).form != Form::Memory;
+        let slots: Vec<u16> = self.dirty.iter().filter(is_held).collect();
+        let slots = slots.into_iter().map(|n| (n, self.f.use_var(self.slot(n).var))).collect();
+        Held { slots, retired: self.f.use_var(self.retired), flags: self.way_now() }
+    }
+
+    /// Writes back what the state does not have yet, and has `more` instructions been retired.
+    fn write_back(&mut self, held: &Held, more: usize) {
+        for &(n, value) in &held.slots {
             let slot = self.slot(n);
-            let value = self.f.use_var(slot.var);
             let at = frame::slot(n);
             match slot.form {
+                Form::Memory => {}
                 Form::Whole => {
                     let value = if slot.class == Class::Int { self.extended_here(value) } else { value };
                     self.state_store(at, value);
@@ -41,20 +72,18 @@ impl Gen<'_, '_> {
                     let upper = self.f.ins().iconst(types::I32, -1);
                     self.state_store(Mem { disp: at.disp + 4, ..at }, upper);
                 }
-                Form::LowSingle | Form::LowDouble => {
-                    let lanes = if slot.form == Form::LowSingle { types::F32X4 } else { types::F64X2 };
-                    let value = self.f.ins().scalar_to_vector(lanes, value);
+                Form::Low(ty) => {
+                    let value = self.f.ins().scalar_to_vector(lanes_like(ty), value);
                     self.state_store(at, value);
                 }
             }
         }
-        let count = self.retired_and(retired);
+        let count = self.retired_and(held.retired, more);
         self.state_store(frame::RETIRED, count);
     }
 
     /// How many instructions have been retired, and these.
-    pub(super) fn retired_and(&mut self, more: usize) -> Value {
-        let count = self.f.use_var(self.retired);
+    pub(super) fn retired_and(&mut self, count: Value, more: usize) -> Value {
         let (count, before) = self.sum_with_constant(count).unwrap_or((count, 0));
         match before + more as i64 {
             0 => count,
@@ -62,42 +91,104 @@ impl Gen<'_, '_> {
         }
     }
 
-    pub(super) fn leave(&mut self, exit: u32) {
+    fn leave(&mut self, exit: Value) {
         self.tell_way(None);
-        let exit = self.f.ins().iconst(types::I32, i64::from(exit));
         let out = self.out;
         self.f.ins().jump(out, &[exit.into()]);
     }
 
-    /// Leaves by a jump that can be linked, to what is at `offset` in the first page; everything is written back.
-    pub(super) fn link(&mut self, offset: i64, plain: bool) {
-        let exit = EXIT_LINKS + self.links.len() as u32;
-        self.links.push((offset as i32, plain));
-        self.leave(exit);
+    /// Makes the ways out that have been left open.
+    pub(super) fn depart(&mut self) {
+        for Departure { block, held, more, to } in std::mem::take(&mut self.departures) {
+            self.begin(block);
+            self.set_way(held.flags);
+            match to {
+                To::Given => {
+                    self.write_back(&held, more);
+                    let &[pc, exit] = self.f.block_params(block) else { unreachable!("it has two") };
+                    self.state_store(frame::PC, pc);
+                    self.leave(exit);
+                }
+                To::Again { offset, linked } => {
+                    let count = self.state_load(types::I64, frame::BAIL_OUTS);
+                    let count = self.f.ins().iadd_imm_s(count, 1);
+                    self.state_store(frame::BAIL_OUTS, count);
+                    self.write_back(&held, more);
+                    let exit = if linked {
+                        self.new_link(offset, true)
+                    } else {
+                        let pc = self.address(offset);
+                        self.state_store(frame::PC, pc);
+                        EXIT_GO
+                    };
+                    let exit = self.f.ins().iconst(types::I32, i64::from(exit));
+                    self.leave(exit);
+                }
+            }
+        }
     }
 
-    /// Leaves the region for the virtual address at `offset` from the first page; everything is written back.
+    /// A way out from here, after `more` instructions that have not been counted; it is told where it leads to.
+    fn way_out(&mut self, more: usize) -> ir::Block {
+        let block = self.f.create_block();
+        self.f.set_cold_block(block);
+        self.f.append_block_param(block, types::I64);
+        self.f.append_block_param(block, types::I32);
+        let held = self.held();
+        self.departures.push(Departure { block, held, more, to: To::Given });
+        block
+    }
+
+    /// The way out from the end of the block in hand, which has been counted.
+    fn end(&mut self) -> ir::Block {
+        if let Some(end) = self.ending {
+            return end;
+        }
+        let end = self.way_out(0);
+        self.ending = Some(end);
+        end
+    }
+
+    /// Leaves the block in hand, at its end, for this address.
+    pub(super) fn leave_to(&mut self, pc: Value) {
+        let way = self.end();
+        self.leave_by(way, pc, EXIT_GO);
+    }
+
+    fn leave_by(&mut self, way: ir::Block, pc: Value, exit: u32) {
+        let exit = self.f.ins().iconst(types::I32, i64::from(exit));
+        self.f.ins().jump(way, &[pc.into(), exit.into()]);
+    }
+
+    /// Leaves the block in hand, at its end, for the virtual address at `offset` from the first page.
     pub(super) fn leave_for(&mut self, offset: i64, exit: u32) {
+        let way = self.end();
         let pc = self.address(offset);
-        self.state_store(frame::PC, pc);
-        self.leave(exit);
+        self.leave_by(way, pc, exit);
     }
 
-    /// Leaves for what is at `offset` from the first page; from the block in hand, of which everything has been.
-    pub(super) fn go_out(&mut self, offset: i64) {
+    /// The number of a new exit by a jump that can be linked, to what is at `offset` in the first page.
+    fn new_link(&mut self, offset: i64, plain: bool) -> u32 {
+        self.links.push((offset as i32, plain));
+        EXIT_LINKS + self.links.len() as u32 - 1
+    }
+
+    /// Leaves for what is at `offset` from the first page.
+    fn go_out(&mut self, way: ir::Block, offset: i64) {
         let in_page = |offset: i64| (0..PAGE_SIZE as i64).contains(&offset);
         let start = self.delta() + i64::from(self.block().marks[0].offset);
-        if !in_page(start) || !in_page(offset) {
-            return self.leave_for(offset, EXIT_GO);
-        }
-        if offset <= start {
+        let linked = in_page(start) && in_page(offset);
+        if linked && offset <= start {
             // It may close a cycle.
-            let wanted = self.poll();
-            self.begin(wanted.0);
-            self.leave_for(offset, EXIT_LEAVE);
-            self.begin(wanted.1);
+            let (wanted, on) = self.poll();
+            self.begin(wanted);
+            let pc = self.address(offset);
+            self.leave_by(way, pc, EXIT_LEAVE);
+            self.begin(on);
         }
-        self.link(offset, false);
+        let pc = self.address(offset);
+        let exit = if linked { self.new_link(offset, false) } else { EXIT_GO };
+        self.leave_by(way, pc, exit);
     }
 
     /// Asks whether something wants attention: the blocks for where it does, and for where nothing does.
@@ -114,13 +205,12 @@ impl Gen<'_, '_> {
     /// Goes along an edge to what is at `offset` from the first page; the block has been counted.
     pub(super) fn follow(&mut self, edge: Edge, offset: i64) {
         let Edge::To { node, poll, .. } = edge else {
-            self.write_back(0);
-            return self.go_out(offset);
+            let way = self.end();
+            return self.go_out(way, offset);
         };
         if poll {
             let (wanted, on) = self.poll();
             self.begin(wanted);
-            self.write_back(0);
             self.leave_for(offset, EXIT_LEAVE);
             self.begin(on);
         }
@@ -162,7 +252,6 @@ impl Gen<'_, '_> {
         self.f.def_var(known, yes);
         self.f.ins().brif(same, on, &[], other, &[]);
         self.begin(other);
-        self.write_back(0);
         self.leave_for(offset, EXIT_GO);
         self.begin(on);
     }
@@ -173,9 +262,9 @@ impl Gen<'_, '_> {
         self.f.set_cold_block(out);
         self.f.ins().brif(holds, out, &[], on, &[]);
         self.begin(out);
-        self.write_back(self.number + 1);
+        let way = self.way_out(self.number + 1);
         let offset = self.delta() + i64::from(inst.imm);
-        self.go_out(offset);
+        self.go_out(way, offset);
         self.begin(on);
     }
 
@@ -184,22 +273,31 @@ impl Gen<'_, '_> {
         self.bail_out_if(holds);
     }
 
-    /// Leaves the region if the condition holds: tier 1 does the instruction in hand, of which nothing has been done.
+    /// Leaves the region if the condition holds: tier 1 does the instruction in hand, which can be done again.
     pub(super) fn bail_out_if(&mut self, condition: Value) {
-        let (out, on) = (self.f.create_block(), self.f.create_block());
-        self.f.set_cold_block(out);
-        self.f.ins().brif(condition, out, &[], on, &[]);
-        self.begin(out);
-        let count = self.state_load(types::I64, frame::BAIL_OUTS);
-        let count = self.f.ins().iadd_imm_s(count, 1);
-        self.state_store(frame::BAIL_OUTS, count);
-        self.write_back(self.number);
-        let offset = self.delta() + i64::from(self.block().marks[self.number].offset);
-        if self.plan.nodes[self.node].page == 0 {
-            self.link(offset, true);
-        } else {
-            self.leave_for(offset, EXIT_GO);
-        }
+        let (again, on) = (self.again(), self.f.create_block());
+        self.f.ins().brif(condition, again, &[], on, &[]);
         self.begin(on);
+    }
+
+    /// Leaves the region: tier 1 does the instruction in hand.
+    pub(super) fn bail_out(&mut self) {
+        let again = self.again();
+        self.f.ins().jump(again, &[]);
+    }
+
+    /// The way to have tier 1 do the instruction in hand: one for all its operations.
+    fn again(&mut self) -> ir::Block {
+        if let Some((_, block)) = self.bails.filter(|&(number, _)| number == self.number) {
+            return block;
+        }
+        let block = self.f.create_block();
+        self.f.set_cold_block(block);
+        let offset = self.delta() + i64::from(self.block().marks[self.number].offset);
+        let to = To::Again { offset, linked: self.plan.nodes[self.node].page == 0 };
+        let held = self.held();
+        self.departures.push(Departure { block, held, more: self.number, to });
+        self.bails = Some((self.number, block));
+        block
     }
 }

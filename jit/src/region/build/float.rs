@@ -94,9 +94,18 @@ const fn host_type(ty: Ty) -> Type {
 impl Gen<'_, '_> {
     /// A value of 64 bits.
     pub(super) fn double_of(&mut self, val: Val) -> Value {
-        match self.any_of(val) {
+        let value = self.any_of(val);
+        self.double_as(value)
+    }
+
+    fn double_as(&mut self, value: Any) -> Value {
+        match value {
             Any::Double(value) => value,
             Any::Single(value) => self.widened(value),
+            Any::Bits(_) => {
+                let bits = self.low_as(Ty::I64, value);
+                self.bits_as(types::F64, bits)
+            }
             Any::Vector(value) => self.lane(value, types::F64X2, types::F64),
             Any::Int(value) => self.bits_as(types::F64, value),
         }
@@ -104,7 +113,12 @@ impl Gen<'_, '_> {
 
     /// A binary32 number: the low bits.
     pub(super) fn single_of(&mut self, val: Val) -> Value {
-        match self.any_of(val) {
+        let value = self.any_of(val);
+        self.single_as(value)
+    }
+
+    fn single_as(&mut self, value: Any) -> Value {
+        match value {
             Any::Single(value) => value,
             Any::Double(value) => match self.boxed.get(&value) {
                 Some(&single) => single,
@@ -114,10 +128,35 @@ impl Gen<'_, '_> {
                     self.bits_as(types::F32, low)
                 }
             },
+            Any::Bits(_) => {
+                let bits = self.low_as(Ty::I32, value);
+                self.bits_as(types::F32, bits)
+            }
             Any::Vector(value) => self.lane(value, types::F32X4, types::F32),
             Any::Int(value) => {
                 let low = self.f.ins().ireduce(types::I32, value);
                 self.bits_as(types::F32, low)
+            }
+        }
+    }
+
+    /// The low bits of a vector as this type.
+    pub(super) fn low_as(&mut self, ty: Ty, value: Any) -> Value {
+        match (ty, value) {
+            (Ty::F32, _) => self.single_as(value),
+            (Ty::F64, _) => self.double_as(value),
+            (_, Any::Bits(bits)) => match (ty, self.f.func.dfg.value_type(bits)) {
+                (Ty::I32, types::I64) => self.f.ins().ireduce(types::I32, bits),
+                (Ty::I64, types::I32) => self.f.ins().uextend(types::I64, bits),
+                _ => bits,
+            },
+            (Ty::I32, _) => {
+                let single = self.single_as(value);
+                self.bits_as(types::I32, single)
+            }
+            _ => {
+                let double = self.double_as(value);
+                self.bits_as(types::I64, double)
             }
         }
     }
@@ -133,22 +172,27 @@ impl Gen<'_, '_> {
             Any::Vector(value) => return value,
             Any::Single(value) => (types::F32X4, value),
             Any::Double(value) => (types::F64X2, value),
+            Any::Bits(value) if self.f.func.dfg.value_type(value) == types::I32 => (types::I32X4, value),
+            Any::Bits(value) => (types::I64X2, value),
             Any::Int(_) => unreachable!("the verifier knows classes"),
         };
         let value = self.f.ins().scalar_to_vector(lanes, value);
         self.bits_as(types::I8X16, value)
     }
 
-    fn any_of(&mut self, val: Val) -> Any {
+    pub(super) fn any_of(&mut self, val: Val) -> Any {
         match val.kind() {
             ValKind::Slot(n) => {
                 let slot = self.slot(n);
+                if slot.class == Class::Int {
+                    return Any::Int(self.int_of(val));
+                }
                 let value = self.f.use_var(slot.var);
                 match (slot.class, slot.form) {
-                    (_, Form::Boxed | Form::LowSingle) => Any::Single(value),
-                    (Class::Float, _) | (_, Form::LowDouble) => Any::Double(value),
-                    (Class::Vec, _) => Any::Vector(value),
-                    (Class::Int, _) => Any::Int(self.int_of(val)),
+                    (_, Form::Boxed | Form::Low(Ty::F32)) => Any::Single(value),
+                    (Class::Float, _) | (_, Form::Low(Ty::F64)) => Any::Double(value),
+                    (_, Form::Low(_)) => Any::Bits(value),
+                    _ => Any::Vector(value),
                 }
             }
             ValKind::Temp(n) => {

@@ -135,6 +135,7 @@ impl Gen<'_, '_> {
                 let value = self.f.ins().uextend(types::I64, holds);
                 return self.set(inst.dst, Any::Int(value));
             }
+            Op::Select if self.put_off(inst, at) => return,
             Op::Select => {
                 let a = unary(self);
                 let (b, c) = (self.int_as(ty, inst.b), self.int_as(ty, inst.c));
@@ -153,7 +154,10 @@ impl Gen<'_, '_> {
                 self.nzcv(inst)
             }
             Op::NzcvTest => {
-                let holds = self.nzcv_test(inst);
+                let holds = self.late_test(inst).unwrap_or_else(|| {
+                    let flags = self.int_of(inst.a);
+                    self.flags_hold(NzcvCond::from_bits(inst.attr), flags)
+                });
                 let value = self.f.ins().uextend(types::I64, holds);
                 return self.set(inst.dst, Any::Int(value));
             }
@@ -329,10 +333,9 @@ impl Gen<'_, '_> {
         self.f.ins().bor(low, high)
     }
 
-    /// Whether a condition holds: a value of 8 bits.
-    fn nzcv_test(&mut self, inst: &Inst) -> Value {
-        let condition = NzcvCond::from_bits(inst.attr);
-        let flags = self.int_as(Ty::I32, inst.a);
+    /// Whether a condition holds for these flags: a value of 8 bits.
+    pub(super) fn flags_hold(&mut self, condition: NzcvCond, flags: Value) -> Value {
+        let flags = self.low(flags);
         let bit = |s: &mut Self, n: i64| {
             let shifted = s.f.ins().ushr_imm_u(flags, n);
             s.f.ins().band_imm_u(shifted, 1)

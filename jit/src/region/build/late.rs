@@ -3,13 +3,14 @@
 
 use std::collections::HashMap;
 
-use cranelift_codegen::ir::condcodes::FloatCC;
-use cranelift_codegen::ir::{InstBuilder, types};
+use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
+use cranelift_codegen::ir::{InstBuilder, Value, types};
 use cranelift_frontend::{FunctionBuilder, Switch, Variable};
-use emu_core::ir::{Block, Inst, Op, Terminal, Ty, Val, ValKind};
+use emu_core::ir::{Block, Inst, NzcvCond, Op, Terminal, Ty, Val, ValKind};
 
 use super::{Any, Gen, Plan};
 use crate::frame;
+use crate::region::plan::Node;
 
 /// Ways in which a region makes its flags at most; others make them at once.
 const MOST_WAYS: usize = 8;
@@ -22,19 +23,33 @@ pub(super) struct Late {
     /// [`ITSELF`], or the number of the way: where that is not [`Known::Way`].
     way: Variable,
     ways: Vec<Way>,
-    /// The numbers of the ways of operations, by node and place in its block.
-    of: HashMap<(usize, usize), u32>,
+    /// What is done with the operations that write the slot, by node and place in its block; others make its value at once.
+    of: HashMap<(usize, usize), Write>,
     /// What is known where each node begins.
     at_start: Vec<Known>,
     /// What is known now.
     now: Known,
 }
 
-/// What a comparison does with its operands.
-struct Way {
-    inst: Inst,
-    /// Whose block's constants it names.
-    node: usize,
+/// How flags are made.
+#[derive(Clone, Copy)]
+enum Way {
+    /// As this comparison makes them of its operands; whose block's constants it names.
+    Compare { inst: Inst, node: usize },
+    /// They are these.
+    Flags(u64),
+}
+
+/// What is done with an operation that writes the slot.
+#[derive(Clone, Copy)]
+enum Write {
+    /// Its flags are made in the way of this number.
+    Way(u32),
+    /// Its flags are made so if the condition of the next operation holds or, if that is the other way round, does not; else
+    /// those of the other way are.
+    If { way: u32, holds: bool, other: u32 },
+    /// Nothing: the operation before has done it.
+    Done,
 }
 
 /// The number that says that the slot's variable holds the value itself. Ways have numbers from one on.
@@ -42,7 +57,7 @@ const ITSELF: u32 = 0;
 
 /// What is known of the way at a point of the region, whatever way has led there.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Known {
+pub(super) enum Known {
     /// Nothing leads there.
     Never,
     Way(u32),
@@ -60,83 +75,167 @@ impl Known {
     }
 }
 
+/// Which reads of the slot keep it from being made late.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reads {
+    All,
+    /// All but tests of conditions: these can be made of what the flags are made of, if the way is known.
+    ButTests,
+}
+
+impl Reads {
+    fn has(self, inst: &Inst, slot: Val) -> bool {
+        [inst.a, inst.b, inst.c].contains(&slot) && (self == Self::All || inst.op != Op::NzcvTest)
+    }
+
+    /// Whether the block's operations from `at` on, or what ends it, are such reads, before the slot is written.
+    fn are_from(self, block: &Block, at: usize, slot: Val) -> bool {
+        for inst in &block.insts[at..] {
+            if self.has(inst, slot) {
+                return true;
+            }
+            if inst.dst == slot {
+                return false;
+            }
+        }
+        match block.terminal {
+            Terminal::Branch { a, b, .. } => a == slot || b == slot,
+            Terminal::Indirect { target, .. } => target == slot,
+            _ => false,
+        }
+    }
+}
+
 const fn makes_flags(op: Op) -> bool {
     matches!(op, Op::NzcvAdd | Op::NzcvSub | Op::NzcvLogic | Op::Fnzcv)
 }
 
-/// Whether the block's operations from `at` on, or what ends it, read the slot before it is written.
-fn is_read_from(block: &Block, at: usize, slot: Val) -> bool {
-    for inst in &block.insts[at..] {
-        if [inst.a, inst.b, inst.c].contains(&slot) {
-            return true;
-        }
-        if inst.dst == slot {
-            return false;
-        }
-    }
-    match block.terminal {
-        Terminal::Branch { a, b, .. } => a == slot || b == slot,
-        Terminal::Indirect { target, .. } => target == slot,
-        _ => false,
-    }
+/// The slot that the plan's comparisons write.
+pub(super) fn slot(plan: &Plan) -> Option<u16> {
+    let mut insts = plan.nodes.iter().flat_map(|node| &node.block.insts);
+    insts.find_map(|inst| match inst.dst.kind() {
+        ValKind::Slot(n) if makes_flags(inst.op) => Some(n),
+        _ => None,
+    })
 }
 
 impl Late {
     /// The slot that the region's comparisons write, if no block of it reads it as it was before.
     pub(super) fn of(f: &mut FunctionBuilder<'_>, plan: &Plan) -> Option<Self> {
-        let mut insts = plan.nodes.iter().flat_map(|node| &node.block.insts);
-        let slot = insts.find_map(|inst| match inst.dst.kind() {
-            ValKind::Slot(n) if makes_flags(inst.op) => Some(n),
-            _ => None,
-        })?;
-        if plan.nodes.iter().any(|node| is_read_from(&node.block, 0, Val::slot(slot))) {
-            return None;
-        }
+        let slot = slot(plan)?;
         let (second, way) = (f.declare_var(types::I64), f.declare_var(types::I32));
         let (none, itself) = (f.ins().iconst(types::I64, 0), f.ins().iconst(types::I32, i64::from(ITSELF)));
         f.def_var(second, none);
         f.def_var(way, itself);
-        let (ways, of, at_start, now) = (Vec::new(), HashMap::new(), Vec::new(), Known::Never);
-        let mut late = Self { slot, second, way, ways, of, at_start, now };
-        // What each block leaves behind, if it writes the slot.
-        let mut ends = vec![None; plan.nodes.len()];
-        for (node, end) in ends.iter_mut().enumerate() {
-            for (at, inst) in plan.nodes[node].block.insts.iter().enumerate() {
-                if inst.dst == Val::slot(slot) {
-                    let number = late.number(plan, node, at);
-                    if let Some(number) = number {
-                        late.of.insert((node, at), number);
-                    }
-                    *end = Some(Known::Way(number.unwrap_or(ITSELF)));
+        let new = || {
+            let (ways, of, at_start, now) = (Vec::new(), HashMap::new(), Vec::new(), Known::Never);
+            Self { slot, second, way, ways, of, at_start, now }
+        };
+        [Reads::ButTests, Reads::All].into_iter().find_map(|reads| new().planned(plan, reads))
+    }
+
+    /// With what is known of the plan; none if there are reads in the way.
+    fn planned(mut self, plan: &Plan, reads: Reads) -> Option<Self> {
+        let slot = Val::slot(self.slot);
+        if plan.nodes.iter().any(|node| reads.are_from(&node.block, 0, slot)) {
+            return None;
+        }
+        for (node, block) in plan.nodes.iter().map(|node| &node.block).enumerate() {
+            for (at, inst) in block.insts.iter().enumerate() {
+                if inst.dst != slot || self.of.contains_key(&(node, at)) {
+                    continue;
+                }
+                if let Some(write) = self.choice(plan, node, at, reads) {
+                    self.of.insert((node, at), write);
+                    self.of.insert((node, at + 1), Write::Done);
+                } else if !reads.are_from(block, at + 1, slot)
+                    && let Some(number) = self.number(plan, node, at)
+                {
+                    self.of.insert((node, at), Write::Way(number));
                 }
             }
         }
         let mut at_start = vec![Known::Never; plan.nodes.len()];
         plan.entries.iter().for_each(|&node| at_start[node] = Known::Way(ITSELF));
-        late.at_start = plan.flow(at_start, |n, known| ends[n].unwrap_or(known), Known::or);
-        Some(late)
+        let end = |node: usize, known| {
+            let insts = plan.nodes[node].block.insts.iter().enumerate();
+            insts.fold(known, |known, (at, inst)| self.after(node, at, inst, known))
+        };
+        let at_start = plan.flow(at_start, end, Known::or);
+        self.at_start = at_start;
+        (reads == Reads::All || self.tests_are_known(plan)).then_some(self)
     }
 
-    /// The number of the way of an operation that writes the slot, if its flags can be made late.
+    /// What is known after an operation.
+    fn after(&self, node: usize, at: usize, inst: &Inst, known: Known) -> Known {
+        match self.of.get(&(node, at)) {
+            Some(&Write::Way(number)) => Known::Way(number),
+            Some(Write::If { .. }) => Known::Variable,
+            Some(Write::Done) => known,
+            None if inst.dst == Val::slot(self.slot) => Known::Way(ITSELF),
+            None => known,
+        }
+    }
+
+    /// Whether the way is known wherever a condition is tested.
+    fn tests_are_known(&self, plan: &Plan) -> bool {
+        let slot = Val::slot(self.slot);
+        plan.nodes.iter().enumerate().all(|(node, Node { block, .. })| {
+            let mut known = self.at_start[node];
+            block.insts.iter().enumerate().all(|(at, inst)| {
+                let fits = inst.op != Op::NzcvTest || inst.a != slot || known != Known::Variable;
+                known = self.after(node, at, inst, known);
+                fits
+            })
+        })
+    }
+
+    /// What is done with a comparison whose flags the next operation replaces by others under a condition.
+    fn choice(&mut self, plan: &Plan, node: usize, at: usize, reads: Reads) -> Option<Write> {
+        let (block, slot) = (&plan.nodes[node].block, Val::slot(self.slot));
+        let next = block.insts.get(at + 1).filter(|next| (next.op, next.dst) == (Op::Select, slot))?;
+        let (holds, other) = match (next.b == slot, next.c == slot) {
+            (true, false) => (true, block.constant(next.c)?),
+            (false, true) => (false, block.constant(next.b)?),
+            _ => return None,
+        };
+        if next.a == slot || reads.are_from(block, at + 2, slot) {
+            return None;
+        }
+        let way = self.number(plan, node, at)?;
+        let same = |way: &Way| matches!(way, Way::Flags(flags) if *flags == other);
+        let other = self.place(same, Way::Flags(other))?;
+        Some(Write::If { way, holds, other })
+    }
+
+    /// The number of the way of a comparison, if its flags can be made late.
     fn number(&mut self, plan: &Plan, node: usize, at: usize) -> Option<u32> {
         let block = &plan.nodes[node].block;
         let inst = &block.insts[at];
         let c = carry(inst, block)?;
-        if !makes_flags(inst.op) || is_read_from(block, at + 1, inst.dst) {
+        if !makes_flags(inst.op) {
             return None;
         }
         let same = |way: &Way| {
-            let other = &plan.nodes[way.node].block;
-            (way.inst.op, way.inst.ty) == (inst.op, inst.ty)
-                && carry(&way.inst, other) == Some(c)
-                && other.constant(way.inst.b) == block.constant(inst.b)
+            let Way::Compare { inst: way, node } = way else { return false };
+            let other = &plan.nodes[*node].block;
+            (way.op, way.ty) == (inst.op, inst.ty)
+                && carry(way, other) == Some(c)
+                && other.constant(way.b) == block.constant(inst.b)
         };
-        let place = self.ways.iter().position(same).or_else(|| {
-            let is_room = self.ways.len() < MOST_WAYS;
-            is_room.then(|| self.ways.push(Way { inst: *inst, node }))?;
-            Some(self.ways.len() - 1)
-        })?;
-        Some(place as u32 + 1)
+        self.place(same, Way::Compare { inst: *inst, node })
+    }
+
+    /// The number of the way, which may be there.
+    fn place(&mut self, is_it: impl Fn(&Way) -> bool, way: Way) -> Option<u32> {
+        if let Some(place) = self.ways.iter().position(is_it) {
+            return Some(place as u32 + 1);
+        }
+        if self.ways.len() == MOST_WAYS {
+            return None;
+        }
+        self.ways.push(way);
+        Some(self.ways.len() as u32)
     }
 }
 
@@ -157,6 +256,18 @@ impl Gen<'_, '_> {
     pub(super) fn no_longer_late(&mut self, slot: u16) {
         if let Some(late) = self.late.as_mut().filter(|late| late.slot == slot) {
             late.now = Known::Way(ITSELF);
+        }
+    }
+
+    /// What is known of the way now.
+    pub(super) fn way_now(&self) -> Option<Known> {
+        self.late.as_ref().map(|late| late.now)
+    }
+
+    /// Goes on where this is known.
+    pub(super) fn set_way(&mut self, known: Option<Known>) {
+        if let (Some(late), Some(known)) = (&mut self.late, known) {
+            late.now = known;
         }
     }
 
@@ -183,8 +294,11 @@ impl Gen<'_, '_> {
     pub(super) fn put_off(&mut self, inst: &Inst, at: usize) -> bool {
         let (block, node) = (self.block(), self.node);
         let Some(late) = &self.late else { return false };
-        let Some(&number) = late.of.get(&(node, at)) else { return false };
-        let second = late.second;
+        let Some(&write) = late.of.get(&(node, at)) else { return false };
+        let (second, way) = (late.second, late.way);
+        if matches!(write, Write::Done) {
+            return true;
+        }
         let operands = [inst.a, inst.b].map(|val| {
             (!val.is_none()).then(|| match (inst.op, inst.ty) {
                 (Op::Fnzcv, Ty::F32) => {
@@ -205,10 +319,102 @@ impl Gen<'_, '_> {
         if let Some(value) = operands[1].filter(|_| block.constant(inst.b).is_none()) {
             self.f.def_var(second, value);
         }
+        if let Write::If { way: own, holds, other } = write {
+            let condition = self.int_of(block.insts[at + 1].a);
+            let [yes, no] = if holds { [own, other] } else { [other, own] };
+            let [yes, no] = [yes, no].map(|number| self.f.ins().iconst(types::I32, i64::from(number)));
+            let number = self.f.ins().select(condition, yes, no);
+            self.f.def_var(way, number);
+        }
         if let Some(late) = &mut self.late {
-            late.now = Known::Way(number);
+            late.now = late.after(node, at, inst, late.now);
         }
         true
+    }
+
+    /// Whether the condition that an operation tests holds, from what the flags are made of: a value of 8 bits. None if the
+    /// flags have been made.
+    pub(super) fn late_test(&mut self, inst: &Inst) -> Option<Value> {
+        let late = self.late.as_ref().filter(|late| Val::slot(late.slot) == inst.a)?;
+        let Known::Way(number @ 1..) = late.now else { return None };
+        let way = late.ways[number as usize - 1];
+        let (first, second) = (self.slot(late.slot).var, late.second);
+        let [first, second] = [first, second].map(|var| self.f.use_var(var));
+        let condition = NzcvCond::from_bits(inst.attr);
+        match way {
+            Way::Flags(flags) => Some(self.f.ins().iconst(types::I8, i64::from(condition.holds(flags)))),
+            Way::Compare { inst: compare, node } => {
+                let own = std::mem::replace(&mut self.node, node);
+                let temps =
+                    std::mem::replace(&mut self.temps, vec![Some(Any::Int(first)), Some(Any::Int(second))]);
+                let known = self.compared(&Self::of_temps(&compare, self.block()), condition);
+                (self.node, self.temps) = (own, temps);
+                let holds = match known {
+                    Some(holds) => holds,
+                    None => {
+                        let flags = self.flags_by(way, first, second);
+                        self.flags_hold(condition, flags)
+                    }
+                };
+                Some(holds)
+            }
+        }
+    }
+
+    /// The comparison, with its operands in the first two temporaries.
+    fn of_temps(inst: &Inst, block: &Block) -> Inst {
+        let b = if block.constant(inst.b).is_some() { inst.b } else { Val::temp(1) };
+        Inst { a: Val::temp(0), b, ..*inst }
+    }
+
+    /// Whether a condition holds after a comparison of integers, if the host compares so.
+    fn compared(&mut self, inst: &Inst, condition: NzcvCond) -> Option<Value> {
+        let cc = match condition {
+            NzcvCond::Eq => IntCC::Equal,
+            NzcvCond::Ne => IntCC::NotEqual,
+            NzcvCond::Cs => IntCC::UnsignedGreaterThanOrEqual,
+            NzcvCond::Cc => IntCC::UnsignedLessThan,
+            NzcvCond::Hi => IntCC::UnsignedGreaterThan,
+            NzcvCond::Ls => IntCC::UnsignedLessThanOrEqual,
+            NzcvCond::Ge => IntCC::SignedGreaterThanOrEqual,
+            NzcvCond::Lt => IntCC::SignedLessThan,
+            NzcvCond::Gt => IntCC::SignedGreaterThan,
+            NzcvCond::Le => IntCC::SignedLessThanOrEqual,
+            NzcvCond::Mi | NzcvCond::Pl | NzcvCond::Vs | NzcvCond::Vc => return None,
+        };
+        let unsigned = matches!(condition, NzcvCond::Cs | NzcvCond::Cc | NzcvCond::Hi | NzcvCond::Ls);
+        match inst.op {
+            Op::NzcvSub if carry(inst, self.block()) == Some(1) => {
+                let (a, b) = (self.int_as(inst.ty, inst.a), self.int_as(inst.ty, inst.b));
+                Some(self.f.ins().icmp(cc, a, b))
+            }
+            Op::NzcvLogic if !unsigned => {
+                let a = self.int_as(inst.ty, inst.a);
+                Some(self.f.ins().icmp_imm_s(cc, a, 0))
+            }
+            _ => None,
+        }
+    }
+
+    /// The flags that are made in this way of these operands.
+    fn flags_by(&mut self, way: Way, first: Value, second: Value) -> Value {
+        let (inst, node) = match way {
+            Way::Flags(flags) => return self.f.ins().iconst(types::I64, flags as i64),
+            Way::Compare { inst, node } => (inst, node),
+        };
+        let operands = [first, second].map(|value| match (inst.op, inst.ty) {
+            (Op::Fnzcv, Ty::F32) => {
+                let low = self.f.ins().ireduce(types::I32, value);
+                Any::Single(self.bits_as(types::F32, low))
+            }
+            (Op::Fnzcv, _) => Any::Double(self.bits_as(types::F64, value)),
+            _ => Any::Int(value),
+        });
+        let own = std::mem::replace(&mut self.node, node);
+        let temps = std::mem::replace(&mut self.temps, operands.map(Some).to_vec());
+        let value = self.flags_of(&Self::of_temps(&inst, self.block()));
+        (self.node, self.temps) = (own, temps);
+        value
     }
 
     /// Makes the flags, where all ways out have come together.
@@ -227,22 +433,9 @@ impl Gen<'_, '_> {
         switch.emit(&mut self.f, way, itself);
         self.f.switch_to_block(itself);
         self.f.ins().jump(done, &[first.into()]);
-        for (way, block) in late.ways.iter().zip(blocks) {
+        for (&way, block) in late.ways.iter().zip(blocks) {
             self.f.switch_to_block(block);
-            self.node = way.node;
-            let operands = [first, second].map(|value| match (way.inst.op, way.inst.ty) {
-                (Op::Fnzcv, Ty::F32) => {
-                    let low = self.f.ins().ireduce(types::I32, value);
-                    Any::Single(self.bits_as(types::F32, low))
-                }
-                (Op::Fnzcv, _) => Any::Double(self.bits_as(types::F64, value)),
-                _ => Any::Int(value),
-            });
-            self.temps = operands.map(Some).to_vec();
-            let constant = self.block().constant(way.inst.b).is_some();
-            let b = if constant { way.inst.b } else { Val::temp(1) };
-            let inst = Inst { a: Val::temp(0), b, ..way.inst };
-            let value = self.flags_of(&inst);
+            let value = self.flags_by(way, first, second);
             self.f.ins().jump(done, &[value.into()]);
         }
         self.f.switch_to_block(done);
@@ -251,7 +444,7 @@ impl Gen<'_, '_> {
     }
 
     /// NZCV as a comparison makes it; of numbers, which are ordered.
-    pub(super) fn flags_of(&mut self, inst: &Inst) -> cranelift_codegen::ir::Value {
+    pub(super) fn flags_of(&mut self, inst: &Inst) -> Value {
         if inst.op == Op::Fnzcv {
             let (a, b) = (self.float_of(inst.ty, inst.a), self.float_of(inst.ty, inst.b));
             let [less, equal, more] =

@@ -198,24 +198,19 @@ impl Gen<'_, '_> {
     fn reach(&mut self, at: usize) -> (Value, MemFlagsData) {
         let number = self.group_of[at].unwrap_or_else(|| unreachable!("every access has a group"));
         let group = self.groups[number];
-        let (Some(guess), Some(window), true) = (&self.plan.seen, self.window, group.through) else {
+        let (Some(window), true) = (self.window, group.through) else {
             return (self.reach_by_tlb(number, group), GUEST);
         };
         // What an access does that the host refuses is what the branch just before it would have done: each has one of its own,
         // and nothing may come between.
         let site = site(self.node, at);
+        let firm = self.outside.firm.contains(&site);
         let (host, outside) = match group.host {
             Some(host) => (host, None),
             None => {
                 let base = self.int_of(group.base);
-                let likely = group.looked_at.unwrap_or_else(|| guess.of(self.block(), group.base, at));
-                let start = if self.outside.firm.contains(&site) {
-                    // What has been cast is no part of another's address, so it is made before the branch.
-                    self.bits_as(types::I64, base)
-                } else {
-                    base
-                };
-                let host = self.f.ins().iadd(start, window.addends[likely.segment()]);
+                let likely = group.looked_at.unwrap_or_else(|| self.plan.likely(self.node, at));
+                let host = self.f.ins().iadd(base, window.addends[likely.segment()]);
                 let outside = match group.looked_at {
                     Some(_) => None,
                     None => Some(is_outside(&mut self.f, self.state, base, likely)),
@@ -223,6 +218,8 @@ impl Gen<'_, '_> {
                 (host, outside)
             }
         };
+        // What has been cast is no part of another's address, so it is made before the branch, and needs one register.
+        let host = if firm { self.bits_as(types::I64, host) } else { host };
         let outside = outside.unwrap_or_else(|| self.f.ins().icmp_imm_u(IntCC::Equal, self.state, 0));
         self.bail_out_if(outside);
         self.groups[number].host = Some(host);
@@ -331,6 +328,9 @@ impl Gen<'_, '_> {
             Ty::V128 => self.vector_of(inst.b),
             _ => self.int_of(inst.b),
         };
+        // What has just been made is in a register at the branch, and is not to be fetched behind it.
+        let firm = self.outside.firm.contains(&site(self.node, at));
+        let value = if firm { self.f.ins().bor(value, value) } else { value };
         let (host, flags) = self.reach(at);
         let imm = inst.imm;
         match inst.ty {

@@ -9,6 +9,7 @@ mod exits;
 mod float;
 mod halves;
 mod int;
+mod jumps;
 mod late;
 mod mem;
 mod narrow;
@@ -18,16 +19,20 @@ mod vec;
 mod vec_float;
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{self, InstBuilder, MemFlagsData, Type, Value, types};
 use cranelift_codegen::isa::TargetFrontendConfig;
 use cranelift_frontend::{FunctionBuilder, Switch, Variable};
-use emu_core::ir::{Block, Cc, Class, Op, SlotInfo, Terminal, Ty, Val, ValKind};
+use emu_core::ir::{Block, Cc, Class, Inst, Op, SlotInfo, Terminal, Ty, Val, ValKind};
 
+use self::exits::Departure;
+use self::jumps::Jumps;
 use self::late::Late;
 pub(crate) use self::mem::UNMAPPED;
 use self::mem::{Group, Groups, PageCache, Window};
+pub(crate) use self::slots::in_memory;
 use self::slots::{Form, Slot, SlotSet, dirty_in};
 use self::steady::steady;
 use super::place::{EXIT_GO, EXIT_LINKS};
@@ -52,27 +57,42 @@ pub(crate) fn supports(block: &Block, features: Features) -> bool {
         && is_restartable(block)
 }
 
-/// Whether no instruction has changed anything when one of its operations may bail out: tier 1 does all of it again.
+/// Which operations are those of each instruction.
+fn instructions(block: &Block) -> impl Iterator<Item = Range<usize>> {
+    block.marks.iter().enumerate().map(|(number, mark)| {
+        let end = block.marks.get(number + 1).map_or(block.insts.len(), |next| next.inst.into());
+        usize::from(mark.inst).min(end)..end
+    })
+}
+
+/// Whether the instruction with these operations can be done again if this one of them fails. What it may have done is to fill
+/// registers that it does not read; and to store, if it goes on doing so: several stores may be done again from the first even
+/// by a processor, when a page of theirs is not there, be that the hypervisor's doing (DDI 0487, B2.2.1).
+fn repeats(own: &[Inst], failing: usize) -> bool {
+    let is_read = |val: Val| own.iter().any(|inst| [inst.a, inst.b, inst.c].contains(&val));
+    own[..failing].iter().all(|done| match done.op {
+        Op::Store => own[failing].op == Op::Store,
+        _ => !(matches!(done.dst.kind(), ValKind::Slot(_)) && is_read(done.dst)),
+    })
+}
+
+/// Whether each instruction can still be done again, by tier 1, when one of its operations may bail out.
 fn is_restartable(block: &Block) -> bool {
     let (groups, group_of) = mem::groups(block, false);
     let mut checked = vec![false; groups.len()];
-    let (mut number, mut changed) = (0, false);
-    for (at, inst) in block.insts.iter().enumerate() {
-        while block.marks.get(number + 1).is_some_and(|mark| usize::from(mark.inst) <= at) {
-            (number, changed) = (number + 1, false);
-        }
-        let may_bail_out = match inst.op {
-            Op::Load | Op::Store => {
-                group_of[at].is_some_and(|group| !std::mem::replace(&mut checked[group], true))
-            }
-            op => op == Op::RaiseIf || float::may_bail_out(op) || vec_float::may_bail_out(op),
-        };
-        if may_bail_out && changed {
-            return false;
-        }
-        changed |= inst.op == Op::Store || matches!(inst.dst.kind(), ValKind::Slot(_));
-    }
-    true
+    instructions(block).all(|range| {
+        let own = &block.insts[range.clone()];
+        own.iter().enumerate().all(|(n, inst)| {
+            let at = range.start + n;
+            let may_bail_out = match inst.op {
+                Op::Load | Op::Store => {
+                    group_of[at].is_some_and(|group| !std::mem::replace(&mut checked[group], true))
+                }
+                op => op == Op::RaiseIf || float::may_bail_out(op) || vec_float::may_bail_out(op),
+            };
+            !may_bail_out || repeats(own, n)
+        })
+    })
 }
 
 /// The groups of a node's accesses. Through the window goes a group of which tier 1 can do each access's instruction again: what
@@ -80,21 +100,25 @@ fn is_restartable(block: &Block) -> bool {
 fn through_groups(plan: &Plan, outside: &Outside<'_>, node: usize) -> Groups {
     let block = &plan.nodes[node].block;
     let (mut groups, group_of) = mem::groups(block, plan.windowed);
-    for (number, mark) in block.marks.iter().enumerate() {
-        let end = block.marks.get(number + 1).map_or(block.insts.len(), |next| next.inst.into());
-        let begin = usize::from(mark.inst).min(end);
-        let own = &block.insts[begin..end];
-        let is_read = |val: Val| own.iter().any(|inst| [inst.a, inst.b, inst.c].contains(&val));
-        let mut repeats = true;
-        for (at, inst) in own.iter().enumerate().map(|(n, inst)| (begin + n, inst)) {
+    for range in instructions(block) {
+        let own = &block.insts[range.clone()];
+        for (n, at) in range.enumerate() {
             if let Some(group) = group_of[at] {
-                groups[group].through &= repeats && !outside.soft.contains(&mem::site(node, at));
+                groups[group].through &= repeats(own, n) && !outside.soft.contains(&mem::site(node, at));
             }
-            let is_slot = matches!(inst.dst.kind(), ValKind::Slot(_));
-            repeats &= inst.op != Op::Store && !(is_slot && is_read(inst.dst));
         }
     }
     (groups, group_of)
+}
+
+/// All accesses of a plan, as they are known by in [`Outside`].
+pub(super) fn accesses(plan: &Plan) -> impl Iterator<Item = u32> {
+    plan.nodes.iter().enumerate().flat_map(|(number, node)| {
+        let insts = node.block.insts.iter().enumerate();
+        insts
+            .filter(|(_, inst)| matches!(inst.op, Op::Load | Op::Store))
+            .map(move |(at, _)| mem::site(number, at))
+    })
 }
 
 /// What the code of a region needs to be told of the outside.
@@ -112,6 +136,8 @@ enum Any {
     Int(Value),
     Double(Value),
     Single(Value),
+    /// The low bits of a vector, 32 or 64, with zeros above.
+    Bits(Value),
     Vector(Value),
 }
 
@@ -138,11 +164,17 @@ struct Gen<'a, 'f> {
     out: ir::Block,
     window: Option<Window>,
     pages: Vec<PageCache>,
+    jumps: Jumps,
     all_groups: Vec<Groups>,
     links: Links,
+    departures: Vec<Departure>,
     // Of the block in hand.
     node: usize,
     number: usize,
+    /// The way out for its instruction of this number.
+    bails: Option<(usize, ir::Block)>,
+    /// The way out at its end.
+    ending: Option<ir::Block>,
     dirty: SlotSet,
     temps: Vec<Option<Any>>,
     groups: Vec<Group>,
@@ -165,6 +197,7 @@ pub(crate) fn build(
     for node in 0..plan.nodes.len() {
         generator.node(node);
     }
+    generator.depart();
     let out = generator.out;
     generator.f.switch_to_block(out);
     let exit = generator.f.block_params(out)[0];
@@ -208,11 +241,14 @@ impl<'a, 'f> Gen<'a, 'f> {
         let mut all_groups: Vec<Groups> =
             (0..plan.nodes.len()).map(|n| through_groups(plan, outside, n)).collect();
         for base in steady(plan, outside.slots, &mut all_groups) {
-            let Some(slot) = &slots[usize::from(base.slot)] else { continue };
-            let address = f.use_var(slot.var);
+            let address = slots::at_entry(&mut f, state, base.slot);
             let is_outside = mem::is_outside(&mut f, state, address, base.likely);
             let is_outside = f.ins().uextend(types::I64, is_outside);
             beyond = Some(beyond.map_or(is_outside, |other| f.ins().bor(other, is_outside)));
+        }
+        let jumps = Jumps::of(plan);
+        if let Some(low) = jumps.look(&mut f, state) {
+            beyond = Some(beyond.map_or(low, |other| f.ins().bor(other, low)));
         }
         let pages = mem::plan_caches(&mut f, plan, &mut all_groups);
         let heads: Vec<ir::Block> = plan.nodes.iter().map(|_| f.create_block()).collect();
@@ -228,7 +264,7 @@ impl<'a, 'f> Gen<'a, 'f> {
             f.switch_to_block(other);
             let mut exit = f.ins().iconst(types::I32, i64::from(EXIT_LINKS));
             for (n, &node) in plan.entries.iter().enumerate() {
-                links.push((plan.nodes[node].block.marks[0].offset, true));
+                links.push((plan.place(node) as i32, true));
                 let own = f.ins().iconst(types::I32, i64::from(EXIT_LINKS) + n as i64);
                 let this = f.ins().icmp_imm_u(IntCC::Equal, number, n as i64);
                 exit = f.ins().select(this, own, exit);
@@ -262,10 +298,14 @@ impl<'a, 'f> Gen<'a, 'f> {
             out,
             window,
             pages,
+            jumps,
             all_groups,
             links,
             node: 0,
             number: 0,
+            departures: Vec::new(),
+            bails: None,
+            ending: None,
             dirty: SlotSet::default(),
             temps: Vec::new(),
             groups: Vec::new(),
@@ -292,6 +332,7 @@ impl<'a, 'f> Gen<'a, 'f> {
             self.f.seal_block(head);
         }
         self.node = node;
+        (self.bails, self.ending) = (None, None);
         self.start_late(node);
         self.dirty = self.dirty_in[node];
         let block = self.block();
@@ -310,6 +351,7 @@ impl<'a, 'f> Gen<'a, 'f> {
                 }
                 Op::Fence => {}
                 Op::ExitIf => self.exit_if(inst),
+                Op::RaiseIf if self.needs_no_check(at) => {}
                 Op::RaiseIf => self.raise_if(inst),
                 op if (op as u8) < Op::Load as u8 => self.int(inst, at),
                 op if (op as u8) < Op::Vmov as u8 => self.float(inst, at),
@@ -341,6 +383,9 @@ impl<'a, 'f> Gen<'a, 'f> {
             }
             ValKind::Slot(n) => {
                 let slot = self.slot(n);
+                if slot.form == Form::Memory {
+                    return self.state_load(types::I64, frame::slot(n));
+                }
                 let value = self.f.use_var(slot.var);
                 match (slot.class, slot.form) {
                     (Class::Int, Form::Half) => self.f.ins().sextend(types::I64, value),
@@ -369,11 +414,14 @@ impl<'a, 'f> Gen<'a, 'f> {
         match val.kind() {
             ValKind::Slot(n) => {
                 let slot = self.slot(n);
+                if let (Form::Memory, Any::Int(value)) = (slot.form, value) {
+                    return self.state_store(frame::slot(n), value);
+                }
                 let value = match (slot.class, value) {
-                    (_, Any::Single(value)) if matches!(slot.form, Form::Boxed | Form::LowSingle) => value,
-                    (_, Any::Double(value)) if slot.form == Form::LowDouble => value,
+                    (_, Any::Single(value)) if slot.form == Form::Boxed => value,
+                    (_, value) if let Form::Low(ty) = slot.form => self.low_as(ty, value),
                     (Class::Int, Any::Int(value)) if slot.form == Form::Half => self.low(value),
-                    (Class::Vec, Any::Single(_) | Any::Double(_)) => self.whole(value),
+                    (Class::Vec, Any::Single(_) | Any::Double(_) | Any::Bits(_)) => self.whole(value),
                     (Class::Int, Any::Int(value))
                     | (Class::Float, Any::Double(value))
                     | (Class::Vec, Any::Vector(value)) => value,
@@ -419,10 +467,11 @@ impl<'a, 'f> Gen<'a, 'f> {
     }
 
     fn terminal(&mut self, block: &Block) {
-        let count = self.retired_and(block.len());
+        let count = self.f.use_var(self.retired);
+        let count = self.retired_and(count, block.len());
         let delta = self.delta();
         let at = |offset: i32| delta + i64::from(offset);
-        let edges = self.plan.nodes[self.node].edges;
+        let edges = &self.plan.nodes[self.node].edges;
         match block.terminal {
             Terminal::Jump { target, .. } => {
                 self.f.def_var(self.retired, count);
@@ -445,27 +494,11 @@ impl<'a, 'f> Gen<'a, 'f> {
                 self.follow(edges[0], at(taken));
             }
             Terminal::Indirect { target, .. } => {
-                let target = self.int_of(target);
                 self.f.def_var(self.retired, count);
-                if let Edge::To { node, .. } = edges[0] {
-                    let start = &self.plan.nodes[node];
-                    let offset = self.plan.pages[start.page].delta + i64::from(start.block.marks[0].offset);
-                    let expected = self.address(offset);
-                    let same = self.f.ins().icmp(IntCC::Equal, target, expected);
-                    let (yes, no) = (self.f.create_block(), self.f.create_block());
-                    self.f.set_cold_block(no);
-                    self.f.ins().brif(same, yes, &[], no, &[]);
-                    self.begin(yes);
-                    self.follow(edges[0], offset);
-                    self.begin(no);
-                }
-                self.write_back(0);
-                self.state_store(frame::PC, target);
-                self.leave(EXIT_GO);
+                self.jump_to(target);
             }
             Terminal::Lookup { next } => {
                 self.f.def_var(self.retired, count);
-                self.write_back(0);
                 self.leave_for(at(next), EXIT_GO);
             }
             Terminal::Exception { .. } => unreachable!("no planned block ends so"),

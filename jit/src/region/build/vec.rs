@@ -1,10 +1,12 @@
 //! Operations on vectors of integers, and moves of lanes.
 
+use std::collections::HashMap;
+
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{ConstantData, InstBuilder, Type, Value, types};
-use emu_core::ir::{Halving, Inst, Op, Part, Reduction, Shuffle, Ty, Val, VecCc, VecUnary};
+use emu_core::ir::{Halving, Inst, Op, Part, Reduction, Shuffle, Ty, Val, ValKind, VecCc, VecUnary};
 
-use super::{Any, Gen};
+use super::{Any, Gen, vec_float};
 
 fn is_high(inst: &Inst) -> bool {
     inst.attr >> 5 & 1 != 0
@@ -60,6 +62,42 @@ pub(super) fn supports(inst: &Inst) -> bool {
     }
 }
 
+/// The type of the number, or bits, that the operation makes with zeros above, if it makes that of slots that hold such, and
+/// which.
+pub(super) fn makes_low(inst: &Inst, lows: &HashMap<u16, Ty>) -> Option<Ty> {
+    let low = |val: Val| match val.kind() {
+        ValKind::Slot(n) => lows.get(&n).copied(),
+        _ => None,
+    };
+    let both = low(inst.a).filter(|&ty| low(inst.b) == Some(ty));
+    match inst.op {
+        Op::Vfromlow => match (inst.ty, low(inst.a)) {
+            (Ty::F32, Some(Ty::I32)) => Some(Ty::I32),
+            (Ty::F64, Some(Ty::I64)) => Some(Ty::I64),
+            (ty, _) => Some(ty),
+        },
+        Op::Vdup => bits_alone(inst),
+        Op::Vand | Op::Vor | Op::Vxor => both,
+        Op::Vadd | Op::Vsub => both.filter(|&ty| adds_bits(inst, ty)),
+        op if vec_float::is_arithmetic(op) => (inst.float_part() == Part::One).then_some(inst.ty),
+        _ => None,
+    }
+}
+
+/// The type of one integer with zeros above, if the operation makes that of one.
+fn bits_alone(inst: &Inst) -> Option<Ty> {
+    match (inst.part(), inst.lane_width()) {
+        (Part::One, 2) => Some(Ty::I32),
+        (Part::One | Part::Half, 3) => Some(Ty::I64),
+        _ => None,
+    }
+}
+
+/// Whether the operation does with the lanes of two vectors what it would do with bits of this type that they have alone.
+fn adds_bits(inst: &Inst, ty: Ty) -> bool {
+    matches!((ty, inst.lane_width()), (Ty::I32, 2) | (Ty::I64, 3))
+}
+
 impl Gen<'_, '_> {
     pub(super) fn constant_vector(&mut self, bytes: [u8; 16]) -> Value {
         let data = self.f.func.dfg.constants.insert(ConstantData::from(&bytes[..]));
@@ -84,8 +122,9 @@ impl Gen<'_, '_> {
         let value = match (part, width) {
             (Part::All, _) => value,
             (Part::Half, _) | (Part::One, 3) => {
-                let low = self.lane(value, types::F64X2, types::F64);
-                self.f.ins().scalar_to_vector(types::F64X2, low)
+                let mask = self.constant_vector(order(|i| if i < 8 { 0xff } else { 0 }));
+                let value = self.bits_as(types::I8X16, value);
+                self.f.ins().band(value, mask)
             }
             (Part::One, 2) => {
                 let low = self.lane(value, types::F32X4, types::F32);
@@ -113,11 +152,19 @@ impl Gen<'_, '_> {
                 return self.set(inst.dst, Any::Double(value));
             }
             Op::Vfromlow => {
-                let value = match inst.ty {
-                    Ty::F32 => Any::Single(self.single_of(inst.a)),
-                    _ => Any::Double(self.double_of(inst.a)),
+                let value = match (inst.ty, self.any_of(inst.a)) {
+                    (Ty::F32, value @ Any::Bits(_)) => Any::Bits(self.low_as(Ty::I32, value)),
+                    (Ty::F64, value @ Any::Bits(_)) => Any::Bits(self.low_as(Ty::I64, value)),
+                    (Ty::F32, value) => Any::Single(self.low_as(Ty::F32, value)),
+                    (_, value) => Any::Double(self.low_as(Ty::F64, value)),
                 };
                 return self.set(inst.dst, value);
+            }
+            Op::Vget if inst.imm as usize & (15 >> width) == 0 && width >= 2 => {
+                let value = self.any_of(inst.a);
+                let low = self.low_as(if width == 2 { Ty::I32 } else { Ty::I64 }, value);
+                let value = if width == 2 { self.f.ins().uextend(types::I64, low) } else { low };
+                return self.set(inst.dst, Any::Int(value));
             }
             Op::Vget => {
                 let a = self.lanes_of(lanes(width), inst.a);
@@ -139,6 +186,10 @@ impl Gen<'_, '_> {
                     }
                 }
             }
+            Op::Vdup if let Some(ty) = bits_alone(inst) => {
+                let value = self.int_as(ty, inst.a);
+                return self.set(inst.dst, Any::Bits(value));
+            }
             Op::Vdup => self.dup(inst),
             Op::Vset => {
                 let (a, b) = (self.lanes_of(lanes(width), inst.a), self.int_of(inst.b));
@@ -152,6 +203,11 @@ impl Gen<'_, '_> {
                 self.cleared(part, width, all)
             }
             Op::Vinsert => self.insert(inst),
+            Op::Vand | Op::Vor | Op::Vxor | Op::Vadd | Op::Vsub
+                if let Some(value) = self.low_of_both(inst) =>
+            {
+                return self.set(inst.dst, value);
+            }
             Op::Vand | Op::Vandn | Op::Vor | Op::Vxor | Op::Vselect => {
                 let (a, b) = (self.vector_of(inst.a), self.vector_of(inst.b));
                 let value = match inst.op {
@@ -228,6 +284,28 @@ impl Gen<'_, '_> {
         self.set(inst.dst, Any::Vector(value));
     }
 
+    /// The result, if it is that of the low bits of both operands alone, which have zeros above.
+    fn low_of_both(&mut self, inst: &Inst) -> Option<Any> {
+        let (a, b, any): (_, _, fn(Value) -> Any) = match (self.any_of(inst.a), self.any_of(inst.b)) {
+            (Any::Single(a), Any::Single(b)) => (a, b, Any::Single),
+            (Any::Double(a), Any::Double(b)) => (a, b, Any::Double),
+            (Any::Bits(a), Any::Bits(b)) => (a, b, Any::Bits),
+            _ => return None,
+        };
+        let [ty, other] = [a, b].map(|value| self.f.func.dfg.value_type(value));
+        let bits = if ty == types::I32 { Ty::I32 } else { Ty::I64 };
+        let adds = ty.is_int() && adds_bits(inst, bits);
+        Some(any(match inst.op {
+            _ if ty != other => return None,
+            Op::Vand => self.f.ins().band(a, b),
+            Op::Vor => self.f.ins().bor(a, b),
+            Op::Vxor => self.f.ins().bxor(a, b),
+            Op::Vadd if adds => self.f.ins().iadd(a, b),
+            Op::Vsub if adds => self.f.ins().isub(a, b),
+            _ => return None,
+        }))
+    }
+
     fn dup(&mut self, inst: &Inst) -> Value {
         let (width, part) = (inst.lane_width(), inst.part());
         let taking = match part {
@@ -243,9 +321,8 @@ impl Gen<'_, '_> {
         let a = self.int_of(inst.a);
         let lane = lanes(width).lane_type();
         let low = if width == 3 { a } else { self.f.ins().ireduce(lane, a) };
-        match (part, width) {
-            (Part::Half | Part::One, 3) | (Part::One, 2) => self.f.ins().scalar_to_vector(lanes(width), low),
-            (Part::One, _) => {
+        match part {
+            Part::One => {
                 let low = self.f.ins().uextend(types::I32, low);
                 self.f.ins().scalar_to_vector(types::I32X4, low)
             }

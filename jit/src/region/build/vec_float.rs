@@ -49,14 +49,8 @@ const fn bits(single: bool) -> Type {
     if single { types::I32X4 } else { types::I64X2 }
 }
 
-const fn is_arithmetic(op: Op) -> bool {
+pub(super) const fn is_arithmetic(op: Op) -> bool {
     matches!(op, Op::Vfadd | Op::Vfsub | Op::Vfmul | Op::Vfdiv | Op::Vfsqrt | Op::Vfma)
-}
-
-/// The type of the number that the operation makes with zeros above, if it makes that.
-pub(super) fn makes_low(inst: &Inst) -> Option<Ty> {
-    let low = inst.op == Op::Vfromlow || is_arithmetic(inst.op) && inst.float_part() == Part::One;
-    low.then_some(inst.ty)
 }
 
 impl Gen<'_, '_> {

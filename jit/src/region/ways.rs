@@ -1,0 +1,141 @@
+//! The ways that a vCPU goes from block to block: which are worth having in a region, and where indirect jumps lead to.
+
+use std::collections::HashMap;
+
+use emu_core::exec::{Isa, Stop, Vcpu};
+use emu_core::interp::Interpreter;
+use emu_core::ir::{Block, BlockKey, Hint, Op, Terminal};
+use emu_core::mem::WINDOWED;
+
+use crate::template::guess::{Guess, Likely};
+
+/// Instructions that a vCPU is watched for.
+const MOST_INSTRUCTIONS: u64 = 4000;
+/// Runs of a block after which it is known where it goes.
+const ENOUGH: u32 = 32;
+
+/// Blocks that are remembered at most.
+const MOST_BLOCKS: usize = 1 << 14;
+
+/// What blocks have done.
+#[derive(Default)]
+pub(crate) struct Ways(HashMap<BlockKey, Seen>);
+
+/// What one block has done.
+#[derive(Default)]
+struct Seen {
+    /// Where it has gone on.
+    ways: Vec<Way>,
+    /// Where its accesses through a window have gone, by operation.
+    accesses: Vec<(usize, Likely)>,
+}
+
+/// A way out of a block, to a virtual address.
+#[derive(Clone, Copy)]
+struct Way {
+    to: u64,
+    times: u32,
+}
+
+impl Ways {
+    /// Adds those that the vCPU goes next, as long as the context stays what it is. What wants its attention waits for so long.
+    pub(crate) fn watch<I: Isa>(
+        &mut self,
+        interpreter: &mut Interpreter,
+        vcpu: &mut Vcpu<I>,
+    ) -> Result<(), Stop> {
+        if self.0.len() > MOST_BLOCKS {
+            self.0.clear();
+        }
+        self.0.values_mut().for_each(|seen| seen.accesses.clear());
+        let begun = vcpu.state.retired;
+        while vcpu.state.retired.wrapping_sub(begun) < MOST_INSTRUCTIONS {
+            vcpu.limit_exclusive();
+            let from = vcpu.block_key()?;
+            let seen = self.0.entry(from).or_default();
+            let ran = interpreter.run_if(vcpu, |vcpu, block| {
+                if from.ctx & WINDOWED != 0 && seen.accesses.is_empty() {
+                    seen.accesses = accesses(vcpu, block);
+                }
+                keeps_context(block)
+            })?;
+            if !ran {
+                break;
+            }
+            seen.add(vcpu.state.pc);
+        }
+        Ok(())
+    }
+
+    /// Notes that the block has gone on there.
+    #[cfg(test)]
+    pub(super) fn add(&mut self, from: BlockKey, to: u64) {
+        self.0.entry(from).or_default().add(to);
+    }
+
+    /// How often the block has run, as far as is remembered.
+    pub(crate) fn runs(&self, from: BlockKey) -> u32 {
+        self.0.get(&from).map_or(0, |seen| seen.ways.iter().map(|way| way.times).sum())
+    }
+
+    /// Whether the block goes elsewhere, as far as is known.
+    pub(crate) fn avoid(&self, from: BlockKey, to: u64) -> bool {
+        self.0.get(&from).is_some_and(|seen| seen.ways.iter().all(|way| way.to != to))
+            && self.runs(from) >= ENOUGH
+    }
+
+    /// Where the block has gone on, the most frequent first.
+    pub(crate) fn targets(&self, from: BlockKey) -> Vec<u64> {
+        let mut ways = self.0.get(&from).map_or(Vec::new(), |seen| seen.ways.clone());
+        ways.sort_by_key(|way| std::cmp::Reverse(way.times));
+        ways.into_iter().map(|way| way.to).collect()
+    }
+
+    /// Where the accesses of the block have gone, by operation.
+    pub(crate) fn accesses(&self, block: BlockKey) -> Vec<(usize, Likely)> {
+        self.0.get(&block).map_or(Vec::new(), |seen| seen.accesses.clone())
+    }
+}
+
+impl Seen {
+    fn add(&mut self, to: u64) {
+        match self.ways.iter_mut().find(|way| way.to == to) {
+            Some(way) => way.times += 1,
+            None => self.ways.push(Way { to, times: 1 }),
+        }
+    }
+}
+
+/// Where the accesses of the block at the program counter will go.
+fn accesses<I: Isa>(vcpu: &Vcpu<I>, block: &Block) -> Vec<(usize, Likely)> {
+    let guess = Guess::of_block(vcpu, block);
+    let accesses = block.insts.iter().enumerate().filter(|(_, inst)| matches!(inst.op, Op::Load | Op::Store));
+    accesses.map(|(at, inst)| (at, guess.of(block, inst.a, at))).collect()
+}
+
+/// Whether the block goes on in the context that it runs in, unless it raises an exception.
+fn keeps_context(block: &Block) -> bool {
+    !matches!(
+        block.terminal,
+        Terminal::Exception { .. } | Terminal::Lookup { .. } | Terminal::Indirect { hint: Hint::Switch, .. }
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_of_a_block_is_how_often_it_went_where() {
+        let [block, other] = [0x100, 0x200].map(|pa| BlockKey { pa, ctx: 0 });
+        let mut ways = Ways::default();
+        (0..ENOUGH - 2).for_each(|_| ways.add(block, 0x200));
+        ways.add(block, 0x300);
+        assert_eq!((ways.runs(block), ways.runs(other)), (ENOUGH - 1, 0));
+        assert_eq!(ways.targets(block), [0x200, 0x300]);
+        // One run more, and it is known well enough.
+        assert!(!ways.avoid(block, 0x400));
+        ways.add(block, 0x300);
+        assert!(ways.avoid(block, 0x400) && !ways.avoid(block, 0x300) && !ways.avoid(other, 0x400));
+    }
+}
