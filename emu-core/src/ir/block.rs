@@ -175,6 +175,11 @@ impl Block {
         self.marks.is_empty()
     }
 
+    /// The last of the operations before `end` that makes this value.
+    pub fn made(&self, val: Val, end: usize) -> Option<usize> {
+        self.insts[..end].iter().rposition(|inst| inst.dst == val)
+    }
+
     /// The number of the guest instruction that operation `inst` belongs to.
     pub fn mark_index(&self, inst: usize) -> usize {
         self.marks.partition_point(|mark| usize::from(mark.inst) <= inst).saturating_sub(1)

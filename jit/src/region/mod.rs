@@ -35,7 +35,7 @@ use crate::warm;
 pub struct RegionConfig {
     /// Samples in one place that make it the head of a region.
     pub threshold: u32,
-    /// Whether a worker compiles while the vCPU goes on, and what is not faster than tier 1 is given up; else the vCPU waits,
+    /// Whether a worker compiles while the vCPU goes on, and what is slower than tier 1 is given up; else the vCPU waits,
     /// and keeps everything.
     pub background: bool,
 }

@@ -19,6 +19,8 @@ const MOST_INSTRUCTIONS: usize = 700;
 const MOST_PAGES: usize = 6;
 /// Calls that are followed from inside calls.
 const MOST_CALLS: usize = 3;
+/// Times that all is planned again because of calls that are found to be recursive.
+const MOST_PASSES: usize = 8;
 /// Places where it can be entered.
 const MOST_ENTRIES: usize = 8;
 /// Where an indirect jump is followed to at most.
@@ -111,6 +113,25 @@ pub(crate) struct Unfit {
     pub around: Option<u64>,
 }
 
+/// What is known of something at a point of a region, whatever way has led there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Known<T> {
+    /// Nothing leads there.
+    Never,
+    Always(T),
+    Varies,
+}
+
+impl<T: PartialEq> Known<T> {
+    pub(crate) fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Never, known) | (known, Self::Never) => known,
+            (a, b) if a == b => a,
+            _ => Self::Varies,
+        }
+    }
+}
+
 impl Plan {
     /// The region of the loop that begins there, or what else is known of the place.
     pub(crate) fn new<I: Isa>(
@@ -136,6 +157,7 @@ impl Plan {
             ways,
             way: Vec::new(),
             recursive: Vec::new(),
+            passes: 0,
             flat: Vec::new(),
             instructions: 0,
         };
@@ -365,6 +387,7 @@ struct Planner<'a, I: Isa> {
     way: Vec<usize>,
     /// Where calls come back to that are made while they are being made.
     recursive: Vec<i64>,
+    passes: usize,
     /// Those calls, as far as they are followed: where they come back to, with which returns.
     flat: Vec<(i64, Vec<i64>)>,
     instructions: usize,
@@ -385,6 +408,7 @@ impl<I: Isa> Planner<'_, I> {
     fn visit_all(&mut self, start: i64) -> Option<()> {
         loop {
             let known = self.recursive.len();
+            self.passes += 1;
             self.plan.nodes.clear();
             self.plan.pages.truncate(1);
             self.flat.clear();
@@ -440,9 +464,18 @@ impl<I: Isa> Planner<'_, I> {
                 vec![self.call(offset, delta + i64::from(target), delta + i64::from(back), returns)]
             }
             Terminal::Branch { taken, fall, .. } => {
-                let [taken, fall] = [taken, fall].map(|to| delta + i64::from(to));
-                let fall = self.branch(key, offset, fall, returns);
-                vec![self.branch(key, offset, taken, returns), fall]
+                let ways = [taken, fall].map(|to| delta + i64::from(to));
+                let mut avoided = ways.map(|to| self.ways.avoid(key, self.base.wrapping_add_signed(to)));
+                if avoided == [true; 2] {
+                    // It has run at other addresses.
+                    avoided = [false; 2];
+                }
+                let mut follow = |n: usize| match avoided[n] {
+                    true => Edge::Out,
+                    false => self.edge(offset, ways[n], returns),
+                };
+                let fall = follow(1);
+                vec![follow(0), fall]
             }
             Terminal::Indirect { hint: Hint::Return, .. } => match returns.split_last() {
                 Some((&back, rest)) => vec![self.edge(offset, back, rest)],
@@ -461,14 +494,6 @@ impl<I: Isa> Planner<'_, I> {
         self.plan.nodes[number].edges = edges;
         self.way.pop();
         Some(number)
-    }
-
-    /// One way of a branch; none if it is not taken.
-    fn branch(&mut self, block: BlockKey, from: i64, to: i64, returns: &[i64]) -> Edge {
-        match self.ways.avoid(block, self.base.wrapping_add_signed(to)) {
-            true => Edge::Out,
-            false => self.edge(from, to, returns),
-        }
     }
 
     /// Where the indirect jump of the block has gone.
@@ -491,11 +516,11 @@ impl<I: Isa> Planner<'_, I> {
             self.way.iter().map(|&node| (self.plan.place(node), self.plan.nodes[node].returns.len()));
         let again = outer.rfind(|&(place, depth)| place == target && depth <= returns.len());
         let begun = returns.iter().position(|&other| other == back).or(again.map(|(_, depth)| depth));
-        if let Some(begun) = begun {
+        if let Some(begun) = begun.filter(|_| self.passes < MOST_PASSES) {
             self.recursive.extend(returns[begun..].iter().copied().chain([back]));
             return Edge::Out;
         }
-        if returns.len() >= MOST_CALLS {
+        if begun.is_some() || returns.len() >= MOST_CALLS {
             return Edge::Out;
         }
         let deeper: Vec<i64> = returns.iter().copied().chain([back]).collect();

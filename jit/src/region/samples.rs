@@ -147,7 +147,7 @@ impl Samples {
         // None of that is the code's time.
         self.last = None;
         let is_there = vcpu.mmu.lookup_code(pc).is_some_and(|(ram, _)| ram as u64 == key.pa);
-        if watched.is_err() || !is_there {
+        if !is_there {
             shared.let_rest(key);
             return watched;
         }
@@ -164,7 +164,8 @@ impl Samples {
                 }
             }
         }
-        Ok(())
+        // What has stopped it has not been acted upon.
+        watched
     }
 
     /// Counts the place where the vCPU is; if it is elected as the head of a region, how fast it went there until now.
@@ -206,7 +207,7 @@ impl Samples {
             return None;
         }
         if grows {
-            shared.forget_election(key);
+            shared.end_rest(key);
         }
         let at_once = place.promoted || grows;
         let known = at_once || before.time >= TRIAL || !config.background;

@@ -14,6 +14,8 @@ const MOST_INSTRUCTIONS: u64 = 4000;
 /// Runs of a block after which it is known where it goes.
 const ENOUGH: u32 = 32;
 
+/// Ways of one block that are remembered at most.
+const MOST_WAYS: usize = 64;
 /// Blocks that are remembered at most.
 const MOST_BLOCKS: usize = 1 << 14;
 
@@ -27,7 +29,7 @@ struct Seen {
     /// Where it has gone on.
     ways: Vec<Way>,
     /// Where its accesses through a window have gone, by operation.
-    accesses: Vec<(usize, Likely)>,
+    accesses: Option<Vec<(usize, Likely)>>,
 }
 
 /// A way out of a block, to a virtual address.
@@ -47,15 +49,15 @@ impl Ways {
         if self.0.len() > MOST_BLOCKS {
             self.0.clear();
         }
-        self.0.values_mut().for_each(|seen| seen.accesses.clear());
+        self.0.values_mut().for_each(|seen| seen.accesses = None);
         let begun = vcpu.state.retired;
         while vcpu.state.retired.wrapping_sub(begun) < MOST_INSTRUCTIONS {
             vcpu.limit_exclusive();
             let from = vcpu.block_key()?;
             let seen = self.0.entry(from).or_default();
             let ran = interpreter.run_if(vcpu, |vcpu, block| {
-                if from.ctx & WINDOWED != 0 && seen.accesses.is_empty() {
-                    seen.accesses = accesses(vcpu, block);
+                if from.ctx & WINDOWED != 0 && seen.accesses.is_none() {
+                    seen.accesses = Some(accesses(vcpu, block));
                 }
                 keeps_context(block)
             })?;
@@ -93,15 +95,16 @@ impl Ways {
 
     /// Where the accesses of the block have gone, by operation.
     pub(crate) fn accesses(&self, block: BlockKey) -> Vec<(usize, Likely)> {
-        self.0.get(&block).map_or(Vec::new(), |seen| seen.accesses.clone())
+        self.0.get(&block).and_then(|seen| seen.accesses.clone()).unwrap_or_default()
     }
 }
 
 impl Seen {
     fn add(&mut self, to: u64) {
-        match self.ways.iter_mut().find(|way| way.to == to) {
-            Some(way) => way.times += 1,
-            None => self.ways.push(Way { to, times: 1 }),
+        if let Some(way) = self.ways.iter_mut().find(|way| way.to == to) {
+            way.times += 1;
+        } else if self.ways.len() < MOST_WAYS {
+            self.ways.push(Way { to, times: 1 });
         }
     }
 }

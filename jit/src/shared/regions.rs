@@ -29,7 +29,7 @@ pub(super) struct Ticket {
 /// What is known of a place that has been chosen as the head of a region.
 #[derive(Default)]
 pub(super) struct Election {
-    /// Its region was given up: it is left alone until then. Else it is not to be chosen again.
+    /// It is left alone until then: its region was given up, or none could be made. Else it is not to be chosen again.
     rests_until: Option<Instant>,
     /// How long it was left alone last.
     rest: Duration,
@@ -74,6 +74,11 @@ impl JitShared {
     /// Whether there is a region that is as large, at one of the places where this can be entered.
     pub(crate) fn is_outdone(&self, plan: &Plan, ctx: u32) -> bool {
         self.inner.lock().is_outdone(plan, ctx)
+    }
+
+    /// Lets a place be elected again, at once.
+    pub(crate) fn end_rest(&self, key: BlockKey) {
+        self.inner.lock().elected.entry(key).or_default().rests_until = Some(Instant::now());
     }
 
     /// Has a place left alone for a while.

@@ -107,7 +107,7 @@ impl Guess {
         if let Some(bits) = block.constant(val) {
             return Some(Value { bits, exact: true });
         }
-        let Some(made) = block.insts[..at].iter().rposition(|inst| inst.dst == val) else {
+        let Some(made) = block.made(val, at) else {
             return match val.kind() {
                 ValKind::Slot(n) => Some(Value { bits: *self.slots.get(usize::from(n))?, exact: true }),
                 _ => None,

@@ -52,7 +52,7 @@ pub(crate) fn identity(plan: &Plan, ctx: u32) -> Vec<u8> {
     for (node, Node { block, page, returns, edges, accesses: _ }) in nodes.iter().enumerate() {
         let Block { key: _, insts, consts, marks, temps, terminal, crosses_page } = block;
         (insts, consts, marks, temps, terminal, crosses_page).hash(&mut bytes);
-        (page, returns, edges).hash(&mut bytes);
+        (page, plan.place(node), returns, edges).hash(&mut bytes);
         let Some(guess) = seen else { continue };
         for (at, inst) in insts.iter().enumerate() {
             // What forms registers are kept in, and where accesses are expected to go.

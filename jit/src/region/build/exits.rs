@@ -7,12 +7,11 @@ use cranelift_codegen::ir::{self, InstBuilder, Value, types};
 use emu_core::ir::{Cc, Class, Inst};
 use emu_core::mem::{PAGE_SIZE, TLB_ENTRIES, TlbEntry};
 
-use super::late::Known;
 use super::slots::{Form, lanes_like};
 use super::{FLAGS, Gen};
 use crate::frame;
 use crate::region::place::{EXIT_GO, EXIT_LEAVE, EXIT_LINKS};
-use crate::region::plan::Edge;
+use crate::region::plan::{Edge, Known};
 use crate::template::asm::Mem;
 
 /// The mask of offsets of entries for fetches, whose number is fixed.
@@ -23,7 +22,7 @@ struct Held {
     /// The slots whose memory may be out of date.
     slots: Vec<(u16, Value)>,
     retired: Value,
-    flags: Option<Known>,
+    flags: Option<Known<u32>>,
 }
 
 /// A way out, which is made when everything else has been.
@@ -280,14 +279,8 @@ impl Gen<'_, '_> {
         self.begin(on);
     }
 
-    /// Leaves the region: tier 1 does the instruction in hand.
-    pub(super) fn bail_out(&mut self) {
-        let again = self.again();
-        self.f.ins().jump(again, &[]);
-    }
-
     /// The way to have tier 1 do the instruction in hand: one for all its operations.
-    fn again(&mut self) -> ir::Block {
+    pub(super) fn again(&mut self) -> ir::Block {
         if let Some((_, block)) = self.bails.filter(|&(number, _)| number == self.number) {
             return block;
         }

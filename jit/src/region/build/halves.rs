@@ -84,7 +84,8 @@ pub(super) fn halves(plan: &Plan, infos: &[SlotInfo]) -> SlotSet {
     for info in infos {
         let holds_one = |seen: &Guess| i32::try_from(seen.slot(info.index) as i64).is_ok();
         let may_be = plan.seen.as_ref().is_none_or(holds_one);
-        if info.class == Class::Int && written.contains(info.index) && may_be {
+        let is_held = written.contains(info.index) && !plan.in_memory.contains(&info.index);
+        if info.class == Class::Int && is_held && may_be {
             set.add(info.index);
         }
     }

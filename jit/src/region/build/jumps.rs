@@ -2,36 +2,16 @@
 
 use cranelift_codegen::ir::{self, InstBuilder, Value, types};
 use cranelift_frontend::{FunctionBuilder, Switch};
-use emu_core::ir::{Block, Cc, Inst, Op, Terminal, Ty, Val, ValKind};
+use emu_core::ir::{Block, Cc, Hint, Inst, Op, Terminal, Ty, Val, ValKind};
 
-use super::{Gen, Plan, slots};
+use super::{Gen, Plan, slots, step};
 use crate::frame;
-use crate::region::plan::{Edge, Node};
+use crate::region::plan::{Edge, Known, Node};
 
 /// Targets of an indirect jump that are compared one after the other.
 const FEW_TARGETS: usize = 4;
 /// Places in a table of targets at most.
 const MOST_NUMBERS: u64 = 2048;
-
-/// What a register has at a point of the region, whatever way has led there.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Holds {
-    /// Nothing leads there.
-    Never,
-    /// The address of this place, from the start of the head's page.
-    Place(i64),
-    Unknown,
-}
-
-impl Holds {
-    fn or(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Never, holds) | (holds, Self::Never) => holds,
-            _ if self == other => self,
-            _ => Self::Unknown,
-        }
-    }
-}
 
 /// What the region knows of its jumps.
 pub(super) struct Jumps {
@@ -41,11 +21,6 @@ pub(super) struct Jumps {
     aligned: Vec<(Val, u64)>,
 }
 
-/// What makes a value in the block, before its operation `end`.
-fn made(block: &Block, val: Val, end: usize) -> Option<&Inst> {
-    block.insts[..end].iter().rfind(|inst| inst.dst == val)
-}
-
 /// A value and the mask of its low bits, if the operation `at` raises an exception where one of them is set.
 fn checked(block: &Block, at: usize) -> Option<(Val, u64)> {
     let inst = &block.insts[at];
@@ -53,7 +28,10 @@ fn checked(block: &Block, at: usize) -> Option<(Val, u64)> {
     if !raises || block.constant(inst.b) != Some(0) || !matches!(inst.a.kind(), ValKind::Temp(_)) {
         return None;
     }
-    let bits = made(block, inst.a, at).filter(|bits| (bits.op, bits.ty) == (Op::And, Ty::I64))?;
+    let bits = block.made(inst.a, at).map(|made| &block.insts[made])?;
+    if (bits.op, bits.ty) != (Op::And, Ty::I64) {
+        return None;
+    }
     let mask = block.constant(bits.b).filter(|mask| mask.wrapping_add(1).is_power_of_two())?;
     Some((bits.a, mask))
 }
@@ -74,7 +52,7 @@ fn target(plan: &Plan, node: &Node) -> Option<Target> {
     let begin = block.marks.last()?.inst.into();
     let check = (begin..block.insts.len()).rev().find(|&at| block.insts[at].op == Op::RaiseIf)?;
     let (raw, mask) = checked(block, check)?;
-    let low = match made(block, target, block.insts.len()) {
+    let low = match block.made(target, block.insts.len()).map(|made| &block.insts[made]) {
         _ if target == raw => 0,
         Some(inst) if (inst.op, inst.ty, inst.a) == (Op::Or, Ty::I64, raw) => block.constant(inst.b)?,
         _ => return None,
@@ -87,22 +65,22 @@ fn target(plan: &Plan, node: &Node) -> Option<Target> {
 
 impl Jumps {
     pub(super) fn of(plan: &Plan) -> Self {
-        let is_link = |inst: &&Inst| inst.op == Op::Pc && matches!(inst.dst.kind(), ValKind::Slot(_));
-        let mut insts = plan.nodes.iter().flat_map(|node| &node.block.insts);
         let mut known = vec![None; plan.nodes.len()];
-        if let Some(link) = insts.find(is_link).map(|inst| inst.dst) {
-            let after = |n: usize, before: Holds| {
+        if let Some(link) = plan.nodes.iter().find_map(|node| link_of(&node.block)) {
+            // The place, from the start of the head's page, whose address the register holds.
+            let after = |n: usize, before: Known<i64>| {
                 let Node { block, page, .. } = &plan.nodes[n];
                 block.insts.iter().rfind(|inst| inst.dst == link).map_or(before, |inst| match inst.op {
-                    Op::Pc => Holds::Place(plan.pages[*page].delta + i64::from(inst.imm)),
-                    _ => Holds::Unknown,
+                    Op::Pc => Known::Always(plan.pages[*page].delta + i64::from(inst.imm)),
+                    _ => Known::Varies,
                 })
             };
-            let mut at_start = vec![Holds::Never; plan.nodes.len()];
-            plan.entries.iter().for_each(|&node| at_start[node] = Holds::Unknown);
-            let at_start = plan.flow(at_start, after, Holds::or);
+            let mut at_start = vec![Known::Never; plan.nodes.len()];
+            plan.entries.iter().for_each(|&node| at_start[node] = Known::Varies);
+            let at_start = plan.flow(at_start, after, Known::or);
             for (n, node) in plan.nodes.iter().enumerate() {
-                if let (Holds::Place(place), Some(mask)) = (after(n, at_start[n]), kept_of(&node.block, link))
+                if let (Known::Always(place), Some(mask)) =
+                    (after(n, at_start[n]), kept_of(&node.block, link))
                     && place as u64 & mask == place as u64
                 {
                     known[n] = Some(place);
@@ -125,14 +103,27 @@ impl Jumps {
     }
 }
 
-/// The bits of the register that are those of the target of the block's jump, if it is one to where the register points.
+/// The register that the call at the end of the block leaves the address in where it is to come back to.
+fn link_of(block: &Block) -> Option<Val> {
+    let calls = matches!(
+        block.terminal,
+        Terminal::Jump { call: Some(_), .. } | Terminal::Indirect { hint: Hint::Call(_), .. }
+    );
+    let is_link = |inst: &&Inst| inst.op == Op::Pc && matches!(inst.dst.kind(), ValKind::Slot(_));
+    block.insts.iter().rfind(is_link).filter(|_| calls).map(|inst| inst.dst)
+}
+
+/// The bits of the register that are those of the target of the block's jump, if it is one to where the register points then.
 fn kept_of(block: &Block, link: Val) -> Option<u64> {
     let Terminal::Indirect { target, .. } = block.terminal else { return None };
-    match made(block, target, block.insts.len()) {
-        _ if target == link => Some(u64::MAX),
-        Some(inst) if (inst.op, inst.ty, inst.a) == (Op::And, Ty::I64, link) => block.constant(inst.b),
-        _ => None,
+    if target == link {
+        return Some(u64::MAX);
     }
+    let made = block.made(target, block.insts.len())?;
+    let (inst, rest) = block.insts[made..].split_first()?;
+    let is_part = (inst.op, inst.ty, inst.a) == (Op::And, Ty::I64, link);
+    let stays = rest.iter().all(|inst| inst.dst != link);
+    block.constant(inst.b).filter(|_| is_part && stays)
 }
 
 /// The registers with low bits that are checked in the region, and that it does not change.
@@ -150,10 +141,7 @@ fn aligned(plan: &Plan) -> Vec<(Val, u64)> {
     }
     found.retain(|&(val, mask)| {
         plan.nodes.iter().all(|node| {
-            let keeps = |inst: &Inst| {
-                let by = node.block.constant(inst.b).filter(|by| by & mask == 0);
-                matches!(inst.op, Op::Add | Op::Sub) && inst.ty == Ty::I64 && inst.a == val && by.is_some()
-            };
+            let keeps = |inst: &Inst| step(&node.block, inst).is_some_and(|by| by as u64 & mask == 0);
             node.block.insts.iter().all(|inst| inst.dst != val || keeps(inst))
         })
     });
@@ -168,8 +156,9 @@ impl Gen<'_, '_> {
             || target(self.plan, node).is_some_and(|target| target.check == at)
     }
 
-    /// Ends the node, which has been counted, by the jump to where `to` points: along the edge that leads there, or out.
-    pub(super) fn jump_to(&mut self, to: Val) {
+    /// Ends the node by the jump to where `to` points: along the edge that leads there, or out. `count` instructions have been
+    /// retired then.
+    pub(super) fn jump_to(&mut self, to: Val, count: Value) {
         let node = &self.plan.nodes[self.node];
         let edge_to = |place| {
             let is_it =
@@ -179,9 +168,13 @@ impl Gen<'_, '_> {
         if let Some(place) = self.jumps.known[self.node]
             && let Some(&edge) = edge_to(place)
         {
+            self.f.def_var(self.retired, count);
             return self.follow(edge, place);
         }
         let end = target(self.plan, node);
+        // It may be misaligned: tier 1 does a jump to somewhere else, which has not been counted then.
+        let again = end.as_ref().map(|_| self.again());
+        self.f.def_var(self.retired, count);
         let (raw, mask) = end.as_ref().map_or((to, 0), |target| (target.raw, target.mask));
         let address = self.int_of(raw);
         if node.targets().next().is_some() {
@@ -189,11 +182,12 @@ impl Gen<'_, '_> {
             let distance = self.f.ins().isub(address, base);
             self.dispatch(&node.edges, distance, mask);
         }
-        if end.is_some() {
-            // It may be misaligned: tier 1 does the jump.
-            return self.bail_out();
+        match again {
+            Some(again) => {
+                self.f.ins().jump(again, &[]);
+            }
+            None => self.leave_to(address),
         }
-        self.leave_to(address);
     }
 
     /// Goes along the edge to the place at this distance from the head's page, of which the bits of `mask` do not count; stays

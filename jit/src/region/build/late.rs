@@ -10,7 +10,7 @@ use emu_core::ir::{Block, Inst, NzcvCond, Op, Terminal, Ty, Val, ValKind};
 
 use super::{Any, Gen, Plan};
 use crate::frame;
-use crate::region::plan::Node;
+use crate::region::plan::{Known, Node};
 
 /// Ways in which a region makes its flags at most; others make them at once.
 const MOST_WAYS: usize = 8;
@@ -20,15 +20,15 @@ pub(super) struct Late {
     slot: u16,
     /// The second operand.
     second: Variable,
-    /// [`ITSELF`], or the number of the way: where that is not [`Known::Way`].
+    /// [`ITSELF`], or the number of the way: where that varies.
     way: Variable,
     ways: Vec<Way>,
     /// What is done with the operations that write the slot, by node and place in its block; others make its value at once.
     of: HashMap<(usize, usize), Write>,
-    /// What is known where each node begins.
-    at_start: Vec<Known>,
+    /// What is known of the way where each node begins.
+    at_start: Vec<Known<u32>>,
     /// What is known now.
-    now: Known,
+    now: Known<u32>,
 }
 
 /// How flags are made.
@@ -54,26 +54,6 @@ enum Write {
 
 /// The number that says that the slot's variable holds the value itself. Ways have numbers from one on.
 const ITSELF: u32 = 0;
-
-/// What is known of the way at a point of the region, whatever way has led there.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Known {
-    /// Nothing leads there.
-    Never,
-    Way(u32),
-    /// What the variable holds.
-    Variable,
-}
-
-impl Known {
-    fn or(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Never, known) | (known, Self::Never) => known,
-            _ if self == other => self,
-            _ => Self::Variable,
-        }
-    }
-}
 
 /// Which reads of the slot keep it from being made late.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -120,7 +100,7 @@ pub(super) fn slot(plan: &Plan) -> Option<u16> {
 }
 
 impl Late {
-    /// The slot that the region's comparisons write, if no block of it reads it as it was before.
+    /// The slot that the region's comparisons write, if no block of it reads it as it was before, but for tests.
     pub(super) fn of(f: &mut FunctionBuilder<'_>, plan: &Plan) -> Option<Self> {
         let slot = slot(plan)?;
         let (second, way) = (f.declare_var(types::I64), f.declare_var(types::I32));
@@ -156,7 +136,7 @@ impl Late {
             }
         }
         let mut at_start = vec![Known::Never; plan.nodes.len()];
-        plan.entries.iter().for_each(|&node| at_start[node] = Known::Way(ITSELF));
+        plan.entries.iter().for_each(|&node| at_start[node] = Known::Always(ITSELF));
         let end = |node: usize, known| {
             let insts = plan.nodes[node].block.insts.iter().enumerate();
             insts.fold(known, |known, (at, inst)| self.after(node, at, inst, known))
@@ -167,12 +147,12 @@ impl Late {
     }
 
     /// What is known after an operation.
-    fn after(&self, node: usize, at: usize, inst: &Inst, known: Known) -> Known {
+    fn after(&self, node: usize, at: usize, inst: &Inst, known: Known<u32>) -> Known<u32> {
         match self.of.get(&(node, at)) {
-            Some(&Write::Way(number)) => Known::Way(number),
-            Some(Write::If { .. }) => Known::Variable,
+            Some(&Write::Way(number)) => Known::Always(number),
+            Some(Write::If { .. }) => Known::Varies,
             Some(Write::Done) => known,
-            None if inst.dst == Val::slot(self.slot) => Known::Way(ITSELF),
+            None if inst.dst == Val::slot(self.slot) => Known::Always(ITSELF),
             None => known,
         }
     }
@@ -183,7 +163,7 @@ impl Late {
         plan.nodes.iter().enumerate().all(|(node, Node { block, .. })| {
             let mut known = self.at_start[node];
             block.insts.iter().enumerate().all(|(at, inst)| {
-                let fits = inst.op != Op::NzcvTest || inst.a != slot || known != Known::Variable;
+                let fits = inst.op != Op::NzcvTest || inst.a != slot || known != Known::Varies;
                 known = self.after(node, at, inst, known);
                 fits
             })
@@ -255,17 +235,17 @@ impl Gen<'_, '_> {
     /// Notes that the slot has been set to a value.
     pub(super) fn no_longer_late(&mut self, slot: u16) {
         if let Some(late) = self.late.as_mut().filter(|late| late.slot == slot) {
-            late.now = Known::Way(ITSELF);
+            late.now = Known::Always(ITSELF);
         }
     }
 
     /// What is known of the way now.
-    pub(super) fn way_now(&self) -> Option<Known> {
+    pub(super) fn way_now(&self) -> Option<Known<u32>> {
         self.late.as_ref().map(|late| late.now)
     }
 
     /// Goes on where this is known.
-    pub(super) fn set_way(&mut self, known: Option<Known>) {
+    pub(super) fn set_way(&mut self, known: Option<Known<u32>>) {
         if let (Some(late), Some(known)) = (&mut self.late, known) {
             late.now = known;
         }
@@ -282,8 +262,8 @@ impl Gen<'_, '_> {
     pub(super) fn tell_way(&mut self, to: Option<usize>) {
         let Some(late) = &self.late else { return };
         debug_assert!(to.is_none_or(|node| late.at_start[node].or(late.now) == late.at_start[node]));
-        if let Known::Way(number) = late.now
-            && to.is_none_or(|node| late.at_start[node] == Known::Variable)
+        if let Known::Always(number) = late.now
+            && to.is_none_or(|node| late.at_start[node] == Known::Varies)
         {
             let number = self.f.ins().iconst(types::I32, i64::from(number));
             self.f.def_var(late.way, number);
@@ -336,7 +316,7 @@ impl Gen<'_, '_> {
     /// flags have been made.
     pub(super) fn late_test(&mut self, inst: &Inst) -> Option<Value> {
         let late = self.late.as_ref().filter(|late| Val::slot(late.slot) == inst.a)?;
-        let Known::Way(number @ 1..) = late.now else { return None };
+        let Known::Always(number @ 1..) = late.now else { return None };
         let way = late.ways[number as usize - 1];
         let (first, second) = (self.slot(late.slot).var, late.second);
         let [first, second] = [first, second].map(|var| self.f.use_var(var));

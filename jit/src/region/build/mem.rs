@@ -10,7 +10,7 @@ use cranelift_frontend::{FunctionBuilder, Variable};
 use emu_core::ir::{Block, Inst, MemAttr, Op, Ty, Val, ValKind, View};
 use emu_core::mem::{GUARD, PAGE_SIZE, SEGMENT_BITS, SEGMENTS, TlbEntry};
 
-use super::{Any, FLAGS, Gen, Plan};
+use super::{Any, FLAGS, Gen, Plan, step};
 use crate::frame;
 use crate::template::guess::Likely;
 use crate::template::mem::ENTRY_SHIFT;
@@ -153,11 +153,9 @@ pub(super) fn groups(block: &Block, windowed: bool) -> Groups {
 fn steps_only(plan: &Plan, slot: u16) -> bool {
     let slot = Val::slot(slot);
     plan.nodes.iter().all(|node| {
-        let step = |inst: &Inst| {
-            let by = node.block.constant(inst.b).map(|by| (by as i64).unsigned_abs());
-            inst.op == Op::Add && inst.a == slot && by.is_some_and(|by| by <= LONGEST_STEP)
-        };
-        node.block.insts.iter().all(|inst| inst.dst != slot || step(inst))
+        let is_short =
+            |inst: &Inst| step(&node.block, inst).is_some_and(|by| by.unsigned_abs() <= LONGEST_STEP);
+        node.block.insts.iter().all(|inst| inst.dst != slot || is_short(inst))
     })
 }
 

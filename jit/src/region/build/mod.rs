@@ -95,8 +95,8 @@ fn is_restartable(block: &Block) -> bool {
     })
 }
 
-/// The groups of a node's accesses. Through the window goes a group of which tier 1 can do each access's instruction again: what
-/// that has done before is to fill registers that it does not read.
+/// The groups of a node's accesses. Through the window goes a group of which tier 1 can do each access's instruction again (see
+/// [`repeats`]).
 fn through_groups(plan: &Plan, outside: &Outside<'_>, node: usize) -> Groups {
     let block = &plan.nodes[node].block;
     let (mut groups, group_of) = mem::groups(block, plan.windowed);
@@ -119,6 +119,17 @@ pub(super) fn accesses(plan: &Plan) -> impl Iterator<Item = u32> {
             .filter(|(_, inst)| matches!(inst.op, Op::Load | Op::Store))
             .map(move |(at, _)| mem::site(number, at))
     })
+}
+
+/// The bytes that an operation moves its destination by, if it does nothing else.
+fn step(block: &Block, inst: &Inst) -> Option<i64> {
+    let by = block.constant(inst.b)? as i64;
+    let moves = inst.ty == Ty::I64 && inst.a == inst.dst;
+    match inst.op {
+        Op::Add if moves => Some(by),
+        Op::Sub if moves => Some(by.wrapping_neg()),
+        _ => None,
+    }
 }
 
 /// What the code of a region needs to be told of the outside.
@@ -494,8 +505,7 @@ impl<'a, 'f> Gen<'a, 'f> {
                 self.follow(edges[0], at(taken));
             }
             Terminal::Indirect { target, .. } => {
-                self.f.def_var(self.retired, count);
-                self.jump_to(target);
+                self.jump_to(target, count);
             }
             Terminal::Lookup { next } => {
                 self.f.def_var(self.retired, count);

@@ -259,6 +259,10 @@ pub(super) fn load(
         let ty = form.ty(info.class);
         let at = frame::slot(info.index);
         let var = f.declare_var(ty);
+        if form == Form::Memory {
+            slots[usize::from(info.index)] = Some(Slot { var, class: info.class, form });
+            continue;
+        }
         let value = at_state(f, ty, at);
         f.def_var(var, value);
         let mut upper = |ty, by| at_state(f, ty, Mem { disp: at.disp + by, ..at });

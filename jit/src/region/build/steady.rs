@@ -5,11 +5,12 @@
 //! of a segment that is never mapped ([`GUARD`]). So the first access from outside is refused by the host, and the region is
 //! left: provided that no node moves the base without an access by it.
 
-use emu_core::ir::{Class, Inst, Op, SlotInfo, Ty, Val, ValKind};
+use emu_core::ir::{Class, SlotInfo, Val, ValKind};
 use emu_core::mem::GUARD;
 
 use super::mem::{Group, Groups};
-use crate::region::plan::{Node, Plan};
+use super::step;
+use crate::region::plan::Plan;
 use crate::template::guess::Likely;
 
 /// Bytes that a node may move a base by, and that accesses may be away from it. Between what two accesses touch, one after the
@@ -23,18 +24,13 @@ pub(super) struct Steady {
     pub likely: Likely,
 }
 
-/// The bytes that an operation moves its destination by, if it does nothing else.
-fn step(node: &Node, inst: &Inst) -> Option<u64> {
-    let by = node.block.constant(inst.b)? as i64;
-    let moves = matches!(inst.op, Op::Add | Op::Sub) && inst.ty == Ty::I64 && inst.a == inst.dst;
-    moves.then(|| by.unsigned_abs())
-}
-
 /// Whether nothing but short steps changes the slot, each in a node with an access by it.
 fn moves_little(plan: &Plan, slot: Val, all: &[Groups]) -> bool {
     plan.nodes.iter().zip(all).all(|(node, (groups, _))| {
         let own = node.block.insts.iter().filter(|inst| inst.dst == slot);
-        let moved = own.map(|inst| step(node, inst)).try_fold(0u64, |sum, by| sum.checked_add(by?));
+        let moved = own
+            .map(|inst| step(&node.block, inst))
+            .try_fold(0u64, |sum, by| sum.checked_add(by?.unsigned_abs()));
         let near = |distance: i32| u64::from(distance.unsigned_abs()) <= NEAR;
         let mut by_it = groups.iter().filter(|group| group.through && group.base == slot);
         let accesses = by_it.clone().next().is_some();
