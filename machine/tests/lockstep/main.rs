@@ -6,6 +6,7 @@
 //! few blocks, so that the message shows the first block that differs.
 
 mod aarch64;
+mod jumps;
 mod program;
 mod riscv;
 
@@ -131,6 +132,7 @@ struct Done {
     traps: u64,
     interrupts: u64,
     evictions: u64,
+    regions: u64,
     ended: bool,
     /// Blocks that were not translated, but found among what was kept.
     kept: u64,
@@ -215,6 +217,7 @@ fn run<G: Guest>(seed: u64, brief: bool, keep: Keep<'_>) -> Result<Done, String>
         }
     }
     done.evictions = code.stats().evictions;
+    done.regions = code.stats().regions;
     done.kept = code.stats().kept_blocks;
     done.saved = code.save();
     match lockstep.memory_difference([&a, &b]) {
