@@ -380,12 +380,6 @@ fn fuse(block: &Block, inst: &Inst, step: &Step, next: &Inst) -> Option<Step> {
 
 /// How many times `val` is used in `block`.
 fn uses(block: &Block, val: Val) -> usize {
-    let in_terminal = match block.terminal {
-        Terminal::Branch { a, b, .. } => [a, b],
-        Terminal::Indirect { target, .. } => [target, Val::NONE],
-        Terminal::Exception { value, .. } => [value, Val::NONE],
-        Terminal::Jump { .. } | Terminal::Lookup { .. } => [Val::NONE; 2],
-    };
     let in_insts = block.insts.iter().flat_map(|inst| [inst.a, inst.b, inst.c]);
-    in_insts.chain(in_terminal).filter(|&used| used == val).count()
+    in_insts.chain(block.terminal.operands()).filter(|&used| used == val).count()
 }

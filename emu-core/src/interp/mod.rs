@@ -122,11 +122,10 @@ impl Interpreter {
         vcpu: &mut Vcpu<I>,
         stop: impl FnOnce(&Block) -> bool,
     ) -> Result<(), Stop> {
-        let (cached, code) = self.jumps.find(vcpu)?;
-        if stop(cached.block()) {
-            return self.step(vcpu);
+        if !self.run_if(vcpu, |_, block| !stop(block))? {
+            self.step(vcpu)?;
         }
-        execute(&mut self.frame, vcpu, cached.block(), |vcpu, run| code.run(vcpu, run))
+        Ok(())
     }
 
     /// Runs the block at the program counter if it is one that `wanted` wants; whether it was.

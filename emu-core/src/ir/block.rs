@@ -164,6 +164,17 @@ pub struct Block {
     pub crosses_page: bool,
 }
 
+impl Terminal {
+    /// The operands that it reads; none where there are fewer.
+    pub fn operands(&self) -> [Val; 2] {
+        match *self {
+            Self::Branch { a, b, .. } => [a, b],
+            Self::Indirect { target: value, .. } | Self::Exception { value, .. } => [value, Val::NONE],
+            Self::Jump { .. } | Self::Lookup { .. } => [Val::NONE; 2],
+        }
+    }
+}
+
 impl Block {
     /// How many guest instructions it holds.
     pub fn len(&self) -> usize {

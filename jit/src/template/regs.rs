@@ -13,7 +13,7 @@
 //! vectors; what can be done with a register of either is the same ([`HostReg`]).
 
 use emu_core::exec::SLOTS;
-use emu_core::ir::{Block, Class, SlotInfo, Terminal, Val, ValKind};
+use emu_core::ir::{Block, Class, SlotInfo, Val, ValKind};
 
 use super::asm::{Asm, Mem, Operand, RAX, RCX, RDI, RDX, RSI, Reg, Xmm};
 use crate::frame::{self, PINNED, SPILLS};
@@ -238,11 +238,7 @@ impl Regs {
             [inst.a, inst.b, inst.c].into_iter().for_each(|val| used(val, at));
         }
         let end = block.insts.len();
-        match block.terminal {
-            Terminal::Branch { a, b, .. } => [a, b].into_iter().for_each(|val| used(val, end)),
-            Terminal::Indirect { target: value, .. } | Terminal::Exception { value, .. } => used(value, end),
-            Terminal::Jump { .. } | Terminal::Lookup { .. } => {}
-        }
+        block.terminal.operands().into_iter().for_each(|val| used(val, end));
     }
 
     /// The number of the last operation that reads temporary `val`; valid after [`Regs::begin`].

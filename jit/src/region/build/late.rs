@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 use cranelift_frontend::{FunctionBuilder, Switch, Variable};
-use emu_core::ir::{Block, Inst, NzcvCond, Op, Terminal, Ty, Val, ValKind};
+use emu_core::ir::{Block, Inst, NzcvCond, Op, Ty, Val, ValKind};
 
 use super::{Any, Gen, Plan};
 use crate::frame;
@@ -78,11 +78,7 @@ impl Reads {
                 return false;
             }
         }
-        match block.terminal {
-            Terminal::Branch { a, b, .. } => a == slot || b == slot,
-            Terminal::Indirect { target, .. } => target == slot,
-            _ => false,
-        }
+        block.terminal.operands().contains(&slot)
     }
 }
 

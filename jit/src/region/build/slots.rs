@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use cranelift_codegen::ir::{InstBuilder, Type, Value, types};
 use cranelift_frontend::{FunctionBuilder, Variable};
 use emu_core::exec::SLOTS;
-use emu_core::ir::{Block, Class, Inst, Op, SlotInfo, Terminal, Ty, Val, ValKind};
+use emu_core::ir::{Block, Class, Inst, Op, SlotInfo, Ty, Val, ValKind};
 
 use super::halves::halves;
 use super::{FLAGS, late, vec};
@@ -192,7 +192,7 @@ fn used(block: &Block) -> SlotSet {
     for inst in &block.insts {
         [inst.a, inst.b, inst.c].into_iter().for_each(&mut read);
     }
-    operands(&block.terminal).into_iter().for_each(&mut read);
+    block.terminal.operands().into_iter().for_each(&mut read);
     set
 }
 
@@ -208,7 +208,7 @@ pub(crate) fn in_memory(plan: &Plan, infos: &[SlotInfo], runs: impl Fn(&Node) ->
             }
         };
         node.block.insts.iter().flat_map(|inst| [inst.dst, inst.a, inst.b, inst.c]).for_each(&mut count);
-        operands(&node.block.terminal).into_iter().for_each(&mut count);
+        node.block.terminal.operands().into_iter().for_each(&mut count);
     }
     let flags = late::slot(plan);
     let mut slots: Vec<(u64, u16)> = infos
@@ -221,15 +221,6 @@ pub(crate) fn in_memory(plan: &Plan, infos: &[SlotInfo], runs: impl Fn(&Node) ->
     }
     slots.sort_by_key(|&(uses, n)| (std::cmp::Reverse(uses), n));
     slots.drain(HELD_OF_MANY..).map(|(_, n)| n).collect()
-}
-
-/// What the end of a block reads.
-fn operands(terminal: &Terminal) -> [Val; 2] {
-    match *terminal {
-        Terminal::Branch { a, b, .. } => [a, b],
-        Terminal::Indirect { target, .. } => [target, Val::NONE],
-        _ => [Val::NONE; 2],
-    }
 }
 
 /// For each node the slots whose memory may be out of date when it begins.
