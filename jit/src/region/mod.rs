@@ -149,7 +149,7 @@ fn compile(shared: &JitShared, compiler: &mut RegionCompiler, job: &Job) {
         counters.regions_refused.fetch_add(1, Relaxed);
         if published == Some(Publication::Outdated) {
             // It may be otherwise next time.
-            shared.forget_election(*head);
+            shared.end_rest(*head);
         }
     }
     counters.region_ns.fetch_add(begun.elapsed().as_nanos() as u64, Relaxed);

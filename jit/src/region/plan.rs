@@ -151,7 +151,6 @@ impl Plan {
             vcpu,
             shared,
             features,
-            base,
             ctx: key.ctx,
             plan: Self { pages, windowed, seen, base, ..Self::empty() },
             ways,
@@ -378,8 +377,6 @@ struct Planner<'a, I: Isa> {
     vcpu: &'a mut Vcpu<I>,
     shared: &'a JitShared,
     features: Features,
-    /// Virtual address of the head's page.
-    base: u64,
     ctx: u32,
     plan: Plan,
     ways: &'a Ways,
@@ -387,6 +384,7 @@ struct Planner<'a, I: Isa> {
     way: Vec<usize>,
     /// Where calls come back to that are made while they are being made.
     recursive: Vec<i64>,
+    /// Times that all has been planned.
     passes: usize,
     /// Those calls, as far as they are followed: where they come back to, with which returns.
     flat: Vec<(i64, Vec<i64>)>,
@@ -399,7 +397,7 @@ impl<I: Isa> Planner<'_, I> {
         if let Some(page) = self.plan.pages.iter().find(|page| page.delta == delta) {
             return Some(*page);
         }
-        let (ram, context) = self.vcpu.mmu.lookup_code(self.base.wrapping_add_signed(delta))?;
+        let (ram, context) = self.vcpu.mmu.lookup_code(self.plan.base.wrapping_add_signed(delta))?;
         let same = context == self.plan.pages[0].context && self.plan.pages.len() < MOST_PAGES;
         same.then_some(PlannedPage { delta, ram, context })
     }
@@ -465,7 +463,7 @@ impl<I: Isa> Planner<'_, I> {
             }
             Terminal::Branch { taken, fall, .. } => {
                 let ways = [taken, fall].map(|to| delta + i64::from(to));
-                let mut avoided = ways.map(|to| self.ways.avoid(key, self.base.wrapping_add_signed(to)));
+                let mut avoided = ways.map(|to| self.ways.avoid(key, self.plan.base.wrapping_add_signed(to)));
                 if avoided == [true; 2] {
                     // It has run at other addresses.
                     avoided = [false; 2];
@@ -499,7 +497,7 @@ impl<I: Isa> Planner<'_, I> {
     /// Where the indirect jump of the block has gone.
     fn targets(&self, block: BlockKey) -> Vec<i64> {
         let targets = self.ways.targets(block).into_iter().take(MOST_TARGETS);
-        targets.map(|target| target.wrapping_sub(self.base) as i64).collect()
+        targets.map(|target| target.wrapping_sub(self.plan.base) as i64).collect()
     }
 
     /// The way along a call, which is expected to come back to `back`. One that is made while it is being made is a jump: its

@@ -139,11 +139,10 @@ impl Samples {
         shared: &JitShared,
         features: Features,
     ) -> Result<(), Stop> {
-        let Some(before) = self.elect(vcpu, shared) else { return Ok(()) };
-        let Some(key) = vcpu.cached_block_key() else { return Ok(()) };
+        let Some((key, before)) = self.elect(vcpu, shared) else { return Ok(()) };
         let begun = Instant::now();
         let (pc, seen) = (vcpu.state.pc, Guess::new(vcpu));
-        let watched = self.ways.watch(interpreter, vcpu);
+        let watched = self.ways.watch(interpreter, vcpu, &shared.counters);
         // None of that is the code's time.
         self.last = None;
         let is_there = vcpu.mmu.lookup_code(pc).is_some_and(|(ram, _)| ram as u64 == key.pa);
@@ -168,8 +167,8 @@ impl Samples {
         watched
     }
 
-    /// Counts the place where the vCPU is; if it is elected as the head of a region, how fast it went there until now.
-    fn elect<I: Isa>(&mut self, vcpu: &Vcpu<I>, shared: &JitShared) -> Option<Speed> {
+    /// Counts the place where the vCPU is; if it is elected as the head of a region, that, and how fast it went there until now.
+    fn elect<I: Isa>(&mut self, vcpu: &Vcpu<I>, shared: &JitShared) -> Option<(BlockKey, Speed)> {
         let config = shared.regions?;
         let key = vcpu.cached_block_key()?;
         if self.places.len() >= MOST_PLACES {
@@ -215,7 +214,7 @@ impl Samples {
             return None;
         }
         *place = Place { speeds: [before, Speed::default()], ..Place::default() };
-        Some(before)
+        Some((key, before))
     }
 
     /// Has a region compiled.
@@ -232,7 +231,7 @@ impl Samples {
         if shared.is_outdone(&plan, key.ctx) {
             return shared.let_rest(key);
         }
-        let Some(ticket) = shared.open_ticket(&plan, epoch) else { return shared.forget_election(key) };
+        let Some(ticket) = shared.open_ticket(&plan, epoch) else { return shared.end_rest(key) };
         if let Some(place) = self.places.get_mut(&key) {
             place.around = plan.around.map(|pa| BlockKey { pa, ..key });
         }
@@ -256,7 +255,7 @@ impl Samples {
 
     /// Has the loop that begins there made a region as soon as it is seen: what is in it does not stay in regions of its own.
     fn promote(&mut self, shared: &JitShared, around: BlockKey, before: Speed) {
-        if !shared.was_elected(around) {
+        if shared.may_be_elected(around) {
             let speeds = [before, Speed::default()];
             self.places.insert(around, Place { speeds, promoted: true, ..Place::default() });
         }

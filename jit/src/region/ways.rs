@@ -1,12 +1,14 @@
 //! The ways that a vCPU goes from block to block: which are worth having in a region, and where indirect jumps lead to.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering::Relaxed;
 
 use emu_core::exec::{Isa, Stop, Vcpu};
 use emu_core::interp::Interpreter;
 use emu_core::ir::{Block, BlockKey, Hint, Op, Terminal};
 use emu_core::mem::WINDOWED;
 
+use crate::stats::Counters;
 use crate::template::guess::{Guess, Likely};
 
 /// Instructions that a vCPU is watched for.
@@ -45,28 +47,42 @@ impl Ways {
         &mut self,
         interpreter: &mut Interpreter,
         vcpu: &mut Vcpu<I>,
+        counters: &Counters,
     ) -> Result<(), Stop> {
         if self.0.len() > MOST_BLOCKS {
             self.0.clear();
         }
         self.0.values_mut().for_each(|seen| seen.accesses = None);
         let begun = vcpu.state.retired;
-        while vcpu.state.retired.wrapping_sub(begun) < MOST_INSTRUCTIONS {
-            vcpu.limit_exclusive();
-            let from = vcpu.block_key()?;
-            let seen = self.0.entry(from).or_default();
-            let ran = interpreter.run_if(vcpu, |vcpu, block| {
-                if from.ctx & WINDOWED != 0 && seen.accesses.is_none() {
-                    seen.accesses = Some(accesses(vcpu, block));
-                }
-                keeps_context(block)
-            })?;
-            if !ran {
-                break;
+        let retired = |vcpu: &Vcpu<I>| vcpu.state.retired.wrapping_sub(begun);
+        let mut outcome = Ok(true);
+        while matches!(outcome, Ok(true)) && retired(vcpu) < MOST_INSTRUCTIONS {
+            outcome = self.watch_block(interpreter, vcpu);
+            counters.interpreted.fetch_add(u64::from(matches!(outcome, Ok(true))), Relaxed);
+        }
+        counters.interpreted_instructions.fetch_add(retired(vcpu), Relaxed);
+        outcome.map(|_| ())
+    }
+
+    /// The same for the block at the program counter; whether it is one that keeps the context, so that it has been run.
+    fn watch_block<I: Isa>(
+        &mut self,
+        interpreter: &mut Interpreter,
+        vcpu: &mut Vcpu<I>,
+    ) -> Result<bool, Stop> {
+        vcpu.limit_exclusive();
+        let from = vcpu.block_key()?;
+        let seen = self.0.entry(from).or_default();
+        let ran = interpreter.run_if(vcpu, |vcpu, block| {
+            if from.ctx & WINDOWED != 0 && seen.accesses.is_none() {
+                seen.accesses = Some(accesses(vcpu, block));
             }
+            keeps_context(block)
+        })?;
+        if ran {
             seen.add(vcpu.state.pc);
         }
-        Ok(())
+        Ok(ran)
     }
 
     /// Notes that the block has gone on there.

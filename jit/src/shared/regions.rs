@@ -46,6 +46,10 @@ pub(crate) enum Publication {
 }
 
 impl Election {
+    fn has_rested(&self) -> bool {
+        self.rests_until.is_some_and(|until| Instant::now() >= until)
+    }
+
     /// Has the place left alone for a while, each time a longer one.
     fn rest(&mut self) {
         self.rest = (2 * self.rest).clamp(REST, LONGEST_REST);
@@ -112,23 +116,18 @@ impl JitShared {
             }
             Entry::Occupied(mut place) => {
                 let election = place.get_mut();
-                let rested = election.rests_until.is_some_and(|until| Instant::now() >= until);
-                if rested {
+                let has_rested = election.has_rested();
+                if has_rested {
                     election.rests_until = None;
                 }
-                rested
+                has_rested
             }
         }
     }
 
-    /// Whether a place has been the head of a region, or is one.
-    pub(crate) fn was_elected(&self, key: BlockKey) -> bool {
-        self.inner.lock().elected.contains_key(&key)
-    }
-
-    /// Lets a place be elected again.
-    pub(crate) fn forget_election(&self, key: BlockKey) {
-        self.inner.lock().elected.remove(&key);
+    /// Whether a place may be made the head of a region now.
+    pub(crate) fn may_be_elected(&self, key: BlockKey) -> bool {
+        self.inner.lock().elected.get(&key).is_none_or(Election::has_rested)
     }
 
     /// Notes that a region is to be compiled, whose code has been read since `epoch` was seen; none if that is out of date.

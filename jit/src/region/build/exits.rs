@@ -7,7 +7,7 @@ use cranelift_codegen::ir::{self, InstBuilder, Value, types};
 use emu_core::ir::{Cc, Class, Inst};
 use emu_core::mem::{PAGE_SIZE, TLB_ENTRIES, TlbEntry};
 
-use super::slots::{Form, lanes_like};
+use super::slots::{Form, Slot, lanes_like};
 use super::{FLAGS, Gen};
 use crate::frame;
 use crate::region::place::{EXIT_GO, EXIT_LEAVE, EXIT_LINKS};
@@ -20,7 +20,7 @@ const FETCH_MASK: i64 = ((TLB_ENTRIES - 1) * size_of::<TlbEntry>()) as i64;
 /// What the registers hold where a region is left.
 struct Held {
     /// The slots whose memory may be out of date.
-    slots: Vec<(u16, Value)>,
+    slots: Vec<(u16, Slot, Value)>,
     retired: Value,
     flags: Option<Known<u32>>,
 }
@@ -45,19 +45,17 @@ enum To {
 impl Gen<'_, '_> {
     /// What the registers hold now.
     fn held(&mut self) -> Held {
-        let is_held = |&n: &u16| !self.is_late(n) && self.slot(n).form != Form::Memory;
-        let slots: Vec<u16> = self.dirty.iter().filter(is_held).collect();
-        let slots = slots.into_iter().map(|n| (n, self.f.use_var(self.slot(n).var))).collect();
+        let dirty = self.dirty.iter().filter(|&n| !self.is_late(n));
+        let held: Vec<(u16, Slot)> = dirty.filter_map(|n| Some((n, self.slots[usize::from(n)]?))).collect();
+        let slots = held.into_iter().map(|(n, slot)| (n, slot, self.f.use_var(slot.var))).collect();
         Held { slots, retired: self.f.use_var(self.retired), flags: self.way_now() }
     }
 
     /// Writes back what the state does not have yet, and has `more` instructions been retired.
     fn write_back(&mut self, held: &Held, more: usize) {
-        for &(n, value) in &held.slots {
-            let slot = self.slot(n);
+        for &(n, slot, value) in &held.slots {
             let at = frame::slot(n);
             match slot.form {
-                Form::Memory => {}
                 Form::Whole => {
                     let value = if slot.class == Class::Int { self.extended_here(value) } else { value };
                     self.state_store(at, value);

@@ -183,10 +183,10 @@ impl Gen<'_, '_> {
     pub(super) fn any_of(&mut self, val: Val) -> Any {
         match val.kind() {
             ValKind::Slot(n) => {
-                let slot = self.slot(n);
-                if slot.class == Class::Int {
-                    return Any::Int(self.int_of(val));
-                }
+                let slot = match self.slots[usize::from(n)] {
+                    Some(slot) if slot.class != Class::Int => slot,
+                    _ => return Any::Int(self.int_of(val)),
+                };
                 let value = self.f.use_var(slot.var);
                 match (slot.class, slot.form) {
                     (_, Form::Boxed | Form::Low(Ty::F32)) => Any::Single(value),

@@ -125,3 +125,27 @@ pub(super) fn halves(plan: &Plan, infos: &[SlotInfo]) -> SlotSet {
         set = less;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use emu_core::ir::{BlockBuilder, BlockKey};
+
+    use super::*;
+
+    #[test]
+    fn what_is_copied_from_memory_is_as_wide_as_it_is_there() {
+        let [from, mid, to] = [7, 5, 6].map(Val::slot);
+        let mut builder = BlockBuilder::new();
+        builder.mark(0, 4);
+        builder.un_to(mid, Op::Sext32, Ty::I64, from);
+        builder.un_to(to, Op::Mov, Ty::I64, mid);
+        let block = builder.finish(BlockKey { pa: 0, ctx: 0 }, Terminal::Lookup { next: 4 });
+        let infos = [5, 6, 7].map(|index| SlotInfo { name: "x", class: Class::Int, index });
+        let mut plan = Plan::of_block(&block);
+        let found = |plan: &Plan| halves(plan, &infos).iter().collect::<Vec<u16>>();
+        assert_eq!(found(&plan), [5, 6]);
+        // It is not looked at where the region is entered, and may be copied before it is written.
+        plan.in_memory = vec![5];
+        assert!(found(&plan).is_empty());
+    }
+}

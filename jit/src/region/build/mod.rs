@@ -66,8 +66,9 @@ fn instructions(block: &Block) -> impl Iterator<Item = Range<usize>> {
 }
 
 /// Whether the instruction with these operations can be done again if this one of them fails. What it may have done is to fill
-/// registers that it does not read; and to store, if it goes on doing so: several stores may be done again from the first even
-/// by a processor, when a page of theirs is not there, be that the hypervisor's doing (DDI 0487, B2.2.1).
+/// registers that it does not read; and to store, if it goes on doing so: several stores are not one access (DDI 0487, B2.2
+/// "Atomicity in the Arm architecture"), and where the page of a later one is not there, be that a hypervisor's doing, a processor
+/// begins with the first again, too.
 fn repeats(own: &[Inst], failing: usize) -> bool {
     let is_read = |val: Val| own.iter().any(|inst| [inst.a, inst.b, inst.c].contains(&val));
     own[..failing].iter().all(|done| match done.op {
@@ -160,6 +161,7 @@ struct Gen<'a, 'f> {
     f: FunctionBuilder<'f>,
     plan: &'a Plan,
     outside: &'a Outside<'a>,
+    /// Those of integers that have none stay in the state.
     slots: Vec<Option<Slot>>,
     /// The nodes' blocks.
     heads: Vec<ir::Block>,
@@ -382,7 +384,8 @@ impl<'a, 'f> Gen<'a, 'f> {
     // Values.
 
     fn slot(&self, n: u16) -> Slot {
-        self.slots[usize::from(n)].unwrap_or_else(|| unreachable!("all slots in use have variables"))
+        self.slots[usize::from(n)]
+            .unwrap_or_else(|| unreachable!("what is no integer has a variable if it is used"))
     }
 
     /// An integer operand, all 64 bits.
@@ -393,10 +396,9 @@ impl<'a, 'f> Gen<'a, 'f> {
                 self.f.ins().iconst(types::I64, value as i64)
             }
             ValKind::Slot(n) => {
-                let slot = self.slot(n);
-                if slot.form == Form::Memory {
+                let Some(slot) = self.slots[usize::from(n)] else {
                     return self.state_load(types::I64, frame::slot(n));
-                }
+                };
                 let value = self.f.use_var(slot.var);
                 match (slot.class, slot.form) {
                     (Class::Int, Form::Half) => self.f.ins().sextend(types::I64, value),
@@ -424,10 +426,10 @@ impl<'a, 'f> Gen<'a, 'f> {
     fn set(&mut self, val: Val, value: Any) {
         match val.kind() {
             ValKind::Slot(n) => {
-                let slot = self.slot(n);
-                if let (Form::Memory, Any::Int(value)) = (slot.form, value) {
+                let Some(slot) = self.slots[usize::from(n)] else {
+                    let Any::Int(value) = value else { unreachable!("integers alone stay in memory") };
                     return self.state_store(frame::slot(n), value);
-                }
+                };
                 let value = match (slot.class, value) {
                     (_, Any::Single(value)) if slot.form == Form::Boxed => value,
                     (_, value) if let Form::Low(ty) = slot.form => self.low_as(ty, value),

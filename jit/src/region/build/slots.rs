@@ -62,8 +62,6 @@ pub(super) fn at_entry(f: &mut FunctionBuilder<'_>, state: Value, n: u16) -> Val
 pub(super) enum Form {
     /// All of it.
     Whole,
-    /// There is none: the slot stays in the state.
-    Memory,
     /// Its lower half: the slot, one of integers, holds nothing but extensions of such by their signs.
     Half,
     /// A binary32 number: the slot, one of numbers, holds nothing but such, boxed.
@@ -76,7 +74,6 @@ pub(super) enum Form {
 impl Form {
     fn of(plan: &Plan, info: &SlotInfo, halves: &SlotSet, lows: &HashMap<u16, Ty>) -> Self {
         match info.class {
-            Class::Int if plan.in_memory.contains(&info.index) => Self::Memory,
             Class::Int if halves.contains(info.index) => Self::Half,
             Class::Float if holds_singles(plan, info.index) => Self::Boxed,
             Class::Vec => lows.get(&info.index).map_or(Self::Whole, |&ty| Self::Low(ty)),
@@ -86,7 +83,7 @@ impl Form {
 
     fn ty(self, class: Class) -> Type {
         match self {
-            Self::Whole | Self::Memory => class_type(class),
+            Self::Whole => class_type(class),
             Self::Half => types::I32,
             Self::Boxed => types::F32,
             Self::Low(ty) => lanes_like(ty).lane_type(),
@@ -229,7 +226,7 @@ pub(super) fn dirty_in(plan: &Plan) -> Vec<SlotSet> {
     plan.flow(vec![SlotSet::default(); plan.nodes.len()], |n, dirty| dirty.union(own[n]), SlotSet::union)
 }
 
-/// Loads the slots that the region uses; and what is zero if those that it keeps as less than all of them hold what it takes them
+/// Loads the slots that the region uses, but for those that stay in memory; and what is zero if those that it keeps as less than all of them hold what it takes them
 /// for.
 pub(super) fn load(
     f: &mut FunctionBuilder<'_>,
@@ -243,23 +240,19 @@ pub(super) fn load(
     let (halves, lows) = (halves(plan, infos), lows(plan, infos));
     let all = plan.nodes.iter().fold(SlotSet::default(), |set, node| set.union(used(&node.block)));
     for info in infos {
-        if !all.contains(info.index) {
+        if !all.contains(info.index) || plan.in_memory.contains(&info.index) {
             continue;
         }
         let form = Form::of(plan, info, &halves, &lows);
         let ty = form.ty(info.class);
         let at = frame::slot(info.index);
         let var = f.declare_var(ty);
-        if form == Form::Memory {
-            slots[usize::from(info.index)] = Some(Slot { var, class: info.class, form });
-            continue;
-        }
         let value = at_state(f, ty, at);
         f.def_var(var, value);
         let mut upper = |ty, by| at_state(f, ty, Mem { disp: at.disp + by, ..at });
         // Zero, if the slot is what the region takes it for.
         let beyond = match form {
-            Form::Whole | Form::Memory => None,
+            Form::Whole => None,
             Form::Half => {
                 let upper = upper(types::I32, 4);
                 let sign = f.ins().sshr_imm_u(value, 31);
