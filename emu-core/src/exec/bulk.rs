@@ -32,7 +32,7 @@ impl<I: Isa> Vcpu<I> {
             if upward {
                 let (to, from) = (to.wrapping_sub(rest), from.wrapping_sub(rest));
                 let len = most.min(to_end(to)).min(to_end(from));
-                self.copy_part(attr, [to, from], [to, from], len)
+                self.copy_part(attr, [to, from], [to, from], [len, most])
             } else {
                 let ends = [to, from].map(|va| va.wrapping_add(rest));
                 let len = ends.into_iter().map(from_start).fold(most, u64::min);
@@ -40,7 +40,7 @@ impl<I: Isa> Vcpu<I> {
                     attr,
                     ends.map(|end| end.wrapping_sub(len)),
                     ends.map(|end| end.wrapping_sub(1)),
-                    len,
+                    [len, len],
                 )
             }
         })
@@ -55,8 +55,18 @@ impl<I: Isa> Vcpu<I> {
             let to = to.wrapping_sub(rest);
             let len = most.min(to_end(to));
             match self.range(attr.to, to, len, Access::Write)? {
-                Some(to) => {
-                    self.bus.ram().fill(to, len as usize, byte);
+                Some(place) => {
+                    let mut len = len;
+                    while len < most {
+                        let step = (most - len).min(PAGE_SIZE);
+                        let next =
+                            self.mmu.lookup(attr.to, to.wrapping_add(len), step as usize, Access::Write);
+                        if next != Some(place + len as usize) {
+                            break;
+                        }
+                        len += step;
+                    }
+                    self.bus.ram().fill(place, len as usize, byte);
                     Ok(len)
                 }
                 None => self.store_unit(attr.to, to, byte).map(|()| 1),
@@ -64,33 +74,42 @@ impl<I: Isa> Vcpu<I> {
         })
     }
 
-    /// Copies `len` bytes within a page each, from the second address to the first; how many it has copied. What is no memory
-    /// is accessed byte by byte, at the `first` addresses.
+    /// Copies `len` bytes within a page each, from the second address to the first, and more, up to `most`, where both ranges go on
+    /// in memory as they do in addresses; how many it has copied. What is no memory is accessed byte by byte, at the `first`
+    /// addresses.
     fn copy_part(
         &mut self,
         attr: BulkAttr,
         [to, from]: [u64; 2],
         first: [u64; 2],
-        len: u64,
+        [mut len, most]: [u64; 2],
     ) -> Result<u64, Stop> {
         let source = self.range(attr.from, from, len, Access::Read)?;
         let place = self.range(attr.to, to, len, Access::Write)?;
-        if let (Some(to), Some(from)) = (place, source) {
-            self.fetch_ahead(attr.from, first[1].wrapping_add(len), Access::Read);
-            self.fetch_ahead(attr.to, first[0].wrapping_add(len), Access::Write);
-            self.bus.ram().copy(to, from, len as usize);
+        if let (Some(place), Some(source)) = (place, source) {
+            let distance = place.wrapping_sub(source) as u64;
+            while len < most {
+                let (next_to, next_from) = (to.wrapping_add(len), from.wrapping_add(len));
+                let step = (most - len).min(to_end(next_to)).min(to_end(next_from));
+                let next = [
+                    self.mmu.lookup(attr.to, next_to, step as usize, Access::Write),
+                    self.mmu.lookup(attr.from, next_from, step as usize, Access::Read),
+                ];
+                // What is read after it has been written is copied page by page, whatever the soft TLB holds.
+                if next != [place, source].map(|offset| Some(offset + len as usize)) || distance < len + step
+                {
+                    // The host fetches ahead within a page, not beyond.
+                    next.into_iter().flatten().for_each(|offset| self.bus.ram().prefetch(offset));
+                    break;
+                }
+                len += step;
+            }
+            self.bus.ram().copy(place, source, len as usize);
             return Ok(len);
         }
         let byte = self.load_unit::<u8>(attr.from, first[1])?;
         self.store_unit(attr.to, first[0], byte)?;
         Ok(1)
-    }
-
-    /// Lets the host fetch the beginning of a page while the one before is copied: it does not look that far by itself.
-    fn fetch_ahead(&self, view: View, va: u64, access: Access) {
-        if let Some(offset) = self.mmu.lookup(view, va, 1, access) {
-            self.bus.ram().prefetch(offset);
-        }
     }
 
     /// The RAM offset of a range within a page, which is about to be accessed; nothing if it is no memory.

@@ -66,6 +66,9 @@ impl<I: Isa> Vcpu<I> {
                 }
             };
         }
+        if let Some(run) = run {
+            self.bus.ram().gather_page(run.offset, run.len);
+        }
         run.is_none_or(|run| self.mmu.map_in_window(run)) && self.mmu.pace_window((pages / 64) as u32)
     }
 

@@ -1,8 +1,10 @@
 //! Huge pages of the host for guest memory that lies in an object ([`super::Windows`]). Hosts give them to private memory when it
 //! is first touched, but not to objects. So memory that has been in use for a while is gathered in them, 2 MiB at a time, on a
-//! thread of its own: random accesses to much memory are up to half as fast again by it.
+//! thread of its own, and a page of the guest's that is as large when a window gets it: random accesses to much memory are up to
+//! half as fast again by it.
 #![allow(unsafe_code, reason = "asks the host to put memory in other pages of its own")]
 
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -31,7 +33,34 @@ enum Outcome {
     Never,
 }
 
+/// How far each range has come: huge pages, from the first on.
+#[derive(Debug)]
+pub(super) struct Gathering(Box<[AtomicU8]>);
+
+/// What there is to know of a range: nothing, that a vCPU has tried, that it is gathered.
+const NEW: u8 = 0;
+const TRIED: u8 = 1;
+const DONE: u8 = 2;
+
+impl Gathering {
+    /// For the ranges that lie whole in `len` bytes.
+    pub(super) fn new(len: usize) -> Self {
+        Self((0..len / HUGE_PAGE).map(|_| AtomicU8::new(NEW)).collect())
+    }
+}
+
 impl Ram {
+    /// Gathers `len` bytes from `offset` on if they are one range, and no one has tried: the guest uses them as one page.
+    pub fn gather_page(&self, offset: usize, len: u64) {
+        if len == HUGE_PAGE as u64 && offset.is_multiple_of(HUGE_PAGE) {
+            let number = offset / HUGE_PAGE;
+            let state = self.gathering.0.get(number);
+            if state.is_some_and(|state| state.compare_exchange(NEW, TRIED, Relaxed, Relaxed).is_ok()) {
+                self.gather_range(number);
+            }
+        }
+    }
+
     /// Gathers memory in huge pages as it comes into use, as long as there is the memory, on a thread of its own. Nothing happens
     /// if it need not be.
     pub fn gather(self: &Arc<Self>) {
@@ -53,7 +82,10 @@ impl Ram {
         // SAFETY: the range is in the mapping, whole huge pages before its end; this changes how it is backed, not what it holds.
         let failed = unsafe { libc::madvise(self.host_base().add(at).cast(), HUGE_PAGE, MADV_COLLAPSE) != 0 };
         match failed.then(|| std::io::Error::last_os_error().raw_os_error()) {
-            None => Outcome::Gathered,
+            None => {
+                self.gathering.0[number].store(DONE, Relaxed);
+                Outcome::Gathered
+            }
             Some(Some(libc::EINVAL)) => Outcome::Never,
             Some(_) => Outcome::Later,
         }
@@ -76,27 +108,30 @@ fn in_use(file: &std::os::fd::OwnedFd, at: u64) -> Option<u64> {
 
 fn run(ram: &Weak<Ram>) {
     thread::sleep(FIRST);
-    let Some(ranges) = ram.upgrade().map(|ram| ram.len() / HUGE_PAGE) else { return };
-    let mut done = vec![false; ranges];
     let mut pause = ROUNDS[0];
     loop {
         thread::sleep(pause);
         pause = (2 * pause).min(ROUNDS[1]);
-        for (number, done) in done.iter_mut().enumerate().filter(|(_, done)| !**done) {
+        let mut all_done = true;
+        for number in 0.. {
             let Some(ram) = ram.upgrade() else { return };
+            let Some(state) = ram.gathering.0.get(number) else { break };
+            if state.load(Relaxed) == DONE {
+                continue;
+            }
+            all_done = false;
             let begun = Instant::now();
             match ram.gather_range(number) {
                 Outcome::Never => return,
                 Outcome::Later => {}
                 Outcome::Gathered => {
-                    *done = true;
                     pause = ROUNDS[0];
                     drop(ram);
                     thread::sleep(EASE * begun.elapsed());
                 }
             }
         }
-        if done.iter().all(|&done| done) {
+        if all_done {
             return;
         }
     }
@@ -119,6 +154,14 @@ mod tests {
         }
         assert_eq!(bytes(0), Some(HUGE_PAGE as u64));
         assert_eq!(bytes(1), Some(pages.div_ceil(10) * PAGE_SIZE));
+        // Of the guest's pages, those that are one range each are tried, once.
+        let states = || [0, 1].map(|number: usize| ram.gathering.0[number].load(Relaxed));
+        ram.gather_page(HUGE_PAGE, PAGE_SIZE);
+        ram.gather_page(PAGE_SIZE as usize, HUGE_PAGE as u64);
+        ram.gather_page(2 * HUGE_PAGE, HUGE_PAGE as u64);
+        assert_eq!(states(), [NEW, NEW]);
+        ram.gather_page(HUGE_PAGE, HUGE_PAGE as u64);
+        assert_eq!(states(), [NEW, TRIED], "too little of it is in use");
         // A host that does not do this is as well.
         assert!([Outcome::Gathered, Outcome::Never, Outcome::Later].contains(&ram.gather_range(0)));
         assert_eq!(ram.gather_range(1), Outcome::Later, "too little of it is in use");

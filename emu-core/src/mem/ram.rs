@@ -22,6 +22,7 @@ use vm_memory::bitmap::{Bitmap, BitmapSlice, WithBitmapSlice};
 use vm_memory::mmap::MmapRegionBuilder;
 use vm_memory::{GuestAddress, GuestMemoryMmap, GuestRegionMmap};
 
+use super::huge::Gathering;
 use super::reserved::{HUGE_PAGE, Reserved};
 use super::{CodePages, PAGE_SIZE, WindowConfig, Windows};
 
@@ -149,7 +150,9 @@ impl RamBuilder {
             // A host without huge pages does as well.
             let _ = advised;
         }
-        Ok(Ram { mapping: Arc::new(mapping), regions, len, code: Arc::new(CodePages::new(len)), windows })
+        let gathering = Gathering::new(if windows.is_some() { len } else { 0 });
+        let code = Arc::new(CodePages::new(len));
+        Ok(Ram { mapping: Arc::new(mapping), regions, len, code, windows, gathering })
     }
 }
 
@@ -219,6 +222,8 @@ pub struct Ram {
     len: usize,
     code: Arc<CodePages>,
     windows: Option<Arc<Windows>>,
+    /// By huge page, if there are windows.
+    pub(super) gathering: Gathering,
 }
 
 impl Ram {
@@ -361,7 +366,7 @@ impl Ram {
 
     /// Copies `len` bytes, which may overlap. Not atomic; the caller reports it to [`CodePages`] if the page may hold code.
     pub fn copy(&self, to: usize, from: usize, len: usize) {
-        let [to, from] = [to, from].map(|offset| self.range(offset, len));
+        let (to, from) = (self.range(to, len), self.range(from, len));
         // SAFETY: `range` checked both. Others may access the bytes meanwhile, as they may while a device copies them through
         // `guest_memory`: guest memory has no references into it, and what a racing copy reads is the guest's business.
         unsafe { std::ptr::copy(from, to, len) }
@@ -385,6 +390,7 @@ impl Ram {
         unsafe { std::ptr::write_bytes(to, byte, len) }
     }
 
+    #[inline]
     fn range(&self, offset: usize, len: usize) -> *mut u8 {
         assert!(offset <= self.len && len <= self.len - offset, "RAM offset {offset:#x} is beyond the end");
         // SAFETY: inside the mapping, or at its end.
