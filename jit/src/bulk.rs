@@ -34,7 +34,7 @@ fn find(asm: &mut Asm, end: Reg, write: bool, [host, entry, page]: [Reg; 3]) {
 
 /// `rcx` bytes, up to `rsi`, to as many up to `rdi`, both counted from their ends.
 pub(crate) fn copy(asm: &mut Asm) {
-    x64!(asm, mov rax, rcx; neg rax; dec rax; cmp rax, MOST; jae >slow);
+    x64!(asm, mov rax, rcx; neg rax; jz >nothing; dec rax; cmp rax, MOST; jae >slow);
     find(asm, RSI, false, [RAX, RDX, R11]);
     x64!(asm, movq xmm0, rax);
     find(asm, RDI, true, [RDX, R11, RAX]);
@@ -56,12 +56,19 @@ pub(crate) fn copy(asm: &mut Asm) {
         ; single:; mov [rdx], r11b
         ; done:; neg rcx; xor eax, eax; ret
         ; overlap:; neg rcx
-        ; slow:; test rsp, rsp; ret);
+        ; slow:; test rsp, rsp; nothing:; ret);
+}
+
+/// The System V function `(state, a, b, c)` that calls the stub with these operands, and returns zero if nothing is left to do.
+pub(crate) fn function(asm: &mut Asm, stub: usize) {
+    x64!(asm, push rbp; mov rbp, rdi; mov rdi, rsi; mov rsi, rdx);
+    asm.call_out(stub);
+    x64!(asm, setne al; movzx eax, al; pop rbp; ret);
 }
 
 /// `rcx` bytes up to `rdi` with the lowest byte of `rsi`, counted from the end.
 pub(crate) fn fill(asm: &mut Asm) {
-    x64!(asm, mov rax, rcx; neg rax; dec rax; cmp rax, MOST; jae >slow);
+    x64!(asm, mov rax, rcx; neg rax; jz >nothing; dec rax; cmp rax, MOST; jae >slow);
     find(asm, RDI, true, [RDX, R11, RAX]);
     x64!(asm, mov r11, QWORD 0x0101_0101_0101_0101; movzx eax, sil; imul rax, r11; neg rcx
         ; cmp ecx, 16; jb >few
@@ -73,5 +80,5 @@ pub(crate) fn fill(asm: &mut Asm) {
         ; half:; test cl, 4; jz >quarter; mov [rdx], eax; mov [rdx + rcx - 4], eax; jmp >done
         ; quarter:; mov [rdx], al; cmp ecx, 1; je >done; mov [rdx + rcx - 2], ax
         ; done:; neg rcx; xor eax, eax; ret
-        ; slow:; test rsp, rsp; ret);
+        ; slow:; test rsp, rsp; nothing:; ret);
 }

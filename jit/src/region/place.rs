@@ -192,7 +192,7 @@ fn faults(compiled: &CompiledCode) -> (Vec<Fault>, Vec<u32>) {
 impl Compiled {
     /// Bytes that suffice for its code.
     pub(crate) fn room(&self, entries: usize, pages: usize) -> usize {
-        self.function.len() + self.align + 264 + 16 * entries + 48 * (self.links.len() + 3) + 8 * pages
+        self.function.len() + self.align + 280 + 16 * entries + 48 * (self.links.len() + 3) + 8 * pages
     }
 
     /// The code with `entries` entries, at host address `base`; its exits name it as `id`. The plan's pages are at the host
@@ -209,7 +209,7 @@ impl Compiled {
         let mut asm = Asm::new();
         asm.restart(base);
         let pinned = frame::pinned(hot);
-        let (common, function, table, pages) = (asm.label(), asm.label(), asm.label(), asm.label());
+        let (common, function, table, places) = (asm.label(), asm.label(), asm.label(), asm.label());
         let align = |asm: &mut Asm, to: usize| {
             while !(base + asm.offset()).is_multiple_of(to) {
                 asm.ops_push(&[0xcc]);
@@ -230,7 +230,7 @@ impl Compiled {
         x64!(asm, inc QWORD [rbp + number.disp]; sub[rbp + instructions.disp], rax);
         asm.load(RAX, frame::ATTENTION);
         asm.store(frame::REGION_ATTENTION, RAX);
-        x64!(asm, mov rdi, rbp; lea rdx, [=>pages]; call =>function; shl eax, EXIT_BITS as i8
+        x64!(asm, mov rdi, rbp; lea rdx, [=>places]; call =>function; shl eax, EXIT_BITS as i8
             ; lea rcx, [=>table]; add rcx, rax);
         asm.load(RAX, frame::RETIRED);
         x64!(asm, add[rbp + instructions.disp], rax);
@@ -263,8 +263,9 @@ impl Compiled {
         }
         asm.cold_links(&mut exits, stubs, id);
         align(&mut asm, 8);
-        asm.bind(pages);
-        hosts.iter().for_each(|host| asm.ops_push(&host.to_le_bytes()));
+        asm.bind(places);
+        let functions = stubs.functions.map(|function| function as u64);
+        functions.iter().chain(hosts).for_each(|place| asm.ops_push(&place.to_le_bytes()));
         align(&mut asm, self.align.max(16));
         asm.bind(function);
         let at = asm.offset() as u32;

@@ -158,13 +158,18 @@ impl Samples {
             Ok(plan) => self.order(vcpu, shared, features, key, plan, epoch),
             Err(unfit) => {
                 shared.counters.regions_unfit.fetch_add(1, Relaxed);
-                if let Some(around) = unfit.around {
-                    self.promote(shared, BlockKey { pa: around, ..key }, before);
+                if let Some(around) = self.around(key, unfit.around) {
+                    self.promote(shared, around, before);
                 }
             }
         }
         // What has stopped it has not been acted upon.
         watched
+    }
+
+    /// Where the loop begins that the place is in: in its function, at that offset in RAM, or else in one that has called that.
+    fn around(&self, key: BlockKey, pa: Option<u64>) -> Option<BlockKey> {
+        pa.map(|pa| BlockKey { pa, ..key }).or(self.ways.loop_outside())
     }
 
     /// Counts the place where the vCPU is; if it is elected as the head of a region, that, and how fast it went there until now.
@@ -232,8 +237,9 @@ impl Samples {
             return shared.let_rest(key);
         }
         let Some(ticket) = shared.open_ticket(&plan, epoch) else { return shared.end_rest(key) };
+        let around = self.around(key, plan.around);
         if let Some(place) = self.places.get_mut(&key) {
-            place.around = plan.around.map(|pa| BlockKey { pa, ..key });
+            place.around = around;
         }
         let host_base = vcpu.bus.ram().host_base().addr() as u64;
         let wanted = shared.dump.is_some_and(|dump| plan.covers(dump.pc));

@@ -23,7 +23,47 @@ const MOST_BLOCKS: usize = 1 << 14;
 
 /// What blocks have done.
 #[derive(Default)]
-pub(crate) struct Ways(HashMap<BlockKey, Seen>);
+pub(crate) struct Ways {
+    blocks: HashMap<BlockKey, Seen>,
+    outward: Outward,
+}
+
+/// The way from a place out of the functions that it is in, as far as a loop.
+#[derive(Default)]
+struct Outward {
+    /// Calls less returns since then, and the least that there have been.
+    depth: i32,
+    least: i32,
+    /// The jump that has just been made is the one back in that loop.
+    is_back: bool,
+    head: Option<BlockKey>,
+}
+
+impl Outward {
+    /// A block begins.
+    fn at(&mut self, block: BlockKey) {
+        if std::mem::take(&mut self.is_back) {
+            self.head.get_or_insert(block);
+        }
+    }
+
+    /// A block has ended in this way; `back`: it has gone back, or to itself.
+    fn gone(&mut self, terminal: Terminal, back: bool) {
+        match terminal {
+            Terminal::Jump { call: Some(_), .. } | Terminal::Indirect { hint: Hint::Call(_), .. } => {
+                self.depth += 1;
+            }
+            Terminal::Indirect { hint: Hint::Return, .. } => {
+                self.depth -= 1;
+                self.least = self.least.min(self.depth);
+            }
+            Terminal::Jump { .. } | Terminal::Branch { .. } => {
+                self.is_back = back && self.depth == self.least && self.least < 0;
+            }
+            _ => {}
+        }
+    }
+}
 
 /// What one block has done.
 #[derive(Default)]
@@ -49,10 +89,11 @@ impl Ways {
         vcpu: &mut Vcpu<I>,
         counters: &Counters,
     ) -> Result<(), Stop> {
-        if self.0.len() > MOST_BLOCKS {
-            self.0.clear();
+        if self.blocks.len() > MOST_BLOCKS {
+            self.blocks.clear();
         }
-        self.0.values_mut().for_each(|seen| seen.accesses = None);
+        self.blocks.values_mut().for_each(|seen| seen.accesses = None);
+        self.outward = Outward::default();
         let begun = vcpu.state.retired;
         let retired = |vcpu: &Vcpu<I>| vcpu.state.retired.wrapping_sub(begun);
         let mut outcome = Ok(true);
@@ -72,8 +113,11 @@ impl Ways {
     ) -> Result<bool, Stop> {
         vcpu.limit_exclusive();
         let from = vcpu.block_key()?;
-        let seen = self.0.entry(from).or_default();
+        let seen = self.blocks.entry(from).or_default();
+        self.outward.at(from);
+        let (pc, mut terminal) = (vcpu.state.pc, None);
         let ran = interpreter.run_if(vcpu, |vcpu, block| {
+            terminal = Some(block.terminal);
             if from.ctx & WINDOWED != 0 && seen.accesses.is_none() {
                 seen.accesses = Some(accesses(vcpu, block));
             }
@@ -81,6 +125,7 @@ impl Ways {
         })?;
         if ran {
             seen.add(vcpu.state.pc);
+            terminal.into_iter().for_each(|terminal| self.outward.gone(terminal, vcpu.state.pc <= pc));
         }
         Ok(ran)
     }
@@ -88,30 +133,35 @@ impl Ways {
     /// Notes that the block has gone on there.
     #[cfg(test)]
     pub(super) fn add(&mut self, from: BlockKey, to: u64) {
-        self.0.entry(from).or_default().add(to);
+        self.blocks.entry(from).or_default().add(to);
+    }
+
+    /// Where the loop begins from which the place was called that the vCPU was last watched from, if it has come to it.
+    pub(crate) fn loop_outside(&self) -> Option<BlockKey> {
+        self.outward.head
     }
 
     /// How often the block has run, as far as is remembered.
     pub(crate) fn runs(&self, from: BlockKey) -> u32 {
-        self.0.get(&from).map_or(0, |seen| seen.ways.iter().map(|way| way.times).sum())
+        self.blocks.get(&from).map_or(0, |seen| seen.ways.iter().map(|way| way.times).sum())
     }
 
     /// Whether the block goes elsewhere, as far as is known.
     pub(crate) fn avoid(&self, from: BlockKey, to: u64) -> bool {
-        self.0.get(&from).is_some_and(|seen| seen.ways.iter().all(|way| way.to != to))
+        self.blocks.get(&from).is_some_and(|seen| seen.ways.iter().all(|way| way.to != to))
             && self.runs(from) >= ENOUGH
     }
 
     /// Where the block has gone on, the most frequent first.
     pub(crate) fn targets(&self, from: BlockKey) -> Vec<u64> {
-        let mut ways = self.0.get(&from).map_or(Vec::new(), |seen| seen.ways.clone());
+        let mut ways = self.blocks.get(&from).map_or(Vec::new(), |seen| seen.ways.clone());
         ways.sort_by_key(|way| std::cmp::Reverse(way.times));
         ways.into_iter().map(|way| way.to).collect()
     }
 
     /// Where the accesses of the block have gone, by operation.
     pub(crate) fn accesses(&self, block: BlockKey) -> Vec<(usize, Likely)> {
-        self.0.get(&block).and_then(|seen| seen.accesses.clone()).unwrap_or_default()
+        self.blocks.get(&block).and_then(|seen| seen.accesses.clone()).unwrap_or_default()
     }
 }
 

@@ -17,6 +17,9 @@ use crate::template::asm::Mem;
 /// The mask of offsets of entries for fetches, whose number is fixed.
 const FETCH_MASK: i64 = ((TLB_ENTRIES - 1) * size_of::<TlbEntry>()) as i64;
 
+/// Where the host addresses of pages begin, behind those of the functions that copy and fill.
+const PAGES_AT: i32 = 16;
+
 /// What the registers hold where a region is left.
 struct Held {
     /// The slots whose memory may be out of date.
@@ -239,7 +242,7 @@ impl Gen<'_, '_> {
         let addend = self.f.ins().load(types::I64, FLAGS, entry, offset_of!(TlbEntry, addend) as i32);
         let context = self.f.ins().load(types::I32, FLAGS, entry, offset_of!(TlbEntry, flags) as i32 + 4);
         let host = self.f.ins().iadd(va, addend);
-        let wanted = self.f.ins().load(types::I64, FLAGS, self.hosts, 8 * number as i32);
+        let wanted = self.f.ins().load(types::I64, FLAGS, self.places, PAGES_AT + 8 * number as i32);
         let same_tag = self.f.ins().icmp(IntCC::Equal, tag, va);
         let same_host = self.f.ins().icmp(IntCC::Equal, host, wanted);
         let same_context = self.f.ins().icmp_imm_u(IntCC::Equal, context, i64::from(page.context));

@@ -5,7 +5,10 @@
 use std::mem::offset_of;
 
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{InstBuilder, MemFlagsData, SourceLoc, TrapCode, Value, types};
+use cranelift_codegen::ir::{
+    AbiParam, InstBuilder, MemFlagsData, Signature, SourceLoc, TrapCode, Value, types,
+};
+use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::{FunctionBuilder, Variable};
 use emu_core::ir::{Block, Inst, MemAttr, Op, Ty, Val, ValKind, View};
 use emu_core::mem::{GUARD, PAGE_SIZE, SEGMENT_BITS, SEGMENTS, TlbEntry};
@@ -317,6 +320,22 @@ impl Gen<'_, '_> {
         };
         self.f.set_srcloc(SourceLoc::default());
         self.set(inst.dst, value);
+    }
+
+    /// Copies or fills a range by a function that does so if it is small; else tier 1 does.
+    pub(super) fn bulk(&mut self, inst: &Inst) {
+        let mut signature = Signature::new(CallConv::SystemV);
+        signature.params.extend([AbiParam::new(types::I64); 4]);
+        signature.returns.push(AbiParam::new(types::I32));
+        let signature = self.f.import_signature(signature);
+        let at = 8 * i32::from(inst.op == Op::Fill);
+        let function = self.f.ins().load(types::I64, FLAGS, self.places, at);
+        let [a, b, c] = [inst.a, inst.b, inst.c].map(|val| self.int_of(val));
+        let call = self.f.ins().call_indirect(signature, function, &[self.state, a, b, c]);
+        let refuses = self.f.inst_results(call)[0];
+        self.bail_out_if(refuses);
+        let nothing = self.f.ins().iconst(types::I64, 0);
+        self.set(inst.dst, Any::Int(nothing));
     }
 
     pub(super) fn store(&mut self, inst: &Inst, at: usize) {

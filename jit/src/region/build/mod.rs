@@ -1,7 +1,7 @@
 //! A region as Cranelift's intermediate form. Guest registers are variables, which the region loads from the vCPU's state
 //! where it is entered and writes back where it is left.
 //!
-//! The function is `(state, entry, hosts) -> exit`; the exits are numbered as [`super::place`] has it. Nothing here may be
+//! The function is `(state, entry, places) -> exit`; the exits are numbered as [`super::place`] has it. Nothing here may be
 //! optimised by Cranelift: what raises floating-point flags, or may be seen by other vCPUs, is to it a computation like any
 //! other.
 
@@ -47,6 +47,7 @@ pub(crate) fn supports(block: &Block, features: Features) -> bool {
         && block.insts.iter().all(|inst| match inst.op {
             Op::Load | Op::Store => mem::supports(inst),
             Op::Fence | Op::ExitIf | Op::RaiseIf | Op::Pc => true,
+            Op::Copy | Op::Fill => inst.attr == 0,
             op if (op as u8) < Op::Load as u8 => int::supports(inst),
             op if (op as u8) > Op::Fence as u8 && (op as u8) < Op::Vmov as u8 => {
                 float::supports(inst, features)
@@ -89,7 +90,8 @@ fn is_restartable(block: &Block) -> bool {
                 Op::Load | Op::Store => {
                     group_of[at].is_some_and(|group| !std::mem::replace(&mut checked[group], true))
                 }
-                op => op == Op::RaiseIf || float::may_bail_out(op) || vec_float::may_bail_out(op),
+                Op::RaiseIf | Op::Copy | Op::Fill => true,
+                op => float::may_bail_out(op) || vec_float::may_bail_out(op),
             };
             !may_bail_out || repeats(own, n)
         })
@@ -168,8 +170,8 @@ struct Gen<'a, 'f> {
     /// Slots whose memory may be out of date when each node begins.
     dirty_in: Vec<SlotSet>,
     state: Value,
-    /// Where the host addresses of the plan's pages are.
-    hosts: Value,
+    /// Where the host addresses are of the functions that copy and fill, and of the plan's pages.
+    places: Value,
     retired: Variable,
     /// Whether a page is known to be mapped as it was, by page; there is nothing to know of the first.
     known: Vec<Option<Variable>>,
@@ -230,7 +232,7 @@ impl<'a, 'f> Gen<'a, 'f> {
         let entry = f.create_block();
         f.append_block_params_for_function_params(entry);
         f.switch_to_block(entry);
-        let &[state, number, hosts] = f.block_params(entry) else { unreachable!("three parameters") };
+        let &[state, number, places] = f.block_params(entry) else { unreachable!("three parameters") };
         let load = |f: &mut FunctionBuilder<'_>, ty, base, mem: Mem| f.ins().load(ty, FLAGS, base, mem.disp);
         let retired = f.declare_var(types::I64);
         let count = load(&mut f, types::I64, state, frame::RETIRED);
@@ -305,7 +307,7 @@ impl<'a, 'f> Gen<'a, 'f> {
             heads,
             dirty_in: dirty_in(plan),
             state,
-            hosts,
+            places,
             retired,
             known,
             out,
@@ -359,6 +361,7 @@ impl<'a, 'f> Gen<'a, 'f> {
             match inst.op {
                 Op::Load => self.load(inst, at),
                 Op::Store => self.store(inst, at),
+                Op::Copy | Op::Fill => self.bulk(inst),
                 Op::Fence if inst.orders_stores_before_loads() => {
                     self.f.ins().fence();
                 }
