@@ -3,7 +3,7 @@
 //! They are called with the operands of the operation in `rdi`, `rsi` and `rcx`, and change none of these; other scratch registers
 //! are theirs. They return "equal" and what is left, zero, in `rax`; or "not equal", having done nothing, where it is not
 //! that simple: work goes downward, the range is large or crosses a page, a translation is not cached, or bytes would be
-//! overwritten before they are read.
+//! overwritten before they are read. Regions call them by a [`function`].
 #![allow(
     clippy::useless_conversion,
     reason = "the assembler's macro converts register numbers, of whatever type"
@@ -59,13 +59,6 @@ pub(crate) fn copy(asm: &mut Asm) {
         ; slow:; test rsp, rsp; nothing:; ret);
 }
 
-/// The System V function `(state, a, b, c)` that calls the stub with these operands, and returns zero if nothing is left to do.
-pub(crate) fn function(asm: &mut Asm, stub: usize) {
-    x64!(asm, push rbp; mov rbp, rdi; mov rdi, rsi; mov rsi, rdx);
-    asm.call_out(stub);
-    x64!(asm, setne al; movzx eax, al; pop rbp; ret);
-}
-
 /// `rcx` bytes up to `rdi` with the lowest byte of `rsi`, counted from the end.
 pub(crate) fn fill(asm: &mut Asm) {
     x64!(asm, mov rax, rcx; neg rax; jz >nothing; dec rax; cmp rax, MOST; jae >slow);
@@ -81,4 +74,11 @@ pub(crate) fn fill(asm: &mut Asm) {
         ; quarter:; mov [rdx], al; cmp ecx, 1; je >done; mov [rdx + rcx - 2], ax
         ; done:; neg rcx; xor eax, eax; ret
         ; slow:; test rsp, rsp; nothing:; ret);
+}
+
+/// The System V function `(state, a, b, c)` that calls the stub with these operands, and returns zero if nothing is left to do.
+pub(crate) fn function(asm: &mut Asm, stub: usize) {
+    x64!(asm, push rbp; mov rbp, rdi; mov rdi, rsi; mov rsi, rdx);
+    asm.call_out(stub);
+    x64!(asm, setne al; movzx eax, al; pop rbp; ret);
 }

@@ -173,8 +173,11 @@ impl Generator<'_> {
             if op == Op::Copy {
                 src[1] = self.address();
             }
+            if self.apart && !self.random.one_in(4) {
+                attr = 0;
+            }
             // Both directions, small and large.
-            let most = 1 << self.random.below(15);
+            let most = 1 << self.random.below(if self.apart { 7 } else { 15 });
             let len = self.random.below(most);
             let left = if self.random.one_in(4) { len } else { len.wrapping_neg() };
             src[2] = self.builder.imm(left);

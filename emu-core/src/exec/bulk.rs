@@ -53,10 +53,9 @@ impl<I: Isa> Vcpu<I> {
         }
         in_parts(left, |rest, most| {
             let to = to.wrapping_sub(rest);
-            let len = most.min(to_end(to));
+            let mut len = most.min(to_end(to));
             match self.range(attr.to, to, len, Access::Write)? {
                 Some(place) => {
-                    let mut len = len;
                     while len < most {
                         let step = (most - len).min(PAGE_SIZE);
                         let next =

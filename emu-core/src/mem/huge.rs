@@ -4,7 +4,7 @@
 //! half as fast again by it.
 #![allow(unsafe_code, reason = "asks the host to put memory in other pages of its own")]
 
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -33,9 +33,13 @@ enum Outcome {
     Never,
 }
 
-/// How far each range has come: huge pages, from the first on.
+/// How far each range has come, from the first on.
 #[derive(Debug)]
-pub(super) struct Gathering(Box<[AtomicU8]>);
+pub(super) struct Gathering {
+    ranges: Box<[AtomicU8]>,
+    /// The host has refused: vCPUs, which others wait for, do not ask any more.
+    is_refused: AtomicBool,
+}
 
 /// What there is to know of a range: nothing, that a vCPU has tried, that it is gathered.
 const NEW: u8 = 0;
@@ -45,16 +49,18 @@ const DONE: u8 = 2;
 impl Gathering {
     /// For the ranges that lie whole in `len` bytes.
     pub(super) fn new(len: usize) -> Self {
-        Self((0..len / HUGE_PAGE).map(|_| AtomicU8::new(NEW)).collect())
+        let ranges = (0..len / HUGE_PAGE).map(|_| AtomicU8::new(NEW)).collect();
+        Self { ranges, is_refused: AtomicBool::new(false) }
     }
 }
 
 impl Ram {
-    /// Gathers `len` bytes from `offset` on if they are one range, and no one has tried: the guest uses them as one page.
+    /// Gathers `len` bytes from `offset` on if they are one range, and no vCPU has tried: the guest uses them as one page.
     pub fn gather_page(&self, offset: usize, len: u64) {
-        if len == HUGE_PAGE as u64 && offset.is_multiple_of(HUGE_PAGE) {
+        let is_one = len == HUGE_PAGE as u64 && offset.is_multiple_of(HUGE_PAGE);
+        if is_one && !self.gathering.is_refused.load(Relaxed) {
             let number = offset / HUGE_PAGE;
-            let state = self.gathering.0.get(number);
+            let state = self.gathering.ranges.get(number);
             if state.is_some_and(|state| state.compare_exchange(NEW, TRIED, Relaxed, Relaxed).is_ok()) {
                 self.gather_range(number);
             }
@@ -83,11 +89,13 @@ impl Ram {
         let failed = unsafe { libc::madvise(self.host_base().add(at).cast(), HUGE_PAGE, MADV_COLLAPSE) != 0 };
         match failed.then(|| std::io::Error::last_os_error().raw_os_error()) {
             None => {
-                self.gathering.0[number].store(DONE, Relaxed);
+                self.gathering.ranges[number].store(DONE, Relaxed);
                 Outcome::Gathered
             }
-            Some(Some(libc::EINVAL)) => Outcome::Never,
-            Some(_) => Outcome::Later,
+            Some(error) => {
+                self.gathering.is_refused.store(true, Relaxed);
+                if error == Some(libc::EINVAL) { Outcome::Never } else { Outcome::Later }
+            }
         }
     }
 }
@@ -115,7 +123,7 @@ fn run(ram: &Weak<Ram>) {
         let mut all_done = true;
         for number in 0.. {
             let Some(ram) = ram.upgrade() else { return };
-            let Some(state) = ram.gathering.0.get(number) else { break };
+            let Some(state) = ram.gathering.ranges.get(number) else { break };
             if state.load(Relaxed) == DONE {
                 continue;
             }
@@ -155,7 +163,7 @@ mod tests {
         assert_eq!(bytes(0), Some(HUGE_PAGE as u64));
         assert_eq!(bytes(1), Some(pages.div_ceil(10) * PAGE_SIZE));
         // Of the guest's pages, those that are one range each are tried, once.
-        let states = || [0, 1].map(|number: usize| ram.gathering.0[number].load(Relaxed));
+        let states = || [0, 1].map(|number: usize| ram.gathering.ranges[number].load(Relaxed));
         ram.gather_page(HUGE_PAGE, PAGE_SIZE);
         ram.gather_page(PAGE_SIZE as usize, HUGE_PAGE as u64);
         ram.gather_page(2 * HUGE_PAGE, HUGE_PAGE as u64);

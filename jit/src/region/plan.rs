@@ -442,7 +442,8 @@ impl<I: Isa> Planner<'_, I> {
             return None;
         }
         let terminal = block.terminal;
-        let is_bulk = block.insts.iter().any(|inst| matches!(inst.op, Op::Copy | Op::Fill));
+        let last = delta + i64::from(block.marks.last().map_or(0, |mark| mark.offset));
+        let is_bulk = block.insts.last().is_some_and(|inst| matches!(inst.op, Op::Copy | Op::Fill));
         self.instructions += block.len();
         let page = match self.plan.pages.iter().position(|known| known.delta == delta) {
             Some(page) => page,
@@ -469,8 +470,8 @@ impl<I: Isa> Planner<'_, I> {
                     // It has run at other addresses.
                     avoided = [false; 2];
                 }
-                // What is copied or filled here leaves nothing to be done again.
-                avoided[0] |= is_bulk && ways[0] == offset;
+                // An instruction that copies or fills leaves nothing to do once more in a region.
+                avoided[0] |= is_bulk && ways[0] == last;
                 let mut follow = |n: usize| match avoided[n] {
                     true => Edge::Out,
                     false => self.edge(offset, ways[n], returns),

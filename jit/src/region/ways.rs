@@ -28,12 +28,14 @@ pub(crate) struct Ways {
     outward: Outward,
 }
 
-/// The way from a place out of the functions that it is in, as far as a loop.
+/// The way from a place out of the functions that it is in, as far as a loop around the call of one.
 #[derive(Default)]
 struct Outward {
     /// Calls less returns since then, and the least that there have been.
     depth: i32,
     least: i32,
+    /// Where the outermost return has led to.
+    came_back: u64,
     /// The jump that has just been made is the one back in that loop.
     is_back: bool,
     head: Option<BlockKey>,
@@ -47,18 +49,21 @@ impl Outward {
         }
     }
 
-    /// A block has ended in this way; `back`: it has gone back, or to itself.
-    fn gone(&mut self, terminal: Terminal, back: bool) {
+    /// The block at one address has ended in this way, and gone to the other.
+    fn gone(&mut self, terminal: Terminal, from: u64, to: u64) {
         match terminal {
             Terminal::Jump { call: Some(_), .. } | Terminal::Indirect { hint: Hint::Call(_), .. } => {
                 self.depth += 1;
             }
             Terminal::Indirect { hint: Hint::Return, .. } => {
                 self.depth -= 1;
-                self.least = self.least.min(self.depth);
+                if self.depth < self.least {
+                    (self.least, self.came_back) = (self.depth, to);
+                }
             }
             Terminal::Jump { .. } | Terminal::Branch { .. } => {
-                self.is_back = back && self.depth == self.least && self.least < 0;
+                let is_around = to <= from && to <= self.came_back;
+                self.is_back = is_around && self.depth == self.least && self.least < 0;
             }
             _ => {}
         }
@@ -125,7 +130,9 @@ impl Ways {
         })?;
         if ran {
             seen.add(vcpu.state.pc);
-            terminal.into_iter().for_each(|terminal| self.outward.gone(terminal, vcpu.state.pc <= pc));
+            if let Some(terminal) = terminal {
+                self.outward.gone(terminal, pc, vcpu.state.pc);
+            }
         }
         Ok(ran)
     }
@@ -192,7 +199,34 @@ fn keeps_context(block: &Block) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use emu_core::ir::Val;
+
     use super::*;
+
+    #[test]
+    fn the_loop_outside_is_that_of_the_first_caller_that_has_one() {
+        let key = |pa| BlockKey { pa, ctx: 0 };
+        let jump = Terminal::Jump { target: 0, call: None };
+        let call = Terminal::Jump { target: 0, call: Some(4) };
+        let back = Terminal::Indirect { target: Val::slot(30), hint: Hint::Return };
+        let mut outward = Outward::default();
+        let mut go = |terminal, from, to| {
+            outward.gone(terminal, from, to);
+            outward.at(key(to));
+            outward.head
+        };
+        // The place's own loop, and then its caller.
+        assert_eq!(go(jump, 0x840, 0x800), None);
+        assert_eq!(go(back, 0x840, 0x180), None);
+        // There a jump forward, a loop behind the call, and one in another function.
+        assert_eq!(go(jump, 0x180, 0x1a0), None);
+        assert_eq!(go(jump, 0x1c0, 0x1a0), None);
+        assert_eq!([go(call, 0x1c0, 0x400), go(jump, 0x440, 0x400), go(back, 0x440, 0x1e0)], [None; 3]);
+        assert_eq!(go(jump, 0x1e0, 0x100), Some(key(0x100)));
+        // What comes later is around that.
+        assert_eq!(go(back, 0x200, 0x2080), Some(key(0x100)));
+        assert_eq!(go(jump, 0x2080, 0x2000), Some(key(0x100)));
+    }
 
     #[test]
     fn what_is_known_of_a_block_is_how_often_it_went_where() {

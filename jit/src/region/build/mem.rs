@@ -1,4 +1,4 @@
-//! Loads and stores. Accesses of a block that have one base share a check, as in tier 1; through a window they share the host
+//! Loads and stores, and copies and fills of ranges. Accesses of a block that have one base share a check, as in tier 1; through a window they share the host
 //! address, but each has a branch of its own. For bases that move on in short steps
 //! the region keeps the page that was accessed last: as long as the next address lies in it, there is nothing to look up.
 

@@ -74,6 +74,8 @@ fn repeats(own: &[Inst], failing: usize) -> bool {
     let is_read = |val: Val| own.iter().any(|inst| [inst.a, inst.b, inst.c].contains(&val));
     own[..failing].iter().all(|done| match done.op {
         Op::Store => own[failing].op == Op::Store,
+        // What was read is not what is there now.
+        Op::Copy | Op::Fill => false,
         _ => !(matches!(done.dst.kind(), ValKind::Slot(_)) && is_read(done.dst)),
     })
 }
