@@ -30,8 +30,8 @@ pub(crate) struct Stubs {
     pub copy: usize,
     /// Called: likewise.
     pub fill: usize,
-    /// Functions for regions that do so: see [`bulk::function`].
-    pub functions: [usize; 2],
+    /// What regions call to copy and to fill: see [`bulk::function`].
+    pub bulk_functions: [usize; 2],
     /// Jumped to: goes on at the virtual address in `rax`, polling.
     pub go: usize,
     /// Called: as `go`, to the offset that stands 5 bytes after the call.
@@ -251,7 +251,7 @@ impl Stubs {
         bulk::copy(&mut asm);
         stubs.fill = here(&mut asm);
         bulk::fill(&mut asm);
-        stubs.functions = [stubs.copy, stubs.fill].map(|stub| {
+        stubs.bulk_functions = [stubs.copy, stubs.fill].map(|stub| {
             let function = here(&mut asm);
             bulk::function(&mut asm, stub);
             function
@@ -273,7 +273,7 @@ impl Stubs {
     pub(crate) fn relative(&self) -> Self {
         let base = self.constants;
         let from = |place: usize| place - base;
-        let Self { enter, operation, reach, call, copy, fill, functions, go, go_at, miss, .. } = *self;
+        let Self { enter, operation, reach, call, copy, fill, bulk_functions, go, go_at, miss, .. } = *self;
         let Self { leave_at, leave_at_rax, link, constants, .. } = *self;
         Self {
             enter: from(enter),
@@ -282,7 +282,7 @@ impl Stubs {
             call: from(call),
             copy: from(copy),
             fill: from(fill),
-            functions: functions.map(from),
+            bulk_functions: bulk_functions.map(from),
             go: from(go),
             go_at: from(go_at),
             miss: from(miss),

@@ -66,6 +66,7 @@ impl<I: Isa> Vcpu<I> {
                 }
             };
         }
+        // A large page of the guest's is all of one run, the last.
         if let Some(run) = run {
             self.bus.ram().gather_page(run.offset, run.len);
         }

@@ -37,7 +37,7 @@ enum Outcome {
 #[derive(Debug)]
 pub(super) struct Gathering {
     ranges: Box<[AtomicU8]>,
-    /// The host has refused: vCPUs, which others wait for, do not ask any more.
+    /// The host does not do this, or has no memory for it: vCPUs, which others wait for, do not ask any more.
     is_refused: AtomicBool,
 }
 
@@ -92,6 +92,8 @@ impl Ram {
                 self.gathering.ranges[number].store(DONE, Relaxed);
                 Outcome::Gathered
             }
+            // Somebody else uses a page of it just now.
+            Some(Some(libc::EAGAIN | libc::EBUSY)) => Outcome::Later,
             Some(error) => {
                 self.gathering.is_refused.store(true, Relaxed);
                 if error == Some(libc::EINVAL) { Outcome::Never } else { Outcome::Later }

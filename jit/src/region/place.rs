@@ -30,6 +30,12 @@ pub(super) const EXIT_GO: u32 = 1;
 /// The first of those that can be linked.
 pub(super) const EXIT_LINKS: u32 = 2;
 
+/// Where the function finds what it needs the host addresses of, from its third parameter on: the functions that copy and fill,
+/// and the plan's pages.
+pub(super) const COPY_AT: i32 = 0;
+pub(super) const FILL_AT: i32 = 8;
+pub(super) const PAGES_AT: i32 = 16;
+
 /// Times that a region is compiled, until no access through the window is in the way: mostly one or two.
 const MOST_TRIES: usize = 6;
 
@@ -192,7 +198,8 @@ fn faults(compiled: &CompiledCode) -> (Vec<Fault>, Vec<u32>) {
 impl Compiled {
     /// Bytes that suffice for its code.
     pub(crate) fn room(&self, entries: usize, pages: usize) -> usize {
-        self.function.len() + self.align + 280 + 16 * entries + 48 * (self.links.len() + 3) + 8 * pages
+        let places = PAGES_AT as usize + 8 * pages;
+        self.function.len() + self.align + 264 + 16 * entries + 48 * (self.links.len() + 3) + places
     }
 
     /// The code with `entries` entries, at host address `base`; its exits name it as `id`. The plan's pages are at the host
@@ -264,7 +271,7 @@ impl Compiled {
         asm.cold_links(&mut exits, stubs, id);
         align(&mut asm, 8);
         asm.bind(places);
-        let functions = stubs.functions.map(|function| function as u64);
+        let functions = stubs.bulk_functions.map(|function| function as u64);
         functions.iter().chain(hosts).for_each(|place| asm.ops_push(&place.to_le_bytes()));
         align(&mut asm, self.align.max(16));
         asm.bind(function);

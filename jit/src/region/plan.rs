@@ -2,7 +2,7 @@
 //! indirect jumps that have been seen, as far as it leads back to a loop.
 
 use emu_core::exec::{Isa, Vcpu};
-use emu_core::ir::{Block, BlockKey, Hint, Mark, Op, Terminal};
+use emu_core::ir::{Block, BlockKey, Hint, Inst, Mark, Op, Terminal};
 use emu_core::mem::{PAGE_SIZE, WINDOWED};
 
 use super::build;
@@ -442,8 +442,6 @@ impl<I: Isa> Planner<'_, I> {
             return None;
         }
         let terminal = block.terminal;
-        let last = delta + i64::from(block.marks.last().map_or(0, |mark| mark.offset));
-        let is_bulk = block.insts.last().is_some_and(|inst| matches!(inst.op, Op::Copy | Op::Fill));
         self.instructions += block.len();
         let page = match self.plan.pages.iter().position(|known| known.delta == delta) {
             Some(page) => page,
@@ -471,7 +469,9 @@ impl<I: Isa> Planner<'_, I> {
                     avoided = [false; 2];
                 }
                 // An instruction that copies or fills leaves nothing to do once more in a region.
-                avoided[0] |= is_bulk && ways[0] == last;
+                let Block { insts, marks, .. } = &self.plan.nodes[number].block;
+                let once_more = marks.last().is_some_and(|mark| mark.offset == taken);
+                avoided[0] |= once_more && insts.last().is_some_and(is_bulk);
                 let mut follow = |n: usize| match avoided[n] {
                     true => Edge::Out,
                     false => self.edge(offset, ways[n], returns),
@@ -559,6 +559,10 @@ impl<I: Isa> Planner<'_, I> {
             None => Edge::Out,
         }
     }
+}
+
+fn is_bulk(inst: &Inst) -> bool {
+    matches!(inst.op, Op::Copy | Op::Fill)
 }
 
 /// Whether nothing keeps the block out of a region but its operations.

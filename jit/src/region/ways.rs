@@ -1,4 +1,5 @@
-//! The ways that a vCPU goes from block to block: which are worth having in a region, and where indirect jumps lead to.
+//! The ways that a vCPU goes from block to block: which are worth having in a region, where indirect jumps lead to, and to which
+//! loop a place belongs that is in none of its own function.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
@@ -25,6 +26,7 @@ const MOST_BLOCKS: usize = 1 << 14;
 #[derive(Default)]
 pub(crate) struct Ways {
     blocks: HashMap<BlockKey, Seen>,
+    /// From where the vCPU was last watched.
     outward: Outward,
 }
 
@@ -143,7 +145,7 @@ impl Ways {
         self.blocks.entry(from).or_default().add(to);
     }
 
-    /// Where the loop begins from which the place was called that the vCPU was last watched from, if it has come to it.
+    /// Where the loop begins from which the place was called where the vCPU was last watched from, if it has come to that.
     pub(crate) fn loop_outside(&self) -> Option<BlockKey> {
         self.outward.head
     }

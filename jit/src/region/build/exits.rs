@@ -10,15 +10,12 @@ use emu_core::mem::{PAGE_SIZE, TLB_ENTRIES, TlbEntry};
 use super::slots::{Form, Slot, lanes_like};
 use super::{FLAGS, Gen};
 use crate::frame;
-use crate::region::place::{EXIT_GO, EXIT_LEAVE, EXIT_LINKS};
+use crate::region::place::{EXIT_GO, EXIT_LEAVE, EXIT_LINKS, PAGES_AT};
 use crate::region::plan::{Edge, Known};
 use crate::template::asm::Mem;
 
 /// The mask of offsets of entries for fetches, whose number is fixed.
 const FETCH_MASK: i64 = ((TLB_ENTRIES - 1) * size_of::<TlbEntry>()) as i64;
-
-/// Where the host addresses of pages begin, behind those of the functions that copy and fill.
-const PAGES_AT: i32 = 16;
 
 /// What the registers hold where a region is left.
 struct Held {

@@ -15,6 +15,7 @@ use emu_core::mem::{GUARD, PAGE_SIZE, SEGMENT_BITS, SEGMENTS, TlbEntry};
 
 use super::{Any, FLAGS, Gen, Plan, step};
 use crate::frame;
+use crate::region::place::{COPY_AT, FILL_AT};
 use crate::template::guess::Likely;
 use crate::template::mem::ENTRY_SHIFT;
 
@@ -328,7 +329,7 @@ impl Gen<'_, '_> {
         signature.params.extend([AbiParam::new(types::I64); 4]);
         signature.returns.push(AbiParam::new(types::I32));
         let signature = self.f.import_signature(signature);
-        let at = 8 * i32::from(inst.op == Op::Fill);
+        let at = if inst.op == Op::Copy { COPY_AT } else { FILL_AT };
         let function = self.f.ins().load(types::I64, FLAGS, self.places, at);
         let [a, b, c] = [inst.a, inst.b, inst.c].map(|val| self.int_of(val));
         let call = self.f.ins().call_indirect(signature, function, &[self.state, a, b, c]);

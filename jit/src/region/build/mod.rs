@@ -172,7 +172,7 @@ struct Gen<'a, 'f> {
     /// Slots whose memory may be out of date when each node begins.
     dirty_in: Vec<SlotSet>,
     state: Value,
-    /// Where the host addresses are of the functions that copy and fill, and of the plan's pages.
+    /// Where the host addresses are that [`crate::region::place`] puts beside the code.
     places: Value,
     retired: Variable,
     /// Whether a page is known to be mapped as it was, by page; there is nothing to know of the first.
