@@ -247,10 +247,11 @@ impl Stubs {
             asm.jmp_out(leave);
         }
 
+        let Features { avx, .. } = Features::of_host();
         stubs.copy = here(&mut asm);
-        bulk::copy(&mut asm);
+        bulk::copy(&mut asm, avx);
         stubs.fill = here(&mut asm);
-        bulk::fill(&mut asm);
+        bulk::fill(&mut asm, avx);
         stubs.bulk_functions = [stubs.copy, stubs.fill].map(|stub| {
             let function = here(&mut asm);
             bulk::function(&mut asm, stub);

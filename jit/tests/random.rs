@@ -176,8 +176,8 @@ impl Generator<'_> {
             if self.apart && !self.random.one_in(4) {
                 attr = 0;
             }
-            // Both directions, small and large; regions leave all but small ones to tier 1.
-            let most = 1 << self.random.below(if self.apart { 7 } else { 15 });
+            // Both directions, small and large.
+            let most = 1 << self.random.below(15);
             let len = self.random.below(most);
             let left = if self.random.one_in(4) { len } else { len.wrapping_neg() };
             src[2] = self.builder.imm(left);

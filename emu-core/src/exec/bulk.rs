@@ -12,7 +12,7 @@ use crate::ir::{BulkAttr, View};
 use crate::mem::PAGE_SIZE;
 
 /// Bytes that one operation moves at most: that long, interrupts wait.
-const MOST: u64 = 256 << 10;
+pub const MOST_BULK: u64 = 256 << 10;
 
 /// Bytes from `va` to the end of its page.
 fn to_end(va: u64) -> u64 {
@@ -129,7 +129,7 @@ impl<I: Isa> Vcpu<I> {
 /// how many it has done.
 fn in_parts(left: u64, mut part: impl FnMut(u64, u64) -> Result<u64, Stop>) -> Result<u64, Stop> {
     let all = (left as i64).unsigned_abs();
-    let end = all.saturating_sub(MOST);
+    let end = all.saturating_sub(MOST_BULK);
     let mut rest = all;
     while rest > end {
         match part(rest, rest - end) {

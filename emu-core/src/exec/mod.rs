@@ -14,6 +14,7 @@ mod windows;
 
 pub(crate) use blocks::Cached;
 pub use blocks::{BlockMap, Translations};
+pub use bulk::MOST_BULK;
 pub use code::{CodePage, CodeRead, CodeReader};
 pub use exit::{Exception, Exit, HostRequest, Stop};
 pub use isa::{Access, FetchCode, Isa, Mode, Perms, SpaceId, Translation};

@@ -504,7 +504,7 @@ impl Code {
             // They overlap.
             self.op("add_imm.x", &[("rd", T[0]), ("rn", T[1]), ("imm12", random.below(64) as i64)]);
         }
-        let most = 1 << random.below(13);
+        let most = 1 << random.below(16);
         let count = random.below(most);
         let family = random.pick(&["cpyf", "cpy", "set"]);
         let options = [("options", random.below(4) as i64), ("rd", T[0]), ("rs", T[1]), ("rn", COUNT)];

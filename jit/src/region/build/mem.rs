@@ -14,6 +14,7 @@ use emu_core::ir::{Block, Inst, MemAttr, Op, Ty, Val, ValKind, View};
 use emu_core::mem::{GUARD, PAGE_SIZE, SEGMENT_BITS, SEGMENTS, TlbEntry};
 
 use super::{Any, FLAGS, Gen, Plan, step};
+use crate::bulk::REFUSED;
 use crate::frame;
 use crate::region::place::{COPY_AT, FILL_AT};
 use crate::template::guess::Likely;
@@ -323,20 +324,20 @@ impl Gen<'_, '_> {
         self.set(inst.dst, value);
     }
 
-    /// Copies or fills a range by a function that does so if it is small; else tier 1 does.
+    /// Copies or fills a range by a function that does so where that is simple; else tier 1 does.
     pub(super) fn bulk(&mut self, inst: &Inst) {
         let mut signature = Signature::new(CallConv::SystemV);
         signature.params.extend([AbiParam::new(types::I64); 4]);
-        signature.returns.push(AbiParam::new(types::I32));
+        signature.returns.push(AbiParam::new(types::I64));
         let signature = self.f.import_signature(signature);
         let at = if inst.op == Op::Copy { COPY_AT } else { FILL_AT };
         let function = self.f.ins().load(types::I64, FLAGS, self.places, at);
         let [a, b, c] = [inst.a, inst.b, inst.c].map(|val| self.int_of(val));
         let call = self.f.ins().call_indirect(signature, function, &[self.state, a, b, c]);
-        let refuses = self.f.inst_results(call)[0];
+        let left = self.f.inst_results(call)[0];
+        let refuses = self.f.ins().icmp_imm_s(IntCC::Equal, left, REFUSED);
         self.bail_out_if(refuses);
-        let nothing = self.f.ins().iconst(types::I64, 0);
-        self.set(inst.dst, Any::Int(nothing));
+        self.set(inst.dst, Any::Int(left));
     }
 
     pub(super) fn store(&mut self, inst: &Inst, at: usize) {
