@@ -23,7 +23,7 @@ use crate::template::guess::Guess;
 /// worker as long to make one.
 const TRIAL: Duration = Duration::from_millis(8);
 /// Samples that make a head of a place whose speed is not known: where short loops take turns, a vCPU is rarely seen at one
-/// place twice in a row. Measured.
+/// place twice in a row. Measured. Its region cannot be judged, so it is none that takes the place of others.
 const PLENTY: u32 = 8;
 /// Places that samples are counted for at most.
 const MOST_PLACES: usize = 512;
@@ -74,6 +74,15 @@ struct Place {
     promoted: bool,
     /// The region is left often: with what is known of its ways by now there may be a larger one.
     grows: bool,
+}
+
+/// A place that is to be the head of a region.
+struct Elected {
+    key: BlockKey,
+    /// How fast the vCPU went there until now.
+    before: Speed,
+    /// That is not known well enough to judge the region by.
+    untimed: bool,
 }
 
 /// A region, and what it had done when it was last looked at.
@@ -142,7 +151,7 @@ impl Samples {
         shared: &JitShared,
         features: Features,
     ) -> Result<(), Stop> {
-        let Some((key, before)) = self.elect(vcpu, shared) else { return Ok(()) };
+        let Some(Elected { key, before, untimed }) = self.elect(vcpu, shared) else { return Ok(()) };
         let begun = Instant::now();
         let (pc, seen) = (vcpu.state.pc, Guess::new(vcpu));
         let watched = self.ways.watch(interpreter, vcpu, &shared.counters);
@@ -158,6 +167,7 @@ impl Samples {
         let plan = Plan::new(vcpu, shared, start, features);
         shared.counters.plan_ns.fetch_add(begun.elapsed().as_nanos() as u64, Relaxed);
         match plan {
+            Ok(plan) if untimed && shared.has_regions_in(&plan) => shared.let_rest(key),
             Ok(plan) => self.order(vcpu, shared, features, key, plan, epoch),
             Err(unfit) => {
                 shared.counters.regions_unfit.fetch_add(1, Relaxed);
@@ -175,8 +185,8 @@ impl Samples {
         pa.map(|pa| BlockKey { pa, ..key }).or(self.ways.loop_outside())
     }
 
-    /// Counts the place where the vCPU is; if it is elected as the head of a region, that, and how fast it went there until now.
-    fn elect<I: Isa>(&mut self, vcpu: &Vcpu<I>, shared: &JitShared) -> Option<(BlockKey, Speed)> {
+    /// Counts the place where the vCPU is, which may be elected as the head of a region.
+    fn elect<I: Isa>(&mut self, vcpu: &Vcpu<I>, shared: &JitShared) -> Option<Elected> {
         let config = shared.regions?;
         let key = vcpu.cached_block_key()?;
         if self.places.len() >= MOST_PLACES {
@@ -217,12 +227,13 @@ impl Samples {
             shared.end_rest(key);
         }
         let at_once = place.promoted || grows;
-        let known = at_once || before.time >= TRIAL || place.samples >= PLENTY || !config.background;
-        if (place.samples < config.threshold && !at_once) || !known || is_full || !shared.elect(key) {
+        let untimed = !at_once && config.background && before.time < TRIAL;
+        let least = if untimed { PLENTY } else { config.threshold };
+        if (place.samples < least && !at_once) || is_full || !shared.elect(key) {
             return None;
         }
         *place = Place { speeds: [before, Speed::default()], ..Place::default() };
-        Some((key, before))
+        Some(Elected { key, before, untimed })
     }
 
     /// Has a region compiled.

@@ -80,6 +80,12 @@ impl JitShared {
         self.inner.lock().is_outdone(plan, ctx)
     }
 
+    /// Whether there are regions that can be entered at places in this one.
+    pub(crate) fn has_regions_in(&self, plan: &Plan) -> bool {
+        let inner = self.inner.lock();
+        plan.nodes.iter().any(|node| inner.entry(node.block.key).is_some())
+    }
+
     /// Lets a place be elected again, at once.
     pub(crate) fn end_rest(&self, key: BlockKey) {
         self.inner.lock().elected.entry(key).or_default().rests_until = Some(Instant::now());
