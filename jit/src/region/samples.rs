@@ -227,7 +227,7 @@ impl Samples {
             shared.end_rest(key);
         }
         let at_once = place.promoted || grows;
-        let untimed = config.background && !grows && before.time < TRIAL;
+        let untimed = !at_once && config.background && before.time < TRIAL;
         let least = if untimed { PLENTY } else { config.threshold };
         if (place.samples < least && !at_once) || is_full || !shared.elect(key) {
             return None;
