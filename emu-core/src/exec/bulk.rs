@@ -32,7 +32,7 @@ impl<I: Isa> Vcpu<I> {
             if upward {
                 let (to, from) = (to.wrapping_sub(rest), from.wrapping_sub(rest));
                 let len = most.min(to_end(to)).min(to_end(from));
-                self.copy_part(attr, [to, from], [to, from], [len, most])
+                self.copy_part(attr, [to, from], [to, from], len)
             } else {
                 let ends = [to, from].map(|va| va.wrapping_add(rest));
                 let len = ends.into_iter().map(from_start).fold(most, u64::min);
@@ -40,7 +40,7 @@ impl<I: Isa> Vcpu<I> {
                     attr,
                     ends.map(|end| end.wrapping_sub(len)),
                     ends.map(|end| end.wrapping_sub(1)),
-                    [len, len],
+                    len,
                 )
             }
         })
@@ -53,18 +53,9 @@ impl<I: Isa> Vcpu<I> {
         }
         in_parts(left, |rest, most| {
             let to = to.wrapping_sub(rest);
-            let mut len = most.min(to_end(to));
+            let len = most.min(to_end(to));
             match self.range(attr.to, to, len, Access::Write)? {
                 Some(place) => {
-                    while len < most {
-                        let step = (most - len).min(PAGE_SIZE);
-                        let next =
-                            self.mmu.lookup(attr.to, to.wrapping_add(len), step as usize, Access::Write);
-                        if next != Some(place + len as usize) {
-                            break;
-                        }
-                        len += step;
-                    }
                     self.bus.ram().fill(place, len as usize, byte);
                     Ok(len)
                 }
@@ -73,36 +64,18 @@ impl<I: Isa> Vcpu<I> {
         })
     }
 
-    /// Copies `len` bytes within a page each, from the second address to the first, and more, up to `most`, where both ranges go on
-    /// in memory as they do in addresses; how many it has copied. What is no memory is accessed byte by byte, at the `first`
-    /// addresses.
+    /// Copies `len` bytes within a page each, from the second address to the first; how many it has copied. What is no memory
+    /// is accessed byte by byte, at the `first` addresses.
     fn copy_part(
         &mut self,
         attr: BulkAttr,
         [to, from]: [u64; 2],
         first: [u64; 2],
-        [mut len, most]: [u64; 2],
+        len: u64,
     ) -> Result<u64, Stop> {
         let source = self.range(attr.from, from, len, Access::Read)?;
         let place = self.range(attr.to, to, len, Access::Write)?;
         if let (Some(place), Some(source)) = (place, source) {
-            let distance = place.wrapping_sub(source) as u64;
-            while len < most {
-                let (next_to, next_from) = (to.wrapping_add(len), from.wrapping_add(len));
-                let step = (most - len).min(to_end(next_to)).min(to_end(next_from));
-                let next = [
-                    self.mmu.lookup(attr.to, next_to, step as usize, Access::Write),
-                    self.mmu.lookup(attr.from, next_from, step as usize, Access::Read),
-                ];
-                // What is read after it has been written is copied page by page, whatever the soft TLB holds.
-                if next != [place, source].map(|offset| Some(offset + len as usize)) || distance < len + step
-                {
-                    // The host fetches ahead within a page, not beyond.
-                    next.into_iter().flatten().for_each(|offset| self.bus.ram().prefetch(offset));
-                    break;
-                }
-                len += step;
-            }
             self.bus.ram().copy(place, source, len as usize);
             return Ok(len);
         }

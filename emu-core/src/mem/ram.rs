@@ -372,17 +372,6 @@ impl Ram {
         unsafe { std::ptr::copy(from, to, len) }
     }
 
-    /// Brings some of what lies at `offset` closer to the processor.
-    pub fn prefetch(&self, offset: usize) {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        const LINES: usize = 4;
-        let at = self.range(offset, 1).cast::<i8>().cast_const();
-        for line in 0..LINES {
-            // SAFETY: it accesses nothing.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(64 * line)) };
-        }
-    }
-
     /// Fills `len` bytes. Not atomic; the caller reports it to [`CodePages`] if the page may hold code.
     pub fn fill(&self, to: usize, len: usize, byte: u8) {
         let to = self.range(to, len);

@@ -81,7 +81,7 @@ struct Elected {
     key: BlockKey,
     /// How fast the vCPU went there until now.
     before: Speed,
-    /// That is not known well enough to judge the region by.
+    /// It was elected by the number of its samples alone: too little is known of that to judge the region by.
     untimed: bool,
 }
 
