@@ -13,7 +13,6 @@
 )]
 
 use dynasmrt::{DynasmApi, DynasmLabelApi, dynasm};
-
 use emu_core::exec::MOST_BULK;
 
 use crate::frame;
@@ -22,35 +21,38 @@ use crate::template::mem::{ADDEND, ENTRY_SHIFT, tag};
 
 /// Bytes of a small range at most.
 const SMALL: i32 = 1024;
-/// Bytes that are copied at once in large ranges. Measured: some hosts' `rep movsb` takes ten times as long where the destination
+/// Bytes that are moved at once in large ranges. Measured: some hosts' `rep movsb` takes ten times as long where the destination
 /// lies a little behind the source in its page.
 const STEP: i32 = 64;
 const R11: Reg = Reg(11);
 const PAGE: i32 = -(emu_core::mem::PAGE_SIZE as i32);
 
+/// `entry` gets the address of the soft TLB's entry for the virtual address in `va`.
+fn find_entry(asm: &mut Asm, va: Reg, entry: Reg) {
+    let (va, entry) = (va.0, entry.0);
+    x64!(asm, mov Rq(entry), Rq(va); shr Rq(entry), ENTRY_SHIFT as i8
+        ; and Rd(entry), [rbp + frame::tlb_mask(0).disp]
+        ; add Rq(entry), [rbp + frame::tlb(0).disp]);
+}
+
 /// The first register gets the host address of the `rcx` bytes up to `end`, if they lie in one page that may be accessed; the
 /// others are lost. Else on to `slow`.
 fn find(asm: &mut Asm, end: Reg, write: bool, [host, entry, page]: [Reg; 3]) {
+    x64!(asm, lea Rq(host.0), [Rq(end.0) + rcx]);
+    find_entry(asm, host, entry);
     let (end, host, entry, page) = (end.0, host.0, entry.0, page.0);
-    x64!(asm, lea Rq(host), [Rq(end) + rcx]
-        ; mov Rq(entry), Rq(host); shr Rq(entry), ENTRY_SHIFT as i8
-        ; and Rd(entry), [rbp + frame::tlb_mask(0).disp]
-        ; add Rq(entry), [rbp + frame::tlb(0).disp]
-        ; lea Rq(page), [Rq(end) - 1]; and Rq(page), PAGE; cmp Rq(page), [Rq(entry) + tag(write)]; jne >slow
+    x64!(asm, lea Rq(page), [Rq(end) - 1]; and Rq(page), PAGE; cmp Rq(page), [Rq(entry) + tag(write)]; jne >slow
         ; add Rq(host), [Rq(entry) + ADDEND]);
 }
 
 /// The host address of the byte at `end + rcx`, if it may be accessed, and at most so many bytes in `r9` as go on in its page;
 /// `r10` and `rdx` are lost. Else on to `missing`.
 fn find_piece(asm: &mut Asm, end: Reg, write: bool, host: Reg) {
-    let (end, host) = (end.0, host.0);
-    x64!(asm, lea Rq(host), [Rq(end) + rcx]
-        ; mov rdx, Rq(host); or rdx, PAGE; neg rdx; cmp rdx, r9; cmovb r9, rdx
-        ; mov r10, Rq(host); shr r10, ENTRY_SHIFT as i8
-        ; and r10d, [rbp + frame::tlb_mask(0).disp]
-        ; add r10, [rbp + frame::tlb(0).disp]
-        ; mov rdx, Rq(host); and rdx, PAGE; cmp rdx, [r10 + tag(write)]; jne >missing
-        ; add Rq(host), [r10 + ADDEND]);
+    x64!(asm, lea Rq(host.0), [Rq(end.0) + rcx]
+        ; mov rdx, Rq(host.0); or rdx, PAGE; neg rdx; cmp rdx, r9; cmovb r9, rdx);
+    find_entry(asm, host, Reg(10));
+    x64!(asm, mov rdx, Rq(host.0); and rdx, PAGE; cmp rdx, [r10 + tag(write)]; jne >missing
+        ; add Rq(host.0), [r10 + ADDEND]);
 }
 
 /// Does a large range in pieces of `r9` bytes that `find` looks up: first each is looked at by `check`, which may go to `missing`, then
