@@ -25,6 +25,9 @@ pub(super) struct Late {
     ways: Vec<Way>,
     /// What is done with the operations that write the slot, by node and place in its block; others make its value at once.
     of: HashMap<(usize, usize), Write>,
+    /// The nodes that read the slot as it was before, and not only by tests where the way is known: its value is made on the
+    /// way there.
+    needs: Vec<bool>,
     /// What is known of the way where each node begins.
     at_start: Vec<Known<u32>>,
     /// What is known now.
@@ -96,50 +99,63 @@ pub(super) fn slot(plan: &Plan) -> Option<u16> {
 }
 
 impl Late {
-    /// The slot that the region's comparisons write, if no block of it reads it as it was before, but for tests.
+    /// The slot that the region's comparisons write.
     pub(super) fn of(f: &mut FunctionBuilder<'_>, plan: &Plan) -> Option<Self> {
         let slot = slot(plan)?;
         let (second, way) = (f.declare_var(types::I64), f.declare_var(types::I32));
         let (none, itself) = (f.ins().iconst(types::I64, 0), f.ins().iconst(types::I32, i64::from(ITSELF)));
         f.def_var(second, none);
         f.def_var(way, itself);
-        let new = || {
-            let (ways, of, at_start, now) = (Vec::new(), HashMap::new(), Vec::new(), Known::Never);
-            Self { slot, second, way, ways, of, at_start, now }
-        };
-        [Reads::ButTests, Reads::All].into_iter().find_map(|reads| new().planned(plan, reads))
+        let reads = |node: &Node| Reads::ButTests.are_from(&node.block, 0, Val::slot(slot));
+        let needs = plan.nodes.iter().map(reads).collect();
+        let (ways, of, at_start, now) = (Vec::new(), HashMap::new(), Vec::new(), Known::Never);
+        let mut late = Self { slot, second, way, ways, of, needs, at_start, now };
+        late.choose_writes(plan);
+        late.flow(plan);
+        Some(late)
     }
 
-    /// With what is known of the plan; none if there are reads in the way.
-    fn planned(mut self, plan: &Plan, reads: Reads) -> Option<Self> {
+    /// Which operations have their flags made late.
+    fn choose_writes(&mut self, plan: &Plan) {
         let slot = Val::slot(self.slot);
-        if plan.nodes.iter().any(|node| reads.are_from(&node.block, 0, slot)) {
-            return None;
-        }
         for (node, block) in plan.nodes.iter().map(|node| &node.block).enumerate() {
             for (at, inst) in block.insts.iter().enumerate() {
                 if inst.dst != slot || self.of.contains_key(&(node, at)) {
                     continue;
                 }
-                if let Some(write) = self.choice(plan, node, at, reads) {
+                if let Some(write) = self.choice(plan, node, at) {
                     self.of.insert((node, at), write);
                     self.of.insert((node, at + 1), Write::Done);
-                } else if !reads.are_from(block, at + 1, slot)
+                } else if !Reads::ButTests.are_from(block, at + 1, slot)
                     && let Some(number) = self.number(plan, node, at)
                 {
                     self.of.insert((node, at), Write::Way(number));
                 }
             }
         }
-        let mut at_start = vec![Known::Never; plan.nodes.len()];
-        plan.entries.iter().for_each(|&node| at_start[node] = Known::Always(ITSELF));
-        let end = |node: usize, known| {
-            let insts = plan.nodes[node].block.insts.iter().enumerate();
-            insts.fold(known, |known, (at, inst)| self.after(node, at, inst, known))
-        };
-        let at_start = plan.flow(at_start, end, Known::or);
-        self.at_start = at_start;
-        (reads == Reads::All || self.tests_are_known(plan)).then_some(self)
+    }
+
+    /// What is known where each node begins; those that test conditions where too little is are added to those in need.
+    fn flow(&mut self, plan: &Plan) {
+        loop {
+            let begins = |node: usize, known| if self.needs[node] { Known::Always(ITSELF) } else { known };
+            let end = |node: usize, known| {
+                let insts = plan.nodes[node].block.insts.iter().enumerate();
+                insts.fold(begins(node, known), |known, (at, inst)| self.after(node, at, inst, known))
+            };
+            let mut at_start = vec![Known::Never; plan.nodes.len()];
+            plan.entries.iter().for_each(|&node| at_start[node] = Known::Always(ITSELF));
+            let at_start = plan.flow(at_start, end, Known::or);
+            self.at_start =
+                at_start.into_iter().enumerate().map(|(node, known)| begins(node, known)).collect();
+            let reads = |node: &Node| Reads::All.are_from(&node.block, 0, Val::slot(self.slot));
+            let lacks = |n: usize| self.at_start[n] == Known::Varies && reads(&plan.nodes[n]);
+            let lacking: Vec<usize> = (0..plan.nodes.len()).filter(|&n| lacks(n)).collect();
+            if lacking.is_empty() {
+                return;
+            }
+            lacking.into_iter().for_each(|node| self.needs[node] = true);
+        }
     }
 
     /// What is known after an operation.
@@ -153,21 +169,8 @@ impl Late {
         }
     }
 
-    /// Whether the way is known wherever a condition is tested.
-    fn tests_are_known(&self, plan: &Plan) -> bool {
-        let slot = Val::slot(self.slot);
-        plan.nodes.iter().enumerate().all(|(node, Node { block, .. })| {
-            let mut known = self.at_start[node];
-            block.insts.iter().enumerate().all(|(at, inst)| {
-                let fits = inst.op != Op::NzcvTest || inst.a != slot || known != Known::Varies;
-                known = self.after(node, at, inst, known);
-                fits
-            })
-        })
-    }
-
     /// What is done with a comparison whose flags the next operation replaces by others under a condition.
-    fn choice(&mut self, plan: &Plan, node: usize, at: usize, reads: Reads) -> Option<Write> {
+    fn choice(&mut self, plan: &Plan, node: usize, at: usize) -> Option<Write> {
         let (block, slot) = (&plan.nodes[node].block, Val::slot(self.slot));
         let next = block.insts.get(at + 1).filter(|next| (next.op, next.dst) == (Op::Select, slot))?;
         let (holds, other) = match (next.b == slot, next.c == slot) {
@@ -175,7 +178,7 @@ impl Late {
             (false, true) => (false, block.constant(next.b)?),
             _ => return None,
         };
-        if next.a == slot || reads.are_from(block, at + 2, slot) {
+        if next.a == slot || Reads::All.are_from(block, at + 2, slot) {
             return None;
         }
         let way = self.number(plan, node, at)?;
@@ -254,9 +257,17 @@ impl Gen<'_, '_> {
         }
     }
 
-    /// Sees to it that the variable holds the way, on the way to a node, or out, where it is not known.
+    /// Sees to it that the variable holds the way, on the way to a node, or out, where it is not known; on the way to a node in
+    /// need, that the slot's variable holds its value.
     pub(super) fn tell_way(&mut self, to: Option<usize>) {
         let Some(late) = &self.late else { return };
+        if to.is_some_and(|node| late.needs[node]) {
+            if late.now != Known::Always(ITSELF) {
+                let (slot, value) = (self.slot(late.slot), self.made_now());
+                self.f.def_var(slot.var, value);
+            }
+            return;
+        }
         debug_assert!(to.is_none_or(|node| late.at_start[node].or(late.now) == late.at_start[node]));
         if let Known::Always(number) = late.now
             && to.is_none_or(|node| late.at_start[node] == Known::Varies)
@@ -395,13 +406,27 @@ impl Gen<'_, '_> {
 
     /// Makes the flags, where all ways out have come together.
     pub(super) fn make_late(&mut self) {
-        let Some(late) = self.late.take() else { return };
-        let slot = self.slot(late.slot);
-        let (first, second) = (self.f.use_var(slot.var), self.f.use_var(late.second));
-        let way = self.f.use_var(late.way);
+        self.set_way(Some(Known::Varies));
+        let Some(slot) = self.late.as_ref().map(|late| late.slot) else { return };
+        let value = self.made_now();
+        self.state_store(frame::slot(slot), value);
+        self.late = None;
+    }
+
+    /// The value of the slot.
+    fn made_now(&mut self) -> Value {
+        let Some(late) = &self.late else { unreachable!("asked for where there is one") };
+        let (ways, now) = (late.ways.clone(), late.now);
+        let variables = [self.slot(late.slot).var, late.second, late.way];
+        let [first, second, way] = variables.map(|var| self.f.use_var(var));
+        match now {
+            Known::Always(ITSELF) | Known::Never => return first,
+            Known::Always(number) => return self.flags_by(ways[number as usize - 1], first, second),
+            Known::Varies => {}
+        }
         let (itself, done) = (self.f.create_block(), self.f.create_block());
         self.f.append_block_param(done, types::I64);
-        let blocks: Vec<_> = late.ways.iter().map(|_| self.f.create_block()).collect();
+        let blocks: Vec<_> = ways.iter().map(|_| self.f.create_block()).collect();
         let mut switch = Switch::new();
         for (number, &block) in blocks.iter().enumerate() {
             switch.set_entry(number as u128 + 1, block);
@@ -409,14 +434,13 @@ impl Gen<'_, '_> {
         switch.emit(&mut self.f, way, itself);
         self.f.switch_to_block(itself);
         self.f.ins().jump(done, &[first.into()]);
-        for (&way, block) in late.ways.iter().zip(blocks) {
+        for (way, block) in ways.into_iter().zip(blocks) {
             self.f.switch_to_block(block);
             let value = self.flags_by(way, first, second);
             self.f.ins().jump(done, &[value.into()]);
         }
-        self.f.switch_to_block(done);
-        let value = self.f.block_params(done)[0];
-        self.state_store(frame::slot(late.slot), value);
+        self.begin(done);
+        self.f.block_params(done)[0]
     }
 
     /// NZCV as a comparison makes it; of numbers, which are ordered.
