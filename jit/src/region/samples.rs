@@ -1,7 +1,7 @@
 //! Where vCPUs have been seen, and what is made of it: the places that are seen often become heads of regions, and the regions
 //! that do not pay are given up.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::TrySendError;
 use std::time::{Duration, Instant};
@@ -23,8 +23,12 @@ use crate::template::guess::Guess;
 /// worker as long to make one.
 const TRIAL: Duration = Duration::from_millis(8);
 /// Samples that make a head of a place whose speed is not known: where short loops take turns, a vCPU is rarely seen at one
-/// place twice in a row. Measured. Its region cannot be judged, so it is none that takes the place of others.
+/// place twice in a row. Measured.
 const PLENTY: u32 = 8;
+/// Trials at a time at most.
+const MOST_TRIALS: usize = 8;
+/// Samples that a trial has to come to an end.
+const LONGEST_TRIAL: u32 = 2000;
 /// Places that samples are counted for at most.
 const MOST_PLACES: usize = 512;
 /// Regions that are watched at most.
@@ -46,6 +50,7 @@ pub(crate) struct Samples {
     places: HashMap<BlockKey, Place>,
     last: Option<Sample>,
     watched: Vec<Watched>,
+    trials: Vec<Trial>,
     ways: Ways,
     /// Of a vCPU that compiles by itself.
     compiler: Option<RegionCompiler>,
@@ -76,13 +81,23 @@ struct Place {
     grows: bool,
 }
 
-/// A place that is to be the head of a region.
-struct Elected {
-    key: BlockKey,
-    /// How fast the vCPU went there until now.
+/// A region that would take the place of others. How fast the vCPU goes from one sample to the next, both anywhere in it, is
+/// measured before it is compiled, and after that.
+struct Trial {
+    head: BlockKey,
+    blocks: HashSet<BlockKey>,
+    stage: Stage,
     before: Speed,
-    /// It was elected by the number of its samples alone: too little is known of that to judge the region by.
-    untimed: bool,
+    samples: u32,
+}
+
+enum Stage {
+    /// It is to be compiled after that.
+    Held(Box<Job>),
+    /// It has been given to the worker, when this was the number of the region at its head.
+    Ordered(Option<u32>),
+    /// It has this number, and makes the vCPU as fast as that.
+    There(u32, Speed),
 }
 
 /// A region, and what it had done when it was last looked at.
@@ -104,11 +119,28 @@ struct Speed {
 }
 
 impl Speed {
+    /// The vCPU has gone from one sample to the next.
+    fn add(&mut self, last: Sample, now: Sample) {
+        self.instructions += now.retired.wrapping_sub(last.retired);
+        self.time += now.at.saturating_sub(last.at);
+    }
+
     /// Whether this is as fast as `other`, as far as can be measured.
     fn keeps_up_with(self, other: Self) -> bool {
         let [mine, others] = [self, other]
             .map(|speed| u128::from(speed.instructions) * 1_000_000 / speed.time.as_nanos().max(1));
         mine * 100 >= others * 97
+    }
+}
+
+/// Has the worker compile a region, if it is not too busy.
+fn send(shared: &JitShared, job: Job) {
+    let Some(queue) = shared.queue.get() else { return };
+    queue.waiting.fetch_add(1, Relaxed);
+    if let Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) = queue.jobs.try_send(job) {
+        queue.waiting.fetch_sub(1, Relaxed);
+        shared.close_ticket(job.ticket);
+        shared.end_rest(job.head);
     }
 }
 
@@ -151,7 +183,7 @@ impl Samples {
         shared: &JitShared,
         features: Features,
     ) -> Result<(), Stop> {
-        let Some(Elected { key, before, untimed }) = self.elect(vcpu, shared) else { return Ok(()) };
+        let Some((key, before)) = self.elect(vcpu, shared) else { return Ok(()) };
         let begun = Instant::now();
         let (pc, seen) = (vcpu.state.pc, Guess::new(vcpu));
         let watched = self.ways.watch(interpreter, vcpu, &shared.counters);
@@ -167,7 +199,6 @@ impl Samples {
         let plan = Plan::new(vcpu, shared, start, features);
         shared.counters.plan_ns.fetch_add(begun.elapsed().as_nanos() as u64, Relaxed);
         match plan {
-            Ok(plan) if untimed && shared.has_regions_in(&plan) => shared.let_rest(key),
             Ok(plan) => self.order(vcpu, shared, features, key, plan, epoch),
             Err(unfit) => {
                 shared.counters.regions_unfit.fetch_add(1, Relaxed);
@@ -186,7 +217,8 @@ impl Samples {
     }
 
     /// Counts the place where the vCPU is, which may be elected as the head of a region.
-    fn elect<I: Isa>(&mut self, vcpu: &Vcpu<I>, shared: &JitShared) -> Option<Elected> {
+    /// With it comes how fast the vCPU went there until now.
+    fn elect<I: Isa>(&mut self, vcpu: &Vcpu<I>, shared: &JitShared) -> Option<(BlockKey, Speed)> {
         let config = shared.regions?;
         let key = vcpu.cached_block_key()?;
         if self.places.len() >= MOST_PLACES {
@@ -202,14 +234,15 @@ impl Samples {
         let in_region = region.is_some();
         let now = Sample { key, in_region, at: thread_time(), retired: vcpu.state.retired };
         let last = self.last.replace(now);
+        if let Some(last) = last {
+            self.go_on_with_trials(shared, last, now);
+        }
         let place = self.places.entry(key).or_default();
         place.samples += 1;
         if let Some(last) = last
             && (last.key, last.in_region) == (key, in_region)
         {
-            let speed = &mut place.speeds[usize::from(in_region)];
-            speed.instructions += now.retired.wrapping_sub(last.retired);
-            speed.time += now.at.saturating_sub(last.at);
+            place.speeds[usize::from(in_region)].add(last, now);
         }
         let [before, after] = place.speeds;
         let is_full = config.background && shared.queue.get().is_none_or(Queue::is_full);
@@ -227,13 +260,13 @@ impl Samples {
             shared.end_rest(key);
         }
         let at_once = place.promoted || grows;
-        let untimed = !at_once && config.background && before.time < TRIAL;
-        let least = if untimed { PLENTY } else { config.threshold };
+        let is_timed = !config.background || before.time >= TRIAL;
+        let least = if is_timed { config.threshold } else { PLENTY };
         if (place.samples < least && !at_once) || is_full || !shared.elect(key) {
             return None;
         }
         *place = Place { speeds: [before, Speed::default()], ..Place::default() };
-        Some(Elected { key, before, untimed })
+        Some((key, before))
     }
 
     /// Has a region compiled.
@@ -258,18 +291,72 @@ impl Samples {
         let host_base = vcpu.bus.ram().host_base().addr() as u64;
         let wanted = shared.dump.is_some_and(|dump| plan.covers(dump.pc));
         let listing = wanted.then(|| listing::guest::<I>(&plan, vcpu.bus.ram()));
+        let takes_place = config.background && shared.has_regions_in(&plan);
         let job = Job { head: key, plan, ticket, host_base, listing };
-        if config.background {
-            let Some(queue) = shared.queue.get() else { return };
-            queue.waiting.fetch_add(1, Relaxed);
-            if let Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) = queue.jobs.try_send(job) {
-                queue.waiting.fetch_sub(1, Relaxed);
-                shared.close_ticket(job.ticket);
-            }
-            return;
-        }
-        if let Some(compiler) = self.compiler(features) {
+        if takes_place {
+            self.try_out(shared, job);
+        } else if config.background {
+            send(shared, job);
+        } else if let Some(compiler) = self.compiler(features) {
             compile(shared, compiler, &job);
+        }
+    }
+
+    /// Has a region compiled after it is known how fast the code is without.
+    fn try_out(&mut self, shared: &JitShared, job: Job) {
+        if self.trials.len() >= MOST_TRIALS || self.trials.iter().any(|trial| trial.head == job.head) {
+            shared.close_ticket(job.ticket);
+            return shared.let_rest(job.head);
+        }
+        let blocks = job.plan.nodes.iter().map(|node| node.block.key).collect();
+        let (head, before) = (job.head, Speed::default());
+        self.trials.push(Trial { head, blocks, stage: Stage::Held(Box::new(job)), before, samples: 0 });
+    }
+
+    fn go_on_with_trials(&mut self, shared: &JitShared, last: Sample, now: Sample) {
+        for mut trial in std::mem::take(&mut self.trials) {
+            trial.samples += 1;
+            let is_in = trial.blocks.contains(&last.key) && trial.blocks.contains(&now.key);
+            let region = || shared.region_at(trial.head);
+            trial.stage = match trial.stage {
+                Stage::Held(job) => {
+                    if is_in {
+                        trial.before.add(last, now);
+                    }
+                    if trial.before.time >= TRIAL {
+                        let old = region();
+                        send(shared, *job);
+                        Stage::Ordered(old)
+                    } else if trial.samples >= LONGEST_TRIAL {
+                        shared.close_ticket(job.ticket);
+                        shared.let_rest(trial.head);
+                        continue;
+                    } else {
+                        Stage::Held(job)
+                    }
+                }
+                Stage::Ordered(old) => match region() {
+                    Some(number) if Some(number) != old => Stage::There(number, Speed::default()),
+                    _ if trial.samples >= LONGEST_TRIAL => continue,
+                    _ => Stage::Ordered(old),
+                },
+                Stage::There(number, mut after) => {
+                    if is_in {
+                        after.add(last, now);
+                    }
+                    if region() != Some(number) || trial.samples >= LONGEST_TRIAL {
+                        continue;
+                    }
+                    if after.time >= TRIAL {
+                        if !after.keeps_up_with(trial.before) {
+                            shared.retire_region(trial.head);
+                        }
+                        continue;
+                    }
+                    Stage::There(number, after)
+                }
+            };
+            self.trials.push(trial);
         }
     }
 
@@ -312,8 +399,11 @@ impl Samples {
                 && entries >= TRIED
             {
                 region.first = None;
-                let grows = now.instructions.wrapping_sub(first.instructions) < entries * SHORT_STAY;
-                places.entry(region.head).or_default().grows |= grows;
+                if now.instructions.wrapping_sub(first.instructions) < entries * SHORT_STAY {
+                    let place = places.entry(region.head).or_default();
+                    place.grows = true;
+                    around.extend(place.around.map(|around| (around, place.speeds[0])));
+                }
             }
             region.credit = region.credit.saturating_add(paid).min(MOST_CREDIT);
             if region.credit > -MOST_DEBT {

@@ -83,7 +83,7 @@ impl JitShared {
     /// Whether there are regions that can be entered at places in this one.
     pub(crate) fn has_regions_in(&self, plan: &Plan) -> bool {
         let inner = self.inner.lock();
-        plan.nodes.iter().any(|node| inner.entry(node.block.key).is_some())
+        plan.nodes.iter().any(|node| !inner.entries_with(node.block.key).is_empty())
     }
 
     /// Lets a place be elected again, at once.
