@@ -35,6 +35,8 @@ const MOST_PLACES: usize = 512;
 const MOST_WATCHED: usize = 64;
 /// Instructions from entry to exit, on average, that make a region pay: measured.
 const LEAST_STAY: i64 = 100;
+/// Entries that have been seen before a region is made, after which it is known whether it is one that does not pay.
+const ENOUGH_ENTRIES: u64 = 8;
 /// Entries after which it is known whether a region is left often.
 const TRIED: u64 = 1000;
 /// Instructions from entry to exit, on average, below which it is.
@@ -199,6 +201,12 @@ impl Samples {
         let plan = Plan::new(vcpu, shared, start, features);
         shared.counters.plan_ns.fetch_add(begun.elapsed().as_nanos() as u64, Relaxed);
         match plan {
+            Ok(plan) if self.is_left_soon(&plan) => {
+                shared.let_rest(key);
+                if let Some(around) = self.around(key, plan.around) {
+                    self.promote(shared, around, before);
+                }
+            }
             Ok(plan) => self.order(vcpu, shared, features, key, plan, epoch),
             Err(unfit) => {
                 shared.counters.regions_unfit.fetch_add(1, Relaxed);
@@ -209,6 +217,12 @@ impl Samples {
         }
         // What has stopped it has not been acted upon.
         watched
+    }
+
+    /// Whether it would be left too soon to pay, from what has been seen of its blocks.
+    fn is_left_soon(&self, plan: &Plan) -> bool {
+        let (entered, instructions) = self.ways.in_region(plan);
+        entered >= ENOUGH_ENTRIES && instructions < entered * LEAST_STAY as u64
     }
 
     /// Where the loop begins that the place is in: in its function, at that offset in RAM, or else in one that has called that.

@@ -9,6 +9,7 @@ use emu_core::interp::Interpreter;
 use emu_core::ir::{Block, BlockKey, Hint, Op, Terminal};
 use emu_core::mem::WINDOWED;
 
+use super::plan::Plan;
 use crate::stats::Counters;
 use crate::template::guess::{Guess, Likely};
 
@@ -153,6 +154,19 @@ impl Ways {
     /// How often the block has run, as far as is remembered.
     pub(crate) fn runs(&self, from: BlockKey) -> u32 {
         self.blocks.get(&from).map_or(0, |seen| seen.ways.iter().map(|way| way.times).sum())
+    }
+
+    /// How often what has been seen would have entered the region, and instructions that it would have done there.
+    pub(crate) fn in_region(&self, plan: &Plan) -> (u64, u64) {
+        let lengths: HashMap<BlockKey, usize> =
+            plan.nodes.iter().map(|node| (node.block.key, node.block.len())).collect();
+        let entries: Vec<u64> =
+            plan.entries.iter().map(|&node| plan.base.wrapping_add_signed(plan.place(node))).collect();
+        let outside = self.blocks.iter().filter(|(key, _)| !lengths.contains_key(key));
+        let ways = outside.flat_map(|(_, seen)| &seen.ways).filter(|way| entries.contains(&way.to));
+        let entered = ways.map(|way| u64::from(way.times)).sum();
+        let runs = lengths.iter().map(|(&key, &len)| u64::from(self.runs(key)) * len as u64);
+        (entered, runs.sum())
     }
 
     /// Whether the block goes elsewhere, as far as is known.

@@ -19,8 +19,8 @@ const FETCH_MASK: i64 = ((TLB_ENTRIES - 1) * size_of::<TlbEntry>()) as i64;
 
 /// What the registers hold where a region is left.
 struct Held {
-    /// The slots whose memory may be out of date.
-    slots: Vec<(u16, Slot, Value)>,
+    /// What the slots hold whose memory may be out of date, and how.
+    slots: Vec<(u16, (Class, Form), Value)>,
     retired: Value,
     flags: Option<Known<u32>>,
 }
@@ -47,17 +47,20 @@ impl Gen<'_, '_> {
     fn held(&mut self) -> Held {
         let dirty = self.dirty.iter().filter(|&n| !self.is_late(n));
         let held: Vec<(u16, Slot)> = dirty.filter_map(|n| Some((n, self.slots[usize::from(n)]?))).collect();
-        let slots = held.into_iter().map(|(n, slot)| (n, slot, self.f.use_var(slot.var))).collect();
+        let held = held.into_iter().map(|(n, slot)| (n, (slot.class, slot.form), self.f.use_var(slot.var)));
+        let at_hand = self.at_hand.iter().filter(|(_, (_, changed))| *changed);
+        let at_hand = at_hand.map(|(&n, &(value, _))| (n, (Class::Int, Form::Whole), value));
+        let slots = held.chain(at_hand).collect();
         Held { slots, retired: self.f.use_var(self.retired), flags: self.way_now() }
     }
 
     /// Writes back what the state does not have yet, and has `more` instructions been retired.
     fn write_back(&mut self, held: &Held, more: usize) {
-        for &(n, slot, value) in &held.slots {
+        for &(n, (class, form), value) in &held.slots {
             let at = frame::slot(n);
-            match slot.form {
+            match form {
                 Form::Whole => {
-                    let value = if slot.class == Class::Int { self.extended_here(value) } else { value };
+                    let value = if class == Class::Int { self.extended_here(value) } else { value };
                     self.state_store(at, value);
                 }
                 Form::Half => {

@@ -18,7 +18,7 @@ mod steady;
 mod vec;
 mod vec_float;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
 use cranelift_codegen::ir::condcodes::IntCC;
@@ -193,6 +193,8 @@ struct Gen<'a, 'f> {
     /// The way out at its end.
     ending: Option<ir::Block>,
     dirty: SlotSet,
+    /// What slots without a variable hold, as far as the block has read or written them; and whether the state is yet to have it.
+    at_hand: BTreeMap<u16, (Value, bool)>,
     temps: Vec<Option<Any>>,
     groups: Vec<Group>,
     group_of: Vec<Option<usize>>,
@@ -324,6 +326,7 @@ impl<'a, 'f> Gen<'a, 'f> {
             bails: None,
             ending: None,
             dirty: SlotSet::default(),
+            at_hand: BTreeMap::new(),
             temps: Vec::new(),
             groups: Vec::new(),
             group_of: Vec::new(),
@@ -352,6 +355,7 @@ impl<'a, 'f> Gen<'a, 'f> {
         (self.bails, self.ending) = (None, None);
         self.start_late(node);
         self.dirty = self.dirty_in[node];
+        self.at_hand.clear();
         let block = self.block();
         self.temps = vec![None; block.temps.into()];
         (self.groups, self.group_of) = std::mem::take(&mut self.all_groups[node]);
@@ -377,6 +381,7 @@ impl<'a, 'f> Gen<'a, 'f> {
                 _ => self.vector_float(inst),
             }
         }
+        self.put_down();
         self.terminal(block);
     }
 
@@ -401,9 +406,7 @@ impl<'a, 'f> Gen<'a, 'f> {
                 self.f.ins().iconst(types::I64, value as i64)
             }
             ValKind::Slot(n) => {
-                let Some(slot) = self.slots[usize::from(n)] else {
-                    return self.state_load(types::I64, frame::slot(n));
-                };
+                let Some(slot) = self.slots[usize::from(n)] else { return self.taken_up(n) };
                 let value = self.f.use_var(slot.var);
                 match (slot.class, slot.form) {
                     (Class::Int, Form::Half) => self.f.ins().sextend(types::I64, value),
@@ -416,6 +419,26 @@ impl<'a, 'f> Gen<'a, 'f> {
                 _ => unreachable!("the verifier knows classes"),
             },
             ValKind::None => self.f.ins().iconst(types::I64, 0),
+        }
+    }
+
+    /// What a slot without a variable holds.
+    fn taken_up(&mut self, n: u16) -> Value {
+        if let Some(&(value, _)) = self.at_hand.get(&n) {
+            return value;
+        }
+        let value = self.state_load(types::I64, frame::slot(n));
+        self.at_hand.insert(n, (value, false));
+        value
+    }
+
+    /// Writes what such slots hold to the state, at the end of a block.
+    fn put_down(&mut self) {
+        for (n, (value, changed)) in std::mem::take(&mut self.at_hand) {
+            if changed {
+                self.state_store(frame::slot(n), value);
+            }
+            self.at_hand.insert(n, (value, false));
         }
     }
 
@@ -433,7 +456,8 @@ impl<'a, 'f> Gen<'a, 'f> {
             ValKind::Slot(n) => {
                 let Some(slot) = self.slots[usize::from(n)] else {
                     let Any::Int(value) = value else { unreachable!("integers alone stay in memory") };
-                    return self.state_store(frame::slot(n), value);
+                    self.at_hand.insert(n, (value, true));
+                    return;
                 };
                 let value = match (slot.class, value) {
                     (_, Any::Single(value)) if slot.form == Form::Boxed => value,
