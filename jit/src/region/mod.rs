@@ -10,12 +10,13 @@ mod listing;
 pub(crate) mod place;
 pub(crate) mod plan;
 mod samples;
+mod trials;
 mod ways;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -61,6 +62,19 @@ pub(crate) struct Job {
     host_base: u64,
     /// The guest's part of the listing that somebody wants.
     listing: Option<String>,
+}
+
+impl Job {
+    /// Has the worker compile it, if that is not too busy.
+    pub(crate) fn send(self, shared: &JitShared) {
+        let Some(queue) = shared.queue.get() else { return };
+        queue.waiting.fetch_add(1, Relaxed);
+        if let Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) = queue.jobs.try_send(self) {
+            queue.waiting.fetch_sub(1, Relaxed);
+            shared.close_ticket(job.ticket);
+            shared.end_rest(job.head);
+        }
+    }
 }
 
 /// The way to the worker.

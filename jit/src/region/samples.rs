@@ -1,9 +1,8 @@
 //! Where vCPUs have been seen, and what is made of it: the places that are seen often become heads of regions, and the regions
 //! that do not pay are given up.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::TrySendError;
 use std::time::{Duration, Instant};
 
 use emu_core::exec::{Isa, REGION_COUNTS, RegionCount, Stop, Vcpu};
@@ -13,22 +12,16 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::place::{Compiled, RegionCompiler};
 use super::plan::{Plan, Start};
+use super::trials::{LOOK, Sample, Speed, Trials};
 use super::ways::Ways;
 use super::{Job, Queue, build, compile, listing};
 use crate::shared::JitShared;
 use crate::template::Features;
 use crate::template::guess::Guess;
 
-/// How long code is looked at before a region is made of it, and how long that is, before it is judged. It takes the
-/// worker as long to make one.
-const TRIAL: Duration = Duration::from_millis(8);
 /// Samples that make a head of a place whose speed is not known: where short loops take turns, a vCPU is rarely seen at one
 /// place twice in a row. Measured.
 const PLENTY: u32 = 8;
-/// Trials at a time at most.
-const MOST_TRIALS: usize = 8;
-/// Samples that a trial has to come to an end.
-const LONGEST_TRIAL: u32 = 2000;
 /// Places that samples are counted for at most.
 const MOST_PLACES: usize = 512;
 /// Regions that are watched at most.
@@ -52,20 +45,10 @@ pub(crate) struct Samples {
     places: HashMap<BlockKey, Place>,
     last: Option<Sample>,
     watched: Vec<Watched>,
-    trials: Vec<Trial>,
+    trials: Trials,
     ways: Ways,
     /// Of a vCPU that compiles by itself.
     compiler: Option<RegionCompiler>,
-}
-
-/// When a vCPU was seen, and where.
-#[derive(Clone, Copy)]
-struct Sample {
-    key: BlockKey,
-    in_region: bool,
-    /// CPU time of its thread.
-    at: Duration,
-    retired: u64,
 }
 
 /// What is known of a place where a vCPU has been seen.
@@ -83,25 +66,6 @@ struct Place {
     grows: bool,
 }
 
-/// A region that would take the place of others. How fast the vCPU goes from one sample to the next, both anywhere in it, is
-/// measured before it is compiled, and after that.
-struct Trial {
-    head: BlockKey,
-    blocks: HashSet<BlockKey>,
-    stage: Stage,
-    before: Speed,
-    samples: u32,
-}
-
-enum Stage {
-    /// It is to be compiled after that.
-    Held(Box<Job>),
-    /// It has been given to the worker, when this was the number of the region at its head.
-    Ordered(Option<u32>),
-    /// It has this number, and makes the vCPU as fast as that.
-    There(u32, Speed),
-}
-
 /// A region, and what it had done when it was last looked at.
 struct Watched {
     head: BlockKey,
@@ -111,39 +75,6 @@ struct Watched {
     credit: i64,
     /// What it has done since it was first looked at, until it is known whether it may grow.
     first: Option<RegionCount>,
-}
-
-/// Instructions over time.
-#[derive(Clone, Copy, Default)]
-struct Speed {
-    instructions: u64,
-    time: Duration,
-}
-
-impl Speed {
-    /// The vCPU has gone from one sample to the next.
-    fn add(&mut self, last: Sample, now: Sample) {
-        self.instructions += now.retired.wrapping_sub(last.retired);
-        self.time += now.at.saturating_sub(last.at);
-    }
-
-    /// Whether this is as fast as `other`, as far as can be measured.
-    fn keeps_up_with(self, other: Self) -> bool {
-        let [mine, others] = [self, other]
-            .map(|speed| u128::from(speed.instructions) * 1_000_000 / speed.time.as_nanos().max(1));
-        mine * 100 >= others * 97
-    }
-}
-
-/// Has the worker compile a region, if it is not too busy.
-fn send(shared: &JitShared, job: Job) {
-    let Some(queue) = shared.queue.get() else { return };
-    queue.waiting.fetch_add(1, Relaxed);
-    if let Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) = queue.jobs.try_send(job) {
-        queue.waiting.fetch_sub(1, Relaxed);
-        shared.close_ticket(job.ticket);
-        shared.end_rest(job.head);
-    }
 }
 
 /// CPU time of the calling thread.
@@ -201,7 +132,8 @@ impl Samples {
         let plan = Plan::new(vcpu, shared, start, features);
         shared.counters.plan_ns.fetch_add(begun.elapsed().as_nanos() as u64, Relaxed);
         match plan {
-            Ok(plan) if self.is_left_soon(&plan) => {
+            Ok(plan) if self.is_left_soon(shared, &plan) => {
+                shared.counters.regions_unfit.fetch_add(1, Relaxed);
                 shared.let_rest(key);
                 if let Some(around) = self.around(key, plan.around) {
                     self.promote(shared, around, before);
@@ -220,9 +152,10 @@ impl Samples {
     }
 
     /// Whether it would be left too soon to pay, from what has been seen of its blocks.
-    fn is_left_soon(&self, plan: &Plan) -> bool {
+    fn is_left_soon(&self, shared: &JitShared, plan: &Plan) -> bool {
+        let matters = shared.regions.is_some_and(|regions| regions.background);
         let (entered, instructions) = self.ways.in_region(plan);
-        entered >= ENOUGH_ENTRIES && instructions < entered * LEAST_STAY as u64
+        matters && entered >= ENOUGH_ENTRIES && instructions < entered * LEAST_STAY as u64
     }
 
     /// Where the loop begins that the place is in: in its function, at that offset in RAM, or else in one that has called that.
@@ -249,7 +182,7 @@ impl Samples {
         let now = Sample { key, in_region, at: thread_time(), retired: vcpu.state.retired };
         let last = self.last.replace(now);
         if let Some(last) = last {
-            self.go_on_with_trials(shared, last, now);
+            self.trials.go_on(shared, last, now);
         }
         let place = self.places.entry(key).or_default();
         place.samples += 1;
@@ -262,9 +195,9 @@ impl Samples {
         let is_full = config.background && shared.queue.get().is_none_or(Queue::is_full);
         let grows = in_region && !is_full && std::mem::take(&mut place.grows);
         if in_region && !grows {
-            if config.background && !place.judged && after.time >= TRIAL {
+            if config.background && !place.judged && after.time >= LOOK {
                 place.judged = true;
-                if before.time >= TRIAL && !after.keeps_up_with(before) {
+                if before.time >= LOOK && !after.keeps_up_with(before) {
                     shared.retire_region(key);
                 }
             }
@@ -274,7 +207,7 @@ impl Samples {
             shared.end_rest(key);
         }
         let at_once = place.promoted || grows;
-        let is_timed = !config.background || before.time >= TRIAL;
+        let is_timed = !config.background || before.time >= LOOK;
         let least = if is_timed { config.threshold } else { PLENTY };
         if (place.samples < least && !at_once) || is_full || !shared.elect(key) {
             return None;
@@ -308,69 +241,11 @@ impl Samples {
         let takes_place = config.background && shared.has_regions_in(&plan);
         let job = Job { head: key, plan, ticket, host_base, listing };
         if takes_place {
-            self.try_out(shared, job);
+            self.trials.begin(shared, job);
         } else if config.background {
-            send(shared, job);
+            job.send(shared);
         } else if let Some(compiler) = self.compiler(features) {
             compile(shared, compiler, &job);
-        }
-    }
-
-    /// Has a region compiled after it is known how fast the code is without.
-    fn try_out(&mut self, shared: &JitShared, job: Job) {
-        if self.trials.len() >= MOST_TRIALS || self.trials.iter().any(|trial| trial.head == job.head) {
-            shared.close_ticket(job.ticket);
-            return shared.let_rest(job.head);
-        }
-        let blocks = job.plan.nodes.iter().map(|node| node.block.key).collect();
-        let (head, before) = (job.head, Speed::default());
-        self.trials.push(Trial { head, blocks, stage: Stage::Held(Box::new(job)), before, samples: 0 });
-    }
-
-    fn go_on_with_trials(&mut self, shared: &JitShared, last: Sample, now: Sample) {
-        for mut trial in std::mem::take(&mut self.trials) {
-            trial.samples += 1;
-            let is_in = trial.blocks.contains(&last.key) && trial.blocks.contains(&now.key);
-            let region = || shared.region_at(trial.head);
-            trial.stage = match trial.stage {
-                Stage::Held(job) => {
-                    if is_in {
-                        trial.before.add(last, now);
-                    }
-                    if trial.before.time >= TRIAL {
-                        let old = region();
-                        send(shared, *job);
-                        Stage::Ordered(old)
-                    } else if trial.samples >= LONGEST_TRIAL {
-                        shared.close_ticket(job.ticket);
-                        shared.let_rest(trial.head);
-                        continue;
-                    } else {
-                        Stage::Held(job)
-                    }
-                }
-                Stage::Ordered(old) => match region() {
-                    Some(number) if Some(number) != old => Stage::There(number, Speed::default()),
-                    _ if trial.samples >= LONGEST_TRIAL => continue,
-                    _ => Stage::Ordered(old),
-                },
-                Stage::There(number, mut after) => {
-                    if is_in {
-                        after.add(last, now);
-                    }
-                    if region() != Some(number) || trial.samples >= LONGEST_TRIAL {
-                        continue;
-                    }
-                    if after.time >= TRIAL {
-                        if !after.keeps_up_with(trial.before) {
-                            shared.retire_region(trial.head);
-                        }
-                        continue;
-                    }
-                    Stage::There(number, after)
-                }
-            };
-            self.trials.push(trial);
         }
     }
 

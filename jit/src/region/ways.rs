@@ -215,7 +215,7 @@ fn keeps_context(block: &Block) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use emu_core::ir::Val;
+    use emu_core::ir::{BlockBuilder, Val};
 
     use super::*;
 
@@ -242,6 +242,23 @@ mod tests {
         // What comes later is around that.
         assert_eq!(go(back, 0x200, 0x2080), Some(key(0x100)));
         assert_eq!(go(jump, 0x2080, 0x2000), Some(key(0x100)));
+    }
+
+    #[test]
+    fn how_long_a_region_would_have_been_stayed_in_is_what_its_blocks_did_by_the_ways_into_it() {
+        let [before, inside, after] = [0x80, 0x100, 0x180].map(|pa| BlockKey { pa, ctx: 0 });
+        let mut builder = BlockBuilder::new();
+        [0x100, 0x104, 0x108].into_iter().for_each(|offset| builder.mark(offset, 4));
+        let plan = Plan::of_block(&builder.finish(inside, Terminal::Lookup { next: 0 }));
+        let mut ways = Ways::default();
+        for _ in 0..3 {
+            ways.add(before, 0x100);
+            (0..5).for_each(|_| ways.add(inside, 0x100));
+            ways.add(inside, 0x180);
+            ways.add(after, 0x80);
+        }
+        // Into it, and not back to its head: 3 times 6 rounds of 3 instructions.
+        assert_eq!(ways.in_region(&plan), (3, 54));
     }
 
     #[test]

@@ -106,13 +106,18 @@ impl Late {
         let (none, itself) = (f.ins().iconst(types::I64, 0), f.ins().iconst(types::I32, i64::from(ITSELF)));
         f.def_var(second, none);
         f.def_var(way, itself);
+        Some(Self::planned(plan, slot, second, way))
+    }
+
+    /// With what is known of the plan.
+    fn planned(plan: &Plan, slot: u16, second: Variable, way: Variable) -> Self {
         let reads = |node: &Node| Reads::ButTests.are_from(&node.block, 0, Val::slot(slot));
         let needs = plan.nodes.iter().map(reads).collect();
         let (ways, of, at_start, now) = (Vec::new(), HashMap::new(), Vec::new(), Known::Never);
         let mut late = Self { slot, second, way, ways, of, needs, at_start, now };
         late.choose_writes(plan);
         late.flow(plan);
-        Some(late)
+        late
     }
 
     /// Which operations have their flags made late.
@@ -456,5 +461,69 @@ impl Gen<'_, '_> {
         }
         let value = self.nzcv(inst);
         if inst.ty == Ty::I32 { self.f.ins().uextend(types::I64, value) } else { value }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use emu_core::ir::{BlockBuilder, BlockKey, Terminal};
+
+    use super::*;
+    use crate::region::plan::Edge;
+
+    const FLAGS: Val = Val::slot(40);
+
+    /// A block that compares a register with this, having done what `first` adds.
+    fn node(number: usize, to: &[usize], compares: Option<u64>, first: impl Fn(&mut BlockBuilder)) -> Node {
+        let mut builder = BlockBuilder::new();
+        builder.mark(0x100 * number as i32, 4);
+        first(&mut builder);
+        if let Some(with) = compares {
+            let (with, one) = (builder.imm(with), builder.imm(1));
+            builder.op(Op::NzcvSub, Ty::I64, 0, FLAGS, [Val::slot(1), with, one], 0);
+        }
+        let key = BlockKey { pa: 0x100 * number as u64, ctx: 0 };
+        let block = builder.finish(key, Terminal::Lookup { next: 0 });
+        let edges = to.iter().map(|&node| Edge::To { node, closes: false, poll: false }).collect();
+        Node { block, page: 0, returns: Vec::new(), edges, accesses: Vec::new() }
+    }
+
+    fn test(builder: &mut BlockBuilder) {
+        builder.un(Op::NzcvTest, Ty::I64, FLAGS);
+    }
+
+    fn read(builder: &mut BlockBuilder) {
+        builder.un(Op::Mov, Ty::I64, FLAGS);
+    }
+
+    fn planned(nodes: Vec<Node>) -> Late {
+        let block = nodes[0].block.clone();
+        let plan = Plan { nodes, ..Plan::of_block(&block) };
+        Late::planned(&plan, 40, Variable::from_u32(0), Variable::from_u32(1))
+    }
+
+    #[test]
+    fn a_block_that_reads_flags_as_a_number_has_them_made_and_no_other() {
+        let late = planned(vec![
+            node(0, &[1, 2], Some(7), |_| {}),
+            node(1, &[0], None, test),
+            node(2, &[3], None, read),
+            node(3, &[0], Some(9), |_| {}),
+        ]);
+        assert_eq!(late.needs, [false, false, true, false]);
+        assert_eq!(late.of.len(), 2, "both comparisons are late");
+        let [first, itself] = [Known::Always(1), Known::Always(ITSELF)];
+        assert!(late.at_start == [Known::Varies, first, itself, itself]);
+    }
+
+    #[test]
+    fn a_block_that_tests_flags_made_in_different_ways_has_them_made() {
+        let late = planned(vec![
+            node(0, &[2, 1], Some(7), |_| {}),
+            node(1, &[2], Some(9), |_| {}),
+            node(2, &[0], None, test),
+        ]);
+        assert_eq!(late.needs, [false, false, true]);
+        assert!(late.at_start[2] == Known::Always(ITSELF));
     }
 }
