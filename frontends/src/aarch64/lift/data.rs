@@ -1,7 +1,7 @@
 //! Data processing, immediate and register (DDI 0487, C4.1.92 "Data Processing -- Immediate", C4.1.95 "Data Processing --
 //! Register").
 
-use emu_core::ir::{Inst, Op, Ty, Val};
+use emu_core::ir::{Inst, NzcvCond, Op, Ty, Val};
 
 use super::super::decode::args::{
     AddExt, AddImm, AddsExt, AddsImm, Adr, Adrp, AndsImm, Bin, Bitfield, Compare, CompareImm, Crc, CrcX,
@@ -461,15 +461,22 @@ impl Lifter<'_> {
     /// `a + b + C`, or `a − b − not C`, which is `a + not b + C`.
     fn with_carry(&mut self, sub: bool, flags: bool, ty: Ty, a: Bin) {
         let (rn, rm, nzcv) = (self.x(a.rn), self.x(a.rm), self.nzcv());
-        let carry = self.extract(nzcv, 29, 1);
+        let test = self.condition(NzcvCond::Cs as u8);
+        let carry = self.truth(test);
         let ones = self.builder.imm(ty.mask());
         let addend = if sub { self.builder.bin(Op::Xor, ty, rm, ones) } else { rm };
         if flags {
             self.builder.op(Op::NzcvAdd, ty, 0, nzcv, [rn, addend, carry], 0);
-            self.guest.flags = Flags::Unknown;
+            let sum = Sum { sub: false, ty, a: Some(rn), b: Some(addend), result: None };
+            self.guest.flags = Flags::Carried { sum, carry };
         }
         if let Some(dst) = self.x_to(a.rd) {
             self.builder.op(Op::Adc, ty, 0, dst, [rn, addend, carry], 0);
+            if let Flags::Carried { sum, .. } = &mut self.guest.flags
+                && flags
+            {
+                sum.result = Some(dst);
+            }
         }
     }
 

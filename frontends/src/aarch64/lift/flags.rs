@@ -18,6 +18,11 @@ const V: u32 = 28;
 pub(super) enum Flags {
     Unknown,
     Sum(Sum),
+    /// The sum, and this (0 or 1) added to it.
+    Carried {
+        sum: Sum,
+        carry: Val,
+    },
     /// The logical result.
     Logic {
         ty: Ty,
@@ -60,7 +65,7 @@ impl Flags {
         match self {
             Self::Unknown | Self::Float { .. } => {}
             Self::Logic { result, .. } => forget(result),
-            Self::Sum(sum) | Self::Compare { sum, .. } => {
+            Self::Sum(sum) | Self::Carried { sum, .. } | Self::Compare { sum, .. } => {
                 for known in [&mut sum.a, &mut sum.b, &mut sum.result] {
                     forget(known);
                 }
@@ -118,6 +123,7 @@ impl Lifter<'_> {
         let known = match self.guest.flags {
             Flags::Unknown => None,
             Flags::Sum(sum) => sum_test(sum, cond, zero),
+            Flags::Carried { sum, carry } => self.carried_test(sum, carry, cond, zero),
             Flags::Logic { ty, result } => result.and_then(|result| logic_test(ty, result, cond, zero)),
             Flags::Float { next, ty, a, b } if next == self.at as i32 => {
                 Some(self.float_test(ty, [a, b], cond))
@@ -132,6 +138,24 @@ impl Lifter<'_> {
             self.builder.op(Op::NzcvTest, Ty::None, cond as u16, dst, [nzcv, Val::NONE, Val::NONE], 0);
             self.is_true(dst)
         })
+    }
+
+    /// The condition on the flags of a sum with a carry. That has made another if the result is less than one of the operands, or
+    /// is that operand though 1 was added.
+    fn carried_test(&mut self, sum: Sum, carry: Val, cond: NzcvCond, zero: Val) -> Option<Test> {
+        let cc = match cond {
+            NzcvCond::Cs => Cc::Ne,
+            NzcvCond::Cc => Cc::Eq,
+            // The others that are known look at the result alone.
+            _ => return sum_test(sum, cond, zero),
+        };
+        let Sum { ty, a, b, result, .. } = sum;
+        let (result, operand) = (result?, a.or(b)?);
+        let less = self.truth(Test { cc: Cc::Ltu, ty, a: result, b: operand });
+        let same = self.truth(Test { cc: Cc::Eq, ty, a: result, b: operand });
+        let same = self.builder.bin(Op::And, Ty::I64, same, carry);
+        let made = self.builder.bin(Op::Or, Ty::I64, less, same);
+        Some(Test { cc, ..self.is_true(made) })
     }
 
     /// The condition on the flags of a comparison of numbers as a comparison of its own, which raises nothing that the other has
@@ -181,18 +205,25 @@ impl Lifter<'_> {
 
     /// 1 if the test holds, else 0.
     pub(super) fn truth(&mut self, test: Test) -> Val {
-        if let Some(last) = self.builder.insts().last()
-            && last.dst == test.a
-            && matches!(test.a.kind(), ValKind::Temp(_))
-            && matches!(last.op, Op::NzcvTest | Op::Set | Op::Fcmp)
-            && test.cc == Cc::Ne
-            && self.builder.as_imm(test.b) == Some(0)
-        {
-            return test.a; // it is one already
+        if test.cc == Cc::Ne && self.builder.as_imm(test.b) == Some(0) && self.is_truth(test.a) {
+            return test.a;
         }
         let dst = self.builder.temp();
         self.builder.set_to(dst, test.cc, test.ty, test.a, test.b);
         dst
+    }
+
+    /// Whether a temporary is known to be 0 or 1.
+    fn is_truth(&self, val: Val) -> bool {
+        if !matches!(val.kind(), ValKind::Temp(_)) {
+            return false;
+        }
+        self.builder.insts().iter().rfind(|made| made.dst == val).is_some_and(|made| match made.op {
+            Op::NzcvTest | Op::Set | Op::Fcmp => true,
+            Op::And => self.is_truth(made.a) || self.is_truth(made.b),
+            Op::Or => self.is_truth(made.a) && self.is_truth(made.b),
+            _ => false,
+        })
     }
 
     /// Whether the next instruction looks at the order of what is compared now, so that the operands should stay at hand.

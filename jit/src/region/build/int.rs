@@ -270,8 +270,20 @@ impl Gen<'_, '_> {
         result
     }
 
+    /// The sum of these, of which the last is 0 or 1, and whether it has carried: a value of 8 bits.
+    pub(super) fn sum_and_carry(&mut self, a: Value, b: Value, c: Value) -> (Value, Value) {
+        let first = self.f.ins().iadd(a, b);
+        let carry_1 = self.f.ins().icmp(IntCC::UnsignedLessThan, first, a);
+        if self.number(c) == Some(0) {
+            return (first, carry_1);
+        }
+        let sum = self.f.ins().iadd(first, c);
+        let carry_2 = self.f.ins().icmp(IntCC::UnsignedLessThan, sum, c);
+        (sum, self.f.ins().bor(carry_1, carry_2))
+    }
+
     /// Bit 0 of the third operand.
-    fn carry(&mut self, inst: &Inst) -> Value {
+    pub(super) fn carry(&mut self, inst: &Inst) -> Value {
         if let Some(value) = self.block().constant(inst.c) {
             return self.constant(int_type(inst.ty), value & 1);
         }
@@ -314,11 +326,7 @@ impl Gen<'_, '_> {
                 b = self.f.ins().bnot(b);
             }
             let c = self.carry(inst);
-            let first = self.f.ins().iadd(a, b);
-            let carry_1 = self.f.ins().icmp(IntCC::UnsignedLessThan, first, a);
-            sum = self.f.ins().iadd(first, c);
-            let carry_2 = self.f.ins().icmp(IntCC::UnsignedLessThan, sum, c);
-            carry = self.f.ins().bor(carry_1, carry_2);
+            (sum, carry) = self.sum_and_carry(a, b, c);
         }
         let (x, y) = (self.f.ins().bxor(a, sum), self.f.ins().bxor(b, sum));
         let overflow = self.f.ins().band(x, y);

@@ -18,8 +18,8 @@ const MOST_WAYS: usize = 8;
 /// The slot whose value is made late, from what its variable and these hold.
 pub(super) struct Late {
     slot: u16,
-    /// The second operand.
-    second: Variable,
+    /// The second and third operands.
+    more: [Variable; 2],
     /// [`ITSELF`], or the number of the way: where that varies.
     way: Variable,
     ways: Vec<Way>,
@@ -102,19 +102,19 @@ impl Late {
     /// The slot that the region's comparisons write.
     pub(super) fn of(f: &mut FunctionBuilder<'_>, plan: &Plan) -> Option<Self> {
         let slot = slot(plan)?;
-        let (second, way) = (f.declare_var(types::I64), f.declare_var(types::I32));
+        let (more, way) = ([(); 2].map(|()| f.declare_var(types::I64)), f.declare_var(types::I32));
         let (none, itself) = (f.ins().iconst(types::I64, 0), f.ins().iconst(types::I32, i64::from(ITSELF)));
-        f.def_var(second, none);
+        more.into_iter().for_each(|operand| f.def_var(operand, none));
         f.def_var(way, itself);
-        Some(Self::planned(plan, slot, second, way))
+        Some(Self::planned(plan, slot, more, way))
     }
 
     /// With what is known of the plan.
-    fn planned(plan: &Plan, slot: u16, second: Variable, way: Variable) -> Self {
+    fn planned(plan: &Plan, slot: u16, more: [Variable; 2], way: Variable) -> Self {
         let reads = |node: &Node| Reads::ButTests.are_from(&node.block, 0, Val::slot(slot));
         let needs = plan.nodes.iter().map(reads).collect();
         let (ways, of, at_start, now) = (Vec::new(), HashMap::new(), Vec::new(), Known::Never);
-        let mut late = Self { slot, second, way, ways, of, needs, at_start, now };
+        let mut late = Self { slot, more, way, ways, of, needs, at_start, now };
         late.choose_writes(plan);
         late.flow(plan);
         late
@@ -196,7 +196,6 @@ impl Late {
     fn number(&mut self, plan: &Plan, node: usize, at: usize) -> Option<u32> {
         let block = &plan.nodes[node].block;
         let inst = &block.insts[at];
-        let c = carry(inst, block)?;
         if !makes_flags(inst.op) {
             return None;
         }
@@ -204,7 +203,7 @@ impl Late {
             let Way::Compare { inst: way, node } = way else { return false };
             let other = &plan.nodes[*node].block;
             (way.op, way.ty) == (inst.op, inst.ty)
-                && carry(way, other) == Some(c)
+                && carry(way, other) == carry(inst, block)
                 && other.constant(way.b) == block.constant(inst.b)
         };
         self.place(same, Way::Compare { inst: *inst, node })
@@ -287,7 +286,7 @@ impl Gen<'_, '_> {
         let (block, node) = (self.block(), self.node);
         let Some(late) = &self.late else { return false };
         let Some(&write) = late.of.get(&(node, at)) else { return false };
-        let (second, way) = (late.second, late.way);
+        let ([second, third], way) = (late.more, late.way);
         if matches!(write, Write::Done) {
             return true;
         }
@@ -311,6 +310,10 @@ impl Gen<'_, '_> {
         if let Some(value) = operands[1].filter(|_| block.constant(inst.b).is_none()) {
             self.f.def_var(second, value);
         }
+        if carry(inst, block).is_none() {
+            let value = self.int_of(inst.c);
+            self.f.def_var(third, value);
+        }
         if let Write::If { way: own, holds, other } = write {
             let condition = self.int_of(block.insts[at + 1].a);
             let [yes, no] = if holds { [own, other] } else { [other, own] };
@@ -330,21 +333,21 @@ impl Gen<'_, '_> {
         let late = self.late.as_ref().filter(|late| Val::slot(late.slot) == inst.a)?;
         let Known::Always(number @ 1..) = late.now else { return None };
         let way = late.ways[number as usize - 1];
-        let (first, second) = (self.slot(late.slot).var, late.second);
-        let [first, second] = [first, second].map(|var| self.f.use_var(var));
+        let [second, third] = late.more;
+        let operands = [self.slot(late.slot).var, second, third].map(|var| self.f.use_var(var));
         let condition = NzcvCond::from_bits(inst.attr);
         match way {
             Way::Flags(flags) => Some(self.f.ins().iconst(types::I8, i64::from(condition.holds(flags)))),
             Way::Compare { inst: compare, node } => {
                 let own = std::mem::replace(&mut self.node, node);
-                let temps =
-                    std::mem::replace(&mut self.temps, vec![Some(Any::Int(first)), Some(Any::Int(second))]);
+                let operands_as_temps = operands.map(|value| Some(Any::Int(value))).to_vec();
+                let temps = std::mem::replace(&mut self.temps, operands_as_temps);
                 let known = self.compared(&Self::of_temps(&compare, self.block()), condition);
                 (self.node, self.temps) = (own, temps);
                 let holds = match known {
                     Some(holds) => holds,
                     None => {
-                        let flags = self.flags_by(way, first, second);
+                        let flags = self.flags_by(way, operands);
                         self.flags_hold(condition, flags)
                     }
                 };
@@ -353,10 +356,10 @@ impl Gen<'_, '_> {
         }
     }
 
-    /// The comparison, with its operands in the first two temporaries.
+    /// The comparison, with its operands in the first temporaries.
     fn of_temps(inst: &Inst, block: &Block) -> Inst {
-        let b = if block.constant(inst.b).is_some() { inst.b } else { Val::temp(1) };
-        Inst { a: Val::temp(0), b, ..*inst }
+        let held = |val: Val, n| if block.constant(val).is_some() { val } else { Val::temp(n) };
+        Inst { a: Val::temp(0), b: held(inst.b, 1), c: held(inst.c, 2), ..*inst }
     }
 
     /// Whether a condition holds after a comparison of integers, if the host compares so.
@@ -380,6 +383,12 @@ impl Gen<'_, '_> {
                 let (a, b) = (self.int_as(inst.ty, inst.a), self.int_as(inst.ty, inst.b));
                 Some(self.f.ins().icmp(cc, a, b))
             }
+            Op::NzcvAdd if matches!(condition, NzcvCond::Cs | NzcvCond::Cc) => {
+                let (a, b) = (self.int_as(inst.ty, inst.a), self.int_as(inst.ty, inst.b));
+                let c = self.carry(inst);
+                let (_, made) = self.sum_and_carry(a, b, c);
+                Some(if condition == NzcvCond::Cs { made } else { self.f.ins().bxor_imm_u(made, 1) })
+            }
             Op::NzcvLogic if !unsigned => {
                 let a = self.int_as(inst.ty, inst.a);
                 Some(self.f.ins().icmp_imm_s(cc, a, 0))
@@ -389,12 +398,12 @@ impl Gen<'_, '_> {
     }
 
     /// The flags that are made in this way of these operands.
-    fn flags_by(&mut self, way: Way, first: Value, second: Value) -> Value {
+    fn flags_by(&mut self, way: Way, operands: [Value; 3]) -> Value {
         let (inst, node) = match way {
             Way::Flags(flags) => return self.f.ins().iconst(types::I64, flags as i64),
             Way::Compare { inst, node } => (inst, node),
         };
-        let operands = [first, second].map(|value| match (inst.op, inst.ty) {
+        let operands = operands.map(|value| match (inst.op, inst.ty) {
             (Op::Fnzcv, Ty::F32) => {
                 let low = self.f.ins().ireduce(types::I32, value);
                 Any::Single(self.bits_as(types::F32, low))
@@ -422,11 +431,12 @@ impl Gen<'_, '_> {
     fn made_now(&mut self) -> Value {
         let Some(late) = &self.late else { unreachable!("asked for where there is one") };
         let (ways, now) = (late.ways.clone(), late.now);
-        let variables = [self.slot(late.slot).var, late.second, late.way];
-        let [first, second, way] = variables.map(|var| self.f.use_var(var));
+        let variables = [self.slot(late.slot).var, late.more[0], late.more[1], late.way];
+        let [first, second, third, way] = variables.map(|var| self.f.use_var(var));
+        let operands = [first, second, third];
         match now {
             Known::Always(ITSELF) | Known::Never => return first,
-            Known::Always(number) => return self.flags_by(ways[number as usize - 1], first, second),
+            Known::Always(number) => return self.flags_by(ways[number as usize - 1], operands),
             Known::Varies => {}
         }
         let (itself, done) = (self.f.create_block(), self.f.create_block());
@@ -441,7 +451,7 @@ impl Gen<'_, '_> {
         self.f.ins().jump(done, &[first.into()]);
         for (way, block) in ways.into_iter().zip(blocks) {
             self.f.switch_to_block(block);
-            let value = self.flags_by(way, first, second);
+            let value = self.flags_by(way, operands);
             self.f.ins().jump(done, &[value.into()]);
         }
         self.begin(done);
@@ -499,7 +509,7 @@ mod tests {
     fn planned(nodes: Vec<Node>) -> Late {
         let block = nodes[0].block.clone();
         let plan = Plan { nodes, ..Plan::of_block(&block) };
-        Late::planned(&plan, 40, Variable::from_u32(0), Variable::from_u32(1))
+        Late::planned(&plan, 40, [0, 1].map(Variable::from_u32), Variable::from_u32(2))
     }
 
     #[test]

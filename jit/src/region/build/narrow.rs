@@ -40,7 +40,7 @@ impl Gen<'_, '_> {
         }
     }
 
-    fn number(&self, value: Value) -> Option<i64> {
+    pub(super) fn number(&self, value: Value) -> Option<i64> {
         match *self.made_by(value)? {
             InstructionData::UnaryImm { opcode: Opcode::Iconst, imm } => Some(imm.bits()),
             _ => None,
