@@ -304,14 +304,14 @@ impl Gen<'_, '_> {
                 _ => self.int_of(val),
             })
         });
+        let carry_in = carry(inst, block).is_none().then(|| self.int_of(inst.c));
         if let Some(value) = operands[0] {
             self.set(inst.dst, Any::Int(value));
         }
         if let Some(value) = operands[1].filter(|_| block.constant(inst.b).is_none()) {
             self.f.def_var(second, value);
         }
-        if carry(inst, block).is_none() {
-            let value = self.int_of(inst.c);
+        if let Some(value) = carry_in {
             self.f.def_var(third, value);
         }
         if let Write::If { way: own, holds, other } = write {
