@@ -100,7 +100,7 @@ pub(crate) struct Plan {
     pub windowed: bool,
     /// What the slots held when it was planned, if that was where it will be entered; and where they pointed to.
     pub seen: Option<Guess>,
-    /// The slots that it does not take out of the state.
+    /// The slots that stay in the state: each block takes them out for itself.
     pub in_memory: Vec<u16>,
     /// Where the next loop around this one begins, if it has been seen: an offset in RAM.
     pub around: Option<u64>,
