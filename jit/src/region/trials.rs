@@ -55,16 +55,62 @@ struct Trial {
     blocks: HashSet<BlockKey>,
     stage: Stage,
     before: Speed,
+    after: Speed,
     samples: u32,
 }
 
 enum Stage {
-    /// It is to be compiled after that.
+    /// It is to be compiled when it is known how fast the code is without.
     Held(Box<Job>),
     /// It has been given to the worker, when this was the number of the region at its head.
     Ordered(Option<u32>),
-    /// It has this number, and makes the vCPU as fast as that.
-    There(u32, Speed),
+    /// It is there, with this number.
+    There(u32),
+}
+
+impl Trial {
+    /// The vCPU has gone from one sample to the next. False if the trial is over.
+    fn go_on(&mut self, shared: &JitShared, last: Sample, now: Sample) -> bool {
+        self.samples += 1;
+        let expires = self.samples >= LONGEST_TRIAL;
+        let is_in = self.blocks.contains(&last.key) && self.blocks.contains(&now.key);
+        let region = shared.region_at(self.head);
+        match &self.stage {
+            Stage::Held(job) => {
+                if is_in {
+                    self.before.add(last, now);
+                }
+                if self.before.time < LOOK && expires {
+                    shared.close_ticket(job.ticket);
+                    shared.let_rest(self.head);
+                } else if self.before.time >= LOOK
+                    && let Stage::Held(job) = std::mem::replace(&mut self.stage, Stage::Ordered(region))
+                {
+                    job.send(shared);
+                }
+            }
+            Stage::Ordered(old) => {
+                if let Some(number) = region.filter(|_| region != *old) {
+                    self.stage = Stage::There(number);
+                }
+            }
+            Stage::There(number) => {
+                if region != Some(*number) {
+                    return false;
+                }
+                if is_in {
+                    self.after.add(last, now);
+                }
+                if self.after.time >= LOOK {
+                    if !self.after.keeps_up_with(self.before) {
+                        shared.retire_region(self.head);
+                    }
+                    return false;
+                }
+            }
+        }
+        !expires
+    }
 }
 
 /// Those of one vCPU.
@@ -79,55 +125,13 @@ impl Trials {
             return shared.let_rest(job.head);
         }
         let blocks = job.plan.nodes.iter().map(|node| node.block.key).collect();
-        let (head, before) = (job.head, Speed::default());
-        self.0.push(Trial { head, blocks, stage: Stage::Held(Box::new(job)), before, samples: 0 });
+        let (head, stage) = (job.head, Stage::Held(Box::new(job)));
+        let (before, after) = (Speed::default(), Speed::default());
+        self.0.push(Trial { head, blocks, stage, before, after, samples: 0 });
     }
 
     /// The vCPU has gone from one sample to the next.
     pub(super) fn go_on(&mut self, shared: &JitShared, last: Sample, now: Sample) {
-        for mut trial in std::mem::take(&mut self.0) {
-            trial.samples += 1;
-            let is_in = trial.blocks.contains(&last.key) && trial.blocks.contains(&now.key);
-            let region = || shared.region_at(trial.head);
-            trial.stage = match trial.stage {
-                Stage::Held(job) => {
-                    if is_in {
-                        trial.before.add(last, now);
-                    }
-                    if trial.before.time >= LOOK {
-                        let old = region();
-                        job.send(shared);
-                        Stage::Ordered(old)
-                    } else if trial.samples >= LONGEST_TRIAL {
-                        shared.close_ticket(job.ticket);
-                        shared.let_rest(trial.head);
-                        continue;
-                    } else {
-                        Stage::Held(job)
-                    }
-                }
-                Stage::Ordered(old) => match region() {
-                    Some(number) if Some(number) != old => Stage::There(number, Speed::default()),
-                    _ if trial.samples >= LONGEST_TRIAL => continue,
-                    _ => Stage::Ordered(old),
-                },
-                Stage::There(number, mut after) => {
-                    if is_in {
-                        after.add(last, now);
-                    }
-                    if region() != Some(number) || trial.samples >= LONGEST_TRIAL {
-                        continue;
-                    }
-                    if after.time >= LOOK {
-                        if !after.keeps_up_with(trial.before) {
-                            shared.retire_region(trial.head);
-                        }
-                        continue;
-                    }
-                    Stage::There(number, after)
-                }
-            };
-            self.0.push(trial);
-        }
+        self.0.retain_mut(|trial| trial.go_on(shared, last, now));
     }
 }
