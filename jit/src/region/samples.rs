@@ -131,21 +131,21 @@ impl Samples {
         let start = Start { pc, key, seen, ways: &self.ways };
         let plan = Plan::new(vcpu, shared, start, features);
         shared.counters.plan_ns.fetch_add(begun.elapsed().as_nanos() as u64, Relaxed);
-        match plan {
-            Ok(plan) if self.is_left_soon(shared, &plan) => {
-                shared.counters.regions_unfit.fetch_add(1, Relaxed);
+        let around = match plan {
+            Ok(plan) if !self.is_left_soon(shared, &plan) => {
+                self.order(vcpu, shared, features, key, plan, epoch);
+                return watched;
+            }
+            Ok(plan) => {
+                // It may be otherwise later.
                 shared.let_rest(key);
-                if let Some(around) = self.around(key, plan.around) {
-                    self.promote(shared, around, before);
-                }
+                plan.around
             }
-            Ok(plan) => self.order(vcpu, shared, features, key, plan, epoch),
-            Err(unfit) => {
-                shared.counters.regions_unfit.fetch_add(1, Relaxed);
-                if let Some(around) = self.around(key, unfit.around) {
-                    self.promote(shared, around, before);
-                }
-            }
+            Err(unfit) => unfit.around,
+        };
+        shared.counters.regions_unfit.fetch_add(1, Relaxed);
+        if let Some(around) = self.around(key, around) {
+            self.promote(shared, around, before);
         }
         // What has stopped it has not been acted upon.
         watched
