@@ -88,9 +88,7 @@ impl Lifter<'_> {
         self.set_flags(sum);
         if let Some(dst) = self.x_to(rd) {
             self.bin_to(dst, if sub { Op::Sub } else { Op::Add }, ty, a, b);
-            if let Flags::Sum(sum) = &mut self.guest.flags {
-                sum.result = Some(dst);
-            }
+            self.guest.flags.stands_in(dst);
         }
     }
 
@@ -472,10 +470,8 @@ impl Lifter<'_> {
         }
         if let Some(dst) = self.x_to(a.rd) {
             self.builder.op(Op::Adc, ty, 0, dst, [rn, addend, carry], 0);
-            if let Flags::Carried { sum, .. } = &mut self.guest.flags
-                && flags
-            {
-                sum.result = Some(dst);
+            if flags {
+                self.guest.flags.stands_in(dst);
             }
         }
     }

@@ -55,6 +55,13 @@ pub(super) struct Sum {
 }
 
 impl Flags {
+    /// Notes where the sum stands now that they are those of.
+    pub(super) fn stands_in(&mut self, dst: Val) {
+        if let Self::Sum(sum) | Self::Carried { sum, .. } = self {
+            sum.result = Some(dst);
+        }
+    }
+
     /// Forgets a value that is about to be overwritten.
     pub(super) fn forget(&mut self, val: Val) {
         let forget = |known: &mut Option<Val>| {
