@@ -162,7 +162,10 @@ impl Ways {
             plan.nodes.iter().map(|node| (node.block.key, node.block.len())).collect();
         let entries: Vec<u64> =
             plan.entries.iter().map(|&node| plan.base.wrapping_add_signed(plan.place(node))).collect();
-        let outside = self.blocks.iter().filter(|(key, _)| !lengths.contains_key(key));
+        // The same code in another context goes to the same addresses, but not into this region.
+        let ctx = plan.nodes.first().map(|node| node.block.key.ctx);
+        let outside =
+            self.blocks.iter().filter(|(key, _)| Some(key.ctx) == ctx && !lengths.contains_key(key));
         let ways = outside.flat_map(|(_, seen)| &seen.ways).filter(|way| entries.contains(&way.to));
         let entered = ways.map(|way| u64::from(way.times)).sum();
         let runs = lengths.iter().map(|(&key, &len)| u64::from(self.runs(key)) * len as u64);
@@ -257,6 +260,8 @@ mod tests {
             ways.add(inside, 0x180);
             ways.add(after, 0x80);
         }
+        // The same code in another context.
+        (0..5).for_each(|_| ways.add(BlockKey { ctx: 1, ..inside }, 0x100));
         // Into it, and not back to its head: 3 times 6 rounds of 3 instructions.
         assert_eq!(ways.in_region(&plan), (3, 54));
     }
