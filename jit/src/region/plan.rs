@@ -1,6 +1,8 @@
 //! Which blocks make a region: what can be reached from a hot loop's head by direct jumps, through calls and back, and by the
 //! indirect jumps that have been seen, as far as it leads back to a loop.
 
+use std::collections::HashSet;
+
 use emu_core::exec::{Isa, Vcpu};
 use emu_core::ir::{Block, BlockKey, Hint, Inst, Mark, Op, Terminal};
 use emu_core::mem::{PAGE_SIZE, WINDOWED};
@@ -25,6 +27,8 @@ const MOST_PASSES: usize = 8;
 const MOST_ENTRIES: usize = 8;
 /// Where an indirect jump is followed to at most.
 const MOST_TARGETS: usize = 24;
+/// Instructions of a block that is there a second time, for those who enter at it, at most.
+const MOST_APART: usize = 64;
 /// Rounds of a loop from which on its region is left each time that the loop around it begins another. Regions of shorter loops
 /// are of both.
 const MANY_ROUNDS: u32 = 16;
@@ -51,6 +55,7 @@ pub(crate) enum Edge {
 }
 
 /// A block of a region. One that is reached by different calls is there for each.
+#[derive(Clone)]
 pub(crate) struct Node {
     pub block: Block,
     pub page: usize,
@@ -164,6 +169,10 @@ impl Plan {
         planner.visit_all(start).ok_or(Unfit::default())?;
         let mut plan = planner.plan.trimmed(ways)?;
         plan.in_memory = build::in_memory(&plan, shared.slots, |node| ways.runs(node.block.key));
+        let mut apart = build::entries_alone(&plan);
+        // What comes behind one is moved on by it.
+        apart.sort_unstable();
+        apart.into_iter().rev().for_each(|node| plan.enter_apart(node));
         Ok(plan)
     }
 
@@ -352,6 +361,28 @@ impl Plan {
         let mut used = used.into_iter();
         self.pages.retain(|_| used.next() == Some(true));
         self
+    }
+
+    /// Has those who enter at a node do so at one of their own, which goes where that does: what comes round again has less to
+    /// keep then.
+    fn enter_apart(&mut self, node: usize) {
+        if self.nodes[node].block.len() > MOST_APART {
+            return;
+        }
+        let copy = self.nodes[node].clone();
+        self.nodes.insert(node, copy);
+        for edge in self.nodes.iter_mut().flat_map(|node| &mut node.edges) {
+            if let Edge::To { node: to, .. } = edge {
+                *to += usize::from(*to >= node);
+            }
+        }
+        self.entries.iter_mut().for_each(|entry| *entry += usize::from(*entry > node));
+    }
+
+    /// How many blocks are in it, but for those that others are entered by.
+    pub(crate) fn blocks(&self) -> usize {
+        let reached: HashSet<usize> = self.nodes.iter().flat_map(Node::targets).collect();
+        reached.len()
     }
 
     /// The head, and where else cycles close, as far as these can be entered.

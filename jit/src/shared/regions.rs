@@ -218,7 +218,7 @@ impl JitShared {
                 exits: std::mem::take(&mut exits),
                 incoming: Vec::new(),
                 region: ids.clone(),
-                nodes: plan.nodes.len(),
+                nodes: plan.blocks(),
             };
             inner.blocks.insert(id, published);
         }
@@ -244,7 +244,7 @@ impl Inner {
     }
 
     fn is_outdone(&self, plan: &Plan, ctx: u32) -> bool {
-        let is_as_large = |entry: &Published| entry.nodes >= plan.nodes.len();
+        let is_as_large = |entry: &Published| entry.nodes >= plan.blocks();
         plan.entry_keys(ctx).any(|key| self.entry(key).is_some_and(is_as_large))
     }
 

@@ -7,11 +7,12 @@ use cranelift_codegen::ir::{self, InstBuilder, Value, types};
 use emu_core::ir::{Cc, Class, Inst};
 use emu_core::mem::{PAGE_SIZE, TLB_ENTRIES, TlbEntry};
 
+use super::late::LateHeld;
 use super::slots::{Form, Slot, lanes_like};
 use super::{FLAGS, Gen};
 use crate::frame;
 use crate::region::place::{EXIT_GO, EXIT_LEAVE, EXIT_LINKS, PAGES_AT};
-use crate::region::plan::{Edge, Known};
+use crate::region::plan::Edge;
 use crate::template::asm::Mem;
 
 /// The mask of offsets of entries for fetches, whose number is fixed.
@@ -22,7 +23,7 @@ struct Held {
     /// What the slots hold whose memory may be out of date, and how.
     slots: Vec<(u16, (Class, Form), Value)>,
     retired: Value,
-    flags: Option<Known<u32>>,
+    flags: Option<LateHeld>,
 }
 
 /// A way out, which is made when everything else has been.
@@ -51,7 +52,7 @@ impl Gen<'_, '_> {
         let at_hand = self.at_hand.iter().filter(|(_, (_, changed))| *changed);
         let at_hand = at_hand.map(|(&n, &(value, _))| (n, (Class::Int, Form::Whole), value));
         let slots = held.chain(at_hand).collect();
-        Held { slots, retired: self.f.use_var(self.retired), flags: self.way_now() }
+        Held { slots, retired: self.f.use_var(self.retired), flags: self.late_held() }
     }
 
     /// Writes back what the state does not have yet, and has `more` instructions been retired.
@@ -101,7 +102,7 @@ impl Gen<'_, '_> {
     pub(super) fn depart(&mut self) {
         for Departure { block, held, more, to } in std::mem::take(&mut self.departures) {
             self.begin(block);
-            self.set_way(held.flags);
+            self.set_late(&held.flags);
             match to {
                 To::Given => {
                     self.write_back(&held, more);

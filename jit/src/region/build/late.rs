@@ -1,13 +1,15 @@
 //! Flags that are made late. A comparison makes flags that mostly nobody reads before the next one: the region keeps what they
-//! are made of, and makes them where it is left.
+//! are made of, and makes them where it is left. As long as the slots that have been compared hold what they did, nothing is to be
+//! kept but which they are.
 
 use std::collections::HashMap;
 
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 use cranelift_frontend::{FunctionBuilder, Switch, Variable};
-use emu_core::ir::{Block, Inst, NzcvCond, Op, Ty, Val, ValKind};
+use emu_core::ir::{Block, Class, Inst, NzcvCond, Op, Ty, Val, ValKind};
 
+use super::slots::{Form, Slot};
 use super::{Any, Gen, Plan};
 use crate::frame;
 use crate::region::plan::{Known, Node};
@@ -23,6 +25,7 @@ pub(super) struct Late {
     /// [`ITSELF`], or the number of the way: where that varies.
     way: Variable,
     ways: Vec<Way>,
+    placed: Vec<Placed>,
     /// What is done with the operations that write the slot, by node and place in its block; others make its value at once.
     of: HashMap<(usize, usize), Write>,
     /// The nodes that read the slot as it was before, and not only by tests where the way is known: its value is made on the
@@ -43,6 +46,14 @@ enum Way {
     Flags(u64),
 }
 
+/// The operands of a comparison that are in slots, from where they have not been moved to variables of their own.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Placed {
+    /// The number of the way for when they have been moved.
+    way: u32,
+    slots: [Option<u16>; 3],
+}
+
 /// What is done with an operation that writes the slot.
 #[derive(Clone, Copy)]
 enum Write {
@@ -55,8 +66,26 @@ enum Write {
     Done,
 }
 
-/// The number that says that the slot's variable holds the value itself. Ways have numbers from one on.
+/// The number that says that the slot's variable holds the value itself. Ways have numbers from one on; where operands are in
+/// their slots, one more than the place among [`Late::placed`] is above these bits.
 const ITSELF: u32 = 0;
+const WAY_BITS: u32 = 8;
+const _: () = assert!(MOST_WAYS < 1 << WAY_BITS);
+
+/// The number for when all operands have been moved to variables.
+const fn moved(number: u32) -> u32 {
+    number & ((1 << WAY_BITS) - 1)
+}
+
+/// What is known where both lead.
+fn both(a: Known<u32>, b: Known<u32>) -> Known<u32> {
+    match (a, b) {
+        (Known::Always(one), Known::Always(other)) if one != other && moved(one) == moved(other) => {
+            Known::Always(moved(one))
+        }
+        _ => a.or(b),
+    }
+}
 
 /// Which reads of the slot keep it from being made late.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -98,30 +127,55 @@ pub(super) fn slot(plan: &Plan) -> Option<u16> {
     })
 }
 
+/// The entries at which it would be known how the flags have been made if it were not for those who enter there, and who make
+/// others before they go on.
+pub(crate) fn entries_alone(plan: &Plan) -> Vec<usize> {
+    let Some(slot) = slot(plan) else { return Vec::new() };
+    let stays = |n: u16| n != slot && !plan.in_memory.contains(&n);
+    let [second, third, way] = [0, 1, 2].map(Variable::from_u32);
+    let mut late = Late::planned(plan, (slot, stays), [second, third], way);
+    let entered = Known::Always(ITSELF);
+    let alone = |&node: &usize| {
+        let others: Vec<usize> = plan.entries.iter().copied().filter(|&other| other != node).collect();
+        late.flow(plan, &others);
+        let known = late.at_start[node];
+        matches!(known, Known::Always(1..)) && late.ends(plan, node, known) == late.ends(plan, node, entered)
+    };
+    plan.entries.iter().copied().filter(alone).collect()
+}
+
 impl Late {
     /// The slot that the region's comparisons write.
-    pub(super) fn of(f: &mut FunctionBuilder<'_>, plan: &Plan) -> Option<Self> {
+    pub(super) fn of(f: &mut FunctionBuilder<'_>, plan: &Plan, slots: &[Option<Slot>]) -> Option<Self> {
         let slot = slot(plan)?;
         let (more, way) = ([(); 2].map(|()| f.declare_var(types::I64)), f.declare_var(types::I32));
         let (none, itself) = (f.ins().iconst(types::I64, 0), f.ins().iconst(types::I32, i64::from(ITSELF)));
         more.into_iter().for_each(|operand| f.def_var(operand, none));
         f.def_var(way, itself);
-        Some(Self::planned(plan, slot, more, way))
+        let whole = |slot: Slot| (slot.class, slot.form) == (Class::Int, Form::Whole);
+        let stays = |n: u16| n != slot && slots[usize::from(n)].is_some_and(whole);
+        Some(Self::planned(plan, (slot, stays), more, way))
     }
 
-    /// With what is known of the plan.
-    fn planned(plan: &Plan, slot: u16, more: [Variable; 2], way: Variable) -> Self {
+    /// With what is known of the plan. Operands can be left in the slots of which `stays` says so.
+    fn planned(
+        plan: &Plan,
+        (slot, stays): (u16, impl Fn(u16) -> bool),
+        more: [Variable; 2],
+        way: Variable,
+    ) -> Self {
         let reads = |node: &Node| Reads::ButTests.are_from(&node.block, 0, Val::slot(slot));
         let needs = plan.nodes.iter().map(reads).collect();
-        let (ways, of, at_start, now) = (Vec::new(), HashMap::new(), Vec::new(), Known::Never);
-        let mut late = Self { slot, more, way, ways, of, needs, at_start, now };
-        late.choose_writes(plan);
-        late.flow(plan);
+        let (of, at_start, now) = (HashMap::new(), Vec::new(), Known::Never);
+        let (ways, placed) = (Vec::new(), Vec::new());
+        let mut late = Self { slot, more, way, ways, placed, of, needs, at_start, now };
+        late.choose_writes(plan, stays);
+        late.flow(plan, &plan.entries);
         late
     }
 
     /// Which operations have their flags made late.
-    fn choose_writes(&mut self, plan: &Plan) {
+    fn choose_writes(&mut self, plan: &Plan, stays: impl Fn(u16) -> bool) {
         let slot = Val::slot(self.slot);
         for (node, block) in plan.nodes.iter().map(|node| &node.block).enumerate() {
             for (at, inst) in block.insts.iter().enumerate() {
@@ -134,6 +188,7 @@ impl Late {
                 } else if !Reads::ButTests.are_from(block, at + 1, slot)
                     && let Some(number) = self.number(plan, node, at)
                 {
+                    let number = self.in_place(number, inst, &stays);
                     self.of.insert((node, at), Write::Way(number));
                 }
             }
@@ -141,16 +196,13 @@ impl Late {
     }
 
     /// What is known where each node begins; those that test conditions where too little is are added to those in need.
-    fn flow(&mut self, plan: &Plan) {
+    fn flow(&mut self, plan: &Plan, entries: &[usize]) {
         loop {
-            let begins = |node: usize, known| if self.needs[node] { Known::Always(ITSELF) } else { known };
-            let end = |node: usize, known| {
-                let insts = plan.nodes[node].block.insts.iter().enumerate();
-                insts.fold(begins(node, known), |known, (at, inst)| self.after(node, at, inst, known))
-            };
+            let begins = |node: usize, known| self.begins(node, known);
+            let end = |node: usize, known| self.ends(plan, node, known);
             let mut at_start = vec![Known::Never; plan.nodes.len()];
-            plan.entries.iter().for_each(|&node| at_start[node] = Known::Always(ITSELF));
-            let at_start = plan.flow(at_start, end, Known::or);
+            entries.iter().for_each(|&node| at_start[node] = Known::Always(ITSELF));
+            let at_start = plan.flow(at_start, end, both);
             self.at_start =
                 at_start.into_iter().enumerate().map(|(node, known)| begins(node, known)).collect();
             let reads = |node: &Node| Reads::All.are_from(&node.block, 0, Val::slot(self.slot));
@@ -163,6 +215,17 @@ impl Late {
         }
     }
 
+    /// What is known where a node begins, of what is where it is come from.
+    fn begins(&self, node: usize, known: Known<u32>) -> Known<u32> {
+        if self.needs[node] { Known::Always(ITSELF) } else { known }
+    }
+
+    /// What is known where it ends.
+    fn ends(&self, plan: &Plan, node: usize, known: Known<u32>) -> Known<u32> {
+        let insts = plan.nodes[node].block.insts.iter().enumerate();
+        insts.fold(self.begins(node, known), |known, (at, inst)| self.after(node, at, inst, known))
+    }
+
     /// What is known after an operation.
     fn after(&self, node: usize, at: usize, inst: &Inst, known: Known<u32>) -> Known<u32> {
         match self.of.get(&(node, at)) {
@@ -170,8 +233,40 @@ impl Late {
             Some(Write::If { .. }) => Known::Varies,
             Some(Write::Done) => known,
             None if inst.dst == Val::slot(self.slot) => Known::Always(ITSELF),
-            None => known,
+            None => match (known, inst.dst.kind()) {
+                (Known::Always(number), ValKind::Slot(n)) if self.placed(number).slots.contains(&Some(n)) => {
+                    Known::Always(moved(number))
+                }
+                _ => known,
+            },
         }
+    }
+
+    fn way(&self, number: u32) -> Way {
+        self.ways[moved(number) as usize - 1]
+    }
+
+    /// The operands that are in their slots.
+    fn placed(&self, number: u32) -> Placed {
+        let place = (number >> WAY_BITS).checked_sub(1);
+        place.map_or(Placed::default(), |place| self.placed[place as usize])
+    }
+
+    /// The number for that way with the operands of this operation where they are, if that is in such slots.
+    fn in_place(&mut self, way: u32, inst: &Inst, stays: impl Fn(u16) -> bool) -> u32 {
+        let slots = [inst.a, inst.b, inst.c].map(|val| match val.kind() {
+            ValKind::Slot(n) if inst.op != Op::Fnzcv && stays(n) => Some(n),
+            _ => None,
+        });
+        if slots == [None; 3] {
+            return way;
+        }
+        let placed = Placed { way, slots };
+        let place = self.placed.iter().position(|other| *other == placed).unwrap_or_else(|| {
+            self.placed.push(placed);
+            self.placed.len() - 1
+        });
+        (place as u32 + 1) << WAY_BITS | way
     }
 
     /// What is done with a comparison whose flags the next operation replaces by others under a condition.
@@ -230,6 +325,18 @@ fn carry(inst: &Inst, block: &Block) -> Option<u64> {
     }
 }
 
+/// Which operands differ from one comparison to the next that is made in the same way.
+fn varies(inst: &Inst, block: &Block) -> [bool; 3] {
+    let is_some = |val: Val| !val.is_none();
+    [is_some(inst.a), is_some(inst.b) && block.constant(inst.b).is_none(), carry(inst, block).is_none()]
+}
+
+/// What is known of the way at some point, and what the variables of operands hold then.
+pub(super) struct LateHeld {
+    known: Known<u32>,
+    operands: Vec<(Variable, Value)>,
+}
+
 impl Gen<'_, '_> {
     pub(super) fn is_late(&self, slot: u16) -> bool {
         self.late.as_ref().is_some_and(|late| late.slot == slot)
@@ -242,15 +349,41 @@ impl Gen<'_, '_> {
         }
     }
 
-    /// What is known of the way now.
-    pub(super) fn way_now(&self) -> Option<Known<u32>> {
-        self.late.as_ref().map(|late| late.now)
+    /// What is known of the way now, to go on with elsewhere.
+    pub(super) fn late_held(&mut self) -> Option<LateHeld> {
+        let known = match self.late.as_ref()?.now {
+            Known::Always(number) => Known::Always(moved(number)),
+            known => known,
+        };
+        Some(LateHeld { known, operands: self.in_slots() })
     }
 
     /// Goes on where this is known.
-    pub(super) fn set_way(&mut self, known: Option<Known<u32>>) {
-        if let (Some(late), Some(known)) = (&mut self.late, known) {
-            late.now = known;
+    pub(super) fn set_late(&mut self, held: &Option<LateHeld>) {
+        if let (Some(late), Some(held)) = (&mut self.late, held) {
+            late.now = held.known;
+            held.operands.iter().for_each(|&(var, value)| self.f.def_var(var, value));
+        }
+    }
+
+    /// The operands that are in their slots: the variables that they would be moved to, and what they are.
+    fn in_slots(&mut self) -> Vec<(Variable, Value)> {
+        let Some(late) = &self.late else { return Vec::new() };
+        let Known::Always(number) = late.now else { return Vec::new() };
+        let [second, third] = late.more;
+        let (slots, variables) = (late.placed(number).slots, [self.slot(late.slot).var, second, third]);
+        let places = slots.into_iter().zip(variables).filter_map(|(slot, var)| Some((var, slot?)));
+        places.map(|(var, slot)| (var, self.f.use_var(self.slot(slot).var))).collect()
+    }
+
+    /// The slot is about to be set: what has been compared there is kept.
+    pub(super) fn keep_compared(&mut self, slot: u16) {
+        let Some(late) = &self.late else { return };
+        let Known::Always(number) = late.now else { return };
+        if late.placed(number).slots.contains(&Some(slot)) {
+            let operands = self.in_slots();
+            let known = Known::Always(moved(number));
+            self.set_late(&Some(LateHeld { known, operands }));
         }
     }
 
@@ -272,12 +405,17 @@ impl Gen<'_, '_> {
             }
             return;
         }
-        debug_assert!(to.is_none_or(|node| late.at_start[node].or(late.now) == late.at_start[node]));
-        if let Known::Always(number) = late.now
-            && to.is_none_or(|node| late.at_start[node] == Known::Varies)
-        {
-            let number = self.f.ins().iconst(types::I32, i64::from(number));
-            self.f.def_var(late.way, number);
+        let (now, way) = (late.now, late.way);
+        let goal = to.map_or(Known::Varies, |node| late.at_start[node]);
+        debug_assert!(both(goal, now) == goal);
+        let Known::Always(number) = now else { return };
+        if goal != now {
+            let operands = self.in_slots();
+            operands.into_iter().for_each(|(var, value)| self.f.def_var(var, value));
+        }
+        if goal == Known::Varies {
+            let number = self.f.ins().iconst(types::I32, i64::from(moved(number)));
+            self.f.def_var(way, number);
         }
     }
 
@@ -286,33 +424,29 @@ impl Gen<'_, '_> {
         let (block, node) = (self.block(), self.node);
         let Some(late) = &self.late else { return false };
         let Some(&write) = late.of.get(&(node, at)) else { return false };
+        let slot = late.slot;
         let ([second, third], way) = (late.more, late.way);
-        if matches!(write, Write::Done) {
-            return true;
+        let in_slots = match write {
+            Write::Way(number) => late.placed(number).slots,
+            Write::If { .. } => [None; 3],
+            Write::Done => return true,
+        };
+        let wanted = varies(inst, block);
+        let mut operands = [None; 3];
+        for (n, val) in [inst.a, inst.b, inst.c].into_iter().enumerate() {
+            if wanted[n] && in_slots[n].is_none() {
+                operands[n] = Some(self.late_operand(inst, val));
+            }
         }
-        let operands = [inst.a, inst.b].map(|val| {
-            (!val.is_none()).then(|| match (inst.op, inst.ty) {
-                (Op::Fnzcv, Ty::F32) => {
-                    let value = self.single_of(val);
-                    let bits = self.bits_as(types::I32, value);
-                    self.f.ins().uextend(types::I64, bits)
-                }
-                (Op::Fnzcv, _) => {
-                    let value = self.double_of(val);
-                    self.bits_as(types::I64, value)
-                }
-                _ => self.int_of(val),
-            })
-        });
-        let carry_in = carry(inst, block).is_none().then(|| self.int_of(inst.c));
-        if let Some(value) = operands[0] {
+        let [first, others @ ..] = operands;
+        if let Some(value) = first {
             self.set(inst.dst, Any::Int(value));
         }
-        if let Some(value) = operands[1].filter(|_| block.constant(inst.b).is_none()) {
-            self.f.def_var(second, value);
-        }
-        if let Some(value) = carry_in {
-            self.f.def_var(third, value);
+        self.dirty.add(slot);
+        for (variable, value) in [second, third].into_iter().zip(others) {
+            if let Some(value) = value {
+                self.f.def_var(variable, value);
+            }
         }
         if let Write::If { way: own, holds, other } = write {
             let condition = self.int_of(block.insts[at + 1].a);
@@ -327,39 +461,66 @@ impl Gen<'_, '_> {
         true
     }
 
+    /// An operand of a comparison, or the bits of one that is a number.
+    fn late_operand(&mut self, inst: &Inst, val: Val) -> Value {
+        match (inst.op, inst.ty) {
+            (Op::Fnzcv, Ty::F32) => {
+                let value = self.single_of(val);
+                let bits = self.bits_as(types::I32, value);
+                self.f.ins().uextend(types::I64, bits)
+            }
+            (Op::Fnzcv, _) => {
+                let value = self.double_of(val);
+                self.bits_as(types::I64, value)
+            }
+            _ => self.int_of(val),
+        }
+    }
+
     /// Whether the condition that an operation tests holds, from what the flags are made of: a value of 8 bits. None if the
     /// flags have been made.
     pub(super) fn late_test(&mut self, inst: &Inst) -> Option<Value> {
         let late = self.late.as_ref().filter(|late| Val::slot(late.slot) == inst.a)?;
         let Known::Always(number @ 1..) = late.now else { return None };
-        let way = late.ways[number as usize - 1];
-        let [second, third] = late.more;
-        let operands = [self.slot(late.slot).var, second, third].map(|var| self.f.use_var(var));
         let condition = NzcvCond::from_bits(inst.attr);
-        match way {
-            Way::Flags(flags) => Some(self.f.ins().iconst(types::I8, i64::from(condition.holds(flags)))),
-            Way::Compare { inst: compare, node } => {
-                let own = std::mem::replace(&mut self.node, node);
-                let operands_as_temps = operands.map(|value| Some(Any::Int(value))).to_vec();
-                let temps = std::mem::replace(&mut self.temps, operands_as_temps);
-                let known = self.compared(&Self::of_temps(&compare, self.block()), condition);
-                (self.node, self.temps) = (own, temps);
-                let holds = match known {
-                    Some(holds) => holds,
-                    None => {
-                        let flags = self.flags_by(way, operands);
-                        self.flags_hold(condition, flags)
-                    }
-                };
-                Some(holds)
-            }
+        if let Way::Flags(flags) = late.way(number) {
+            return Some(self.f.ins().iconst(types::I8, i64::from(condition.holds(flags))));
         }
+        let known = self.as_compared(number, |own, compare| own.compared(compare, condition));
+        Some(known.unwrap_or_else(|| {
+            let flags = self.flags_by(number);
+            self.flags_hold(condition, flags)
+        }))
     }
 
-    /// The comparison, with its operands in the first temporaries.
-    fn of_temps(inst: &Inst, block: &Block) -> Inst {
-        let held = |val: Val, n| if block.constant(val).is_some() { val } else { Val::temp(n) };
-        Inst { a: Val::temp(0), b: held(inst.b, 1), c: held(inst.c, 2), ..*inst }
+    /// What is made of the comparison of that way, with its operands in temporaries, or still in their slots.
+    fn as_compared<T>(&mut self, number: u32, make: impl FnOnce(&mut Self, &Inst) -> T) -> T {
+        let Some(late) = &self.late else { unreachable!("asked for where there is one") };
+        let Way::Compare { mut inst, node } = late.way(number) else { unreachable!("this is a comparison") };
+        let [second, third] = late.more;
+        let (slots, variables) = (late.placed(number).slots, [self.slot(late.slot).var, second, third]);
+        let varies = varies(&inst, &self.plan.nodes[node].block);
+        let mut temps = vec![None; 3];
+        for (n, val) in [&mut inst.a, &mut inst.b, &mut inst.c].into_iter().enumerate() {
+            if let Some(slot) = slots[n] {
+                *val = Val::slot(slot);
+            } else if varies[n] {
+                let value = self.f.use_var(variables[n]);
+                temps[n] = Some(match (inst.op, inst.ty) {
+                    (Op::Fnzcv, Ty::F32) => {
+                        let low = self.f.ins().ireduce(types::I32, value);
+                        Any::Single(self.bits_as(types::F32, low))
+                    }
+                    (Op::Fnzcv, _) => Any::Double(self.bits_as(types::F64, value)),
+                    _ => Any::Int(value),
+                });
+                *val = Val::temp(n as u16);
+            }
+        }
+        let own = (std::mem::replace(&mut self.node, node), std::mem::replace(&mut self.temps, temps));
+        let made = make(self, &inst);
+        (self.node, self.temps) = own;
+        made
     }
 
     /// Whether a condition holds after a comparison of integers, if the host compares so.
@@ -397,31 +558,19 @@ impl Gen<'_, '_> {
         }
     }
 
-    /// The flags that are made in this way of these operands.
-    fn flags_by(&mut self, way: Way, operands: [Value; 3]) -> Value {
-        let (inst, node) = match way {
-            Way::Flags(flags) => return self.f.ins().iconst(types::I64, flags as i64),
-            Way::Compare { inst, node } => (inst, node),
-        };
-        let operands = operands.map(|value| match (inst.op, inst.ty) {
-            (Op::Fnzcv, Ty::F32) => {
-                let low = self.f.ins().ireduce(types::I32, value);
-                Any::Single(self.bits_as(types::F32, low))
-            }
-            (Op::Fnzcv, _) => Any::Double(self.bits_as(types::F64, value)),
-            _ => Any::Int(value),
-        });
-        let own = std::mem::replace(&mut self.node, node);
-        let temps = std::mem::replace(&mut self.temps, operands.map(Some).to_vec());
-        let value = self.flags_of(&Self::of_temps(&inst, self.block()));
-        (self.node, self.temps) = (own, temps);
-        value
+    /// The flags that are made in this way.
+    fn flags_by(&mut self, number: u32) -> Value {
+        match self.late.as_ref().map(|late| late.way(number)) {
+            Some(Way::Flags(flags)) => self.f.ins().iconst(types::I64, flags as i64),
+            _ => self.as_compared(number, |own, inst| own.flags_of(inst)),
+        }
     }
 
     /// Makes the flags, where all ways out have come together.
     pub(super) fn make_late(&mut self) {
-        self.set_way(Some(Known::Varies));
-        let Some(slot) = self.late.as_ref().map(|late| late.slot) else { return };
+        let Some(late) = &mut self.late else { return };
+        late.now = Known::Varies;
+        let slot = late.slot;
         let value = self.made_now();
         self.state_store(frame::slot(slot), value);
         self.late = None;
@@ -430,28 +579,25 @@ impl Gen<'_, '_> {
     /// The value of the slot.
     fn made_now(&mut self) -> Value {
         let Some(late) = &self.late else { unreachable!("asked for where there is one") };
-        let (ways, now) = (late.ways.clone(), late.now);
-        let variables = [self.slot(late.slot).var, late.more[0], late.more[1], late.way];
-        let [first, second, third, way] = variables.map(|var| self.f.use_var(var));
-        let operands = [first, second, third];
+        let (ways, now, way) = (late.ways.len() as u32, late.now, late.way);
+        let first = self.slot(late.slot).var;
         match now {
-            Known::Always(ITSELF) | Known::Never => return first,
-            Known::Always(number) => return self.flags_by(ways[number as usize - 1], operands),
+            Known::Always(ITSELF) | Known::Never => return self.f.use_var(first),
+            Known::Always(number) => return self.flags_by(number),
             Known::Varies => {}
         }
+        let (way, value) = (self.f.use_var(way), self.f.use_var(first));
         let (itself, done) = (self.f.create_block(), self.f.create_block());
         self.f.append_block_param(done, types::I64);
-        let blocks: Vec<_> = ways.iter().map(|_| self.f.create_block()).collect();
+        let blocks: Vec<_> = (1..=ways).map(|number| (number, self.f.create_block())).collect();
         let mut switch = Switch::new();
-        for (number, &block) in blocks.iter().enumerate() {
-            switch.set_entry(number as u128 + 1, block);
-        }
+        blocks.iter().for_each(|&(number, block)| switch.set_entry(number.into(), block));
         switch.emit(&mut self.f, way, itself);
-        self.f.switch_to_block(itself);
-        self.f.ins().jump(done, &[first.into()]);
-        for (way, block) in ways.into_iter().zip(blocks) {
-            self.f.switch_to_block(block);
-            let value = self.flags_by(way, operands);
+        self.begin(itself);
+        self.f.ins().jump(done, &[value.into()]);
+        for (number, block) in blocks {
+            self.begin(block);
+            let value = self.flags_by(number);
             self.f.ins().jump(done, &[value.into()]);
         }
         self.begin(done);
@@ -509,7 +655,7 @@ mod tests {
     fn planned(nodes: Vec<Node>) -> Late {
         let block = nodes[0].block.clone();
         let plan = Plan { nodes, ..Plan::of_block(&block) };
-        Late::planned(&plan, 40, [0, 1].map(Variable::from_u32), Variable::from_u32(2))
+        Late::planned(&plan, (40, |n| n != 40), [0, 1].map(Variable::from_u32), Variable::from_u32(2))
     }
 
     #[test]
@@ -522,7 +668,7 @@ mod tests {
         ]);
         assert_eq!(late.needs, [false, false, true, false]);
         assert_eq!(late.of.len(), 2, "both comparisons are late");
-        let [first, itself] = [Known::Always(1), Known::Always(ITSELF)];
+        let [first, itself] = [Known::Always(1 << WAY_BITS | 1), Known::Always(ITSELF)];
         assert!(late.at_start == [Known::Varies, first, itself, itself]);
     }
 

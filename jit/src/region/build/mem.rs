@@ -340,6 +340,14 @@ impl Gen<'_, '_> {
         self.set(inst.dst, Any::Int(left));
     }
 
+    /// The same value, made by an instruction of its own.
+    fn made_here(&mut self, ty: Ty, value: Value) -> Value {
+        match ty {
+            Ty::F32 | Ty::F64 | Ty::V128 => self.f.ins().bor(value, value),
+            _ => self.f.ins().iadd_imm_s(value, 0),
+        }
+    }
+
     pub(super) fn store(&mut self, inst: &Inst, at: usize) {
         let value = match inst.ty {
             Ty::F32 => self.single_of(inst.b),
@@ -349,7 +357,7 @@ impl Gen<'_, '_> {
         };
         // What has just been made is in a register at the branch, and is not to be fetched behind it.
         let firm = self.outside.firm.contains(&site(self.node, at));
-        let value = if firm { self.f.ins().bor(value, value) } else { value };
+        let value = if firm { self.made_here(inst.ty, value) } else { value };
         let (host, flags) = self.reach(at);
         let imm = inst.imm;
         match inst.ty {

@@ -30,6 +30,7 @@ use emu_core::ir::{Block, Cc, Class, Inst, Op, SlotInfo, Terminal, Ty, Val, ValK
 use self::exits::Departure;
 use self::jumps::Jumps;
 use self::late::Late;
+pub(crate) use self::late::entries_alone;
 pub(crate) use self::mem::UNMAPPED;
 use self::mem::{Group, Groups, PageCache, Window};
 pub(crate) use self::slots::in_memory;
@@ -246,7 +247,7 @@ impl<'a, 'f> Gen<'a, 'f> {
             let mut insts = plan.nodes.iter().flat_map(|node| &node.block.insts);
             insts.any(|inst| inst.ty == ty && float::looks_for_tiny(inst)).then(|| float::tiny(&mut f, ty))
         });
-        let late = Late::of(&mut f, plan);
+        let late = Late::of(&mut f, plan, &slots);
         let mut known = Vec::new();
         for page in 0..plan.pages.len() {
             let var = (page > 0).then(|| f.declare_var(types::I32));
@@ -470,6 +471,7 @@ impl<'a, 'f> Gen<'a, 'f> {
                     (Class::Float, Any::Single(value)) => self.widened(value),
                     _ => unreachable!("the verifier knows classes"),
                 };
+                self.keep_compared(n);
                 self.f.def_var(slot.var, value);
                 self.dirty.add(n);
                 self.no_longer_late(n);
