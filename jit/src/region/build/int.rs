@@ -27,7 +27,7 @@ pub(super) fn condition(cc: Cc) -> IntCC {
     }
 }
 
-const fn int_type(ty: Ty) -> Type {
+pub(super) const fn int_type(ty: Ty) -> Type {
     if matches!(ty, Ty::I32) { types::I32 } else { types::I64 }
 }
 
@@ -111,14 +111,8 @@ impl Gen<'_, '_> {
                 return self.set(inst.dst, Any::Int(value));
             }
             Op::Extract | Op::Extracts => {
-                let (first, len) = field(inst.imm, bits);
                 let a = unary(self);
-                let up = if first + len == bits { a } else { self.f.ins().ishl_imm_u(a, bits - first - len) };
-                match (inst.op, len == bits) {
-                    (_, true) => up,
-                    (Op::Extract, _) => self.f.ins().ushr_imm_u(up, bits - len),
-                    _ => self.f.ins().sshr_imm_u(up, bits - len),
-                }
+                self.field(inst, a)
             }
             Op::Insert => {
                 let (first, len) = field(inst.imm, bits);
@@ -141,12 +135,7 @@ impl Gen<'_, '_> {
                 let (b, c) = (self.int_as(ty, inst.b), self.int_as(ty, inst.c));
                 self.f.ins().select(a, b, c)
             }
-            Op::Adc => {
-                let (a, b) = both(self);
-                let c = self.carry(inst);
-                let sum = self.f.ins().iadd(a, b);
-                self.f.ins().iadd(sum, c)
-            }
+            Op::Adc => self.add_with_carry(inst),
             Op::NzcvAdd | Op::NzcvSub | Op::NzcvLogic => {
                 if self.put_off(inst, at) {
                     return;
@@ -190,6 +179,12 @@ impl Gen<'_, '_> {
             let value = self.f.ins().band(a, b);
             return self.set_int(Ty::I32, inst.dst, value);
         }
+        if (inst.op, inst.ty) == (Op::Or, Ty::I64)
+            && let Some(carry) = self.either_carries(a, b)
+        {
+            let value = self.f.ins().uextend(types::I64, carry);
+            return self.set(inst.dst, Any::Int(value));
+        }
         let narrowed = if inst.ty == Ty::I64 { self.narrowed(a, b) } else { None };
         let (a, b) = narrowed.unwrap_or((a, b));
         let value = match self.rotated(a, b) {
@@ -226,7 +221,37 @@ impl Gen<'_, '_> {
         if signed { self.f.ins().sshr(a, b) } else { self.f.ins().ushr(a, b) }
     }
 
-    fn constant(&mut self, host: Type, value: u64) -> Value {
+    /// A field of bits, extended: what begins at bit 0 is a unit of the host's, or takes a mask.
+    fn field(&mut self, inst: &Inst, of: Value) -> Value {
+        let host = int_type(inst.ty);
+        let bits = i64::from(host.bits());
+        let (first, len) = field(inst.imm, bits);
+        let signed = inst.op == Op::Extracts;
+        if len == bits {
+            return of;
+        }
+        if first == 0 {
+            let unit =
+                [types::I8, types::I16, types::I32].into_iter().find(|unit| i64::from(unit.bits()) == len);
+            if let Some(unit) = unit {
+                let low = self.f.ins().ireduce(unit, of);
+                return if signed {
+                    self.f.ins().sextend(host, low)
+                } else {
+                    self.f.ins().uextend(host, low)
+                };
+            }
+            if !signed && len < 32 {
+                let low = if host == types::I32 { of } else { self.f.ins().ireduce(types::I32, of) };
+                let low = self.f.ins().band_imm_u(low, (1 << len) - 1);
+                return if host == types::I32 { low } else { self.f.ins().uextend(host, low) };
+            }
+        }
+        let up = if first + len == bits { of } else { self.f.ins().ishl_imm_u(of, bits - first - len) };
+        if signed { self.f.ins().sshr_imm_u(up, bits - len) } else { self.f.ins().ushr_imm_u(up, bits - len) }
+    }
+
+    pub(super) fn constant(&mut self, host: Type, value: u64) -> Value {
         let value = if host == types::I32 { i64::from(value as i32) } else { value as i64 };
         self.f.ins().iconst(host, value)
     }
@@ -268,27 +293,6 @@ impl Gen<'_, '_> {
         self.f.ins().jump(done, &[value.into()]);
         self.begin(done);
         result
-    }
-
-    /// The sum of these, of which the last is 0 or 1, and whether it has carried: a value of 8 bits.
-    pub(super) fn sum_and_carry(&mut self, a: Value, b: Value, c: Value) -> (Value, Value) {
-        let first = self.f.ins().iadd(a, b);
-        let carry_1 = self.f.ins().icmp(IntCC::UnsignedLessThan, first, a);
-        if self.number(c) == Some(0) {
-            return (first, carry_1);
-        }
-        let sum = self.f.ins().iadd(first, c);
-        let carry_2 = self.f.ins().icmp(IntCC::UnsignedLessThan, sum, c);
-        (sum, self.f.ins().bor(carry_1, carry_2))
-    }
-
-    /// Bit 0 of the third operand.
-    pub(super) fn carry(&mut self, inst: &Inst) -> Value {
-        if let Some(value) = self.block().constant(inst.c) {
-            return self.constant(int_type(inst.ty), value & 1);
-        }
-        let c = self.int_as(inst.ty, inst.c);
-        self.f.ins().band_imm_u(c, 1)
     }
 
     fn sign_and_zero(&mut self, host: Type, a: Value) -> Value {

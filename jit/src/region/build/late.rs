@@ -547,7 +547,7 @@ impl Gen<'_, '_> {
             Op::NzcvAdd if matches!(condition, NzcvCond::Cs | NzcvCond::Cc) => {
                 let (a, b) = (self.int_as(inst.ty, inst.a), self.int_as(inst.ty, inst.b));
                 let c = self.carry(inst);
-                let (_, made) = self.sum_and_carry(a, b, c);
+                let made = self.carries(a, b, c);
                 Some(if condition == NzcvCond::Cs { made } else { self.f.ins().bxor_imm_u(made, 1) })
             }
             Op::NzcvLogic if !unsigned => {

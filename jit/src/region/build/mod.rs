@@ -5,6 +5,7 @@
 //! optimised by Cranelift: what raises floating-point flags, or may be seen by other vCPUs, is to it a computation like any
 //! other.
 
+mod carry;
 mod exits;
 mod float;
 mod halves;
@@ -27,6 +28,7 @@ use cranelift_codegen::isa::TargetFrontendConfig;
 use cranelift_frontend::{FunctionBuilder, Switch, Variable};
 use emu_core::ir::{Block, Cc, Class, Inst, Op, SlotInfo, Terminal, Ty, Val, ValKind};
 
+use self::carry::Sum;
 use self::exits::Departure;
 use self::jumps::Jumps;
 use self::late::Late;
@@ -199,6 +201,7 @@ struct Gen<'a, 'f> {
     temps: Vec<Option<Any>>,
     groups: Vec<Group>,
     group_of: Vec<Option<usize>>,
+    sums: Vec<Sum>,
     /// The binary32 number in a container that is known to be boxed.
     boxed: HashMap<Value, Value>,
     /// What results of the smallest normal magnitude are found with, for binary32 and binary64 (see [`Self::tiny_lanes`]).
@@ -329,6 +332,7 @@ impl<'a, 'f> Gen<'a, 'f> {
             dirty: SlotSet::default(),
             at_hand: BTreeMap::new(),
             temps: Vec::new(),
+            sums: Vec::new(),
             groups: Vec::new(),
             group_of: Vec::new(),
             boxed: HashMap::new(),
@@ -357,6 +361,7 @@ impl<'a, 'f> Gen<'a, 'f> {
         self.start_late(node);
         self.dirty = self.dirty_in[node];
         self.at_hand.clear();
+        self.sums.clear();
         let block = self.block();
         self.temps = vec![None; block.temps.into()];
         (self.groups, self.group_of) = std::mem::take(&mut self.all_groups[node]);

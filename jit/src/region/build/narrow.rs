@@ -11,14 +11,14 @@ const MOST_DEPTH: u32 = 4;
 
 impl Gen<'_, '_> {
     /// The operation that makes a value.
-    fn made_by(&self, value: Value) -> Option<&InstructionData> {
+    pub(super) fn made_by(&self, value: Value) -> Option<&InstructionData> {
         match self.f.func.dfg.value_def(value) {
             ValueDef::Result(inst, _) => Some(&self.f.func.dfg.insts[inst]),
             _ => None,
         }
     }
 
-    fn unary(&self, value: Value, wanted: Opcode) -> Option<Value> {
+    pub(super) fn unary(&self, value: Value, wanted: Opcode) -> Option<Value> {
         match *self.made_by(value)? {
             InstructionData::Unary { opcode, arg } if opcode == wanted => Some(arg),
             _ => None,
@@ -114,12 +114,14 @@ impl Gen<'_, '_> {
         halves(a, b).or_else(|| halves(b, a))
     }
 
+    /// The value that others are other names for.
+    pub(super) fn origin(&self, value: Value) -> Value {
+        self.f.func.dfg.resolve_aliases(value)
+    }
+
     /// Whether two values are the same, or the lower halves of the same.
     fn is_same(&self, a: Value, b: Value) -> bool {
-        let [a, b] = [a, b].map(|value| {
-            let value = self.unary(value, Opcode::Ireduce).unwrap_or(value);
-            self.f.func.dfg.resolve_aliases(value)
-        });
+        let [a, b] = [a, b].map(|value| self.origin(self.unary(value, Opcode::Ireduce).unwrap_or(value)));
         a == b
     }
 
