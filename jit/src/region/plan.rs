@@ -683,4 +683,20 @@ mod tests {
         let alone = vec![node(0x180, [Edge::Out; 2])];
         assert_eq!(plan(alone).trimmed(&Ways::default()).err().map(|unfit| unfit.around), Some(None));
     }
+
+    #[test]
+    fn an_entry_apart_goes_where_the_node_does_and_nothing_goes_there() {
+        let mut plan = plan(nested());
+        plan.entries = vec![0, 1, 4];
+        plan.enter_apart(1);
+        assert_eq!(places(&plan), [0x100, 0x140, 0x140, 0x180, 0x1c0, 0x80]);
+        assert_eq!(plan.entries, [0, 1, 5]);
+        for node in [1, 2] {
+            assert_eq!(plan.nodes[node].edges, [to(0, true), to(4, false)]);
+        }
+        assert_eq!(plan.nodes[0].edges, [to(2, false), to(3, false)]);
+        assert!(!plan.nodes.iter().any(|node| node.goes_to(1)));
+        // The loop's five, and not the one apart.
+        assert_eq!(plan.blocks(), 5);
+    }
 }

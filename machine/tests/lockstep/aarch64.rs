@@ -284,6 +284,20 @@ impl Code {
         self.emit(word);
     }
 
+    /// A sum of numbers of some words each, in few registers, so that some go into the next or are overwritten.
+    fn words(&mut self, random: &mut Random) {
+        let registers: Vec<i64> = (2..8).filter(|&n| !reserved(n)).chain([31]).collect();
+        let first = random.pick(&["adds_imm.x", "subs_shift.x", "adds_shift.w", "adcs.x"]);
+        for n in 0..2 + random.below(5) {
+            let next = random.pick(&["adcs.x", "adcs.x", "adcs.x", "sbcs.x", "adcs.w", "adc.x"]);
+            let word = self.word(insn(if n == 0 { first } else { next }), random);
+            let line = decode(word, self.features).unwrap().line();
+            let fields = ["rd", "rn", "rm"].into_iter().filter_map(|name| line.field(name));
+            let word = fields.fold(word, |word, field| field.put(word, random.pick(&registers)));
+            self.emit(word);
+        }
+    }
+
     fn memory(&mut self, random: &mut Random) {
         let insn = random.pick(&self.memory);
         let (mut word, line) = (self.word(insn, random), insn.line());
@@ -545,7 +559,8 @@ impl Writer for Code {
 
     fn piece(&mut self, random: &mut Random) {
         match random.below(64) {
-            0..=29 => self.compute(random),
+            0..=28 => self.compute(random),
+            29 => self.words(random),
             30..=44 => self.memory(random),
             45..=49 => self.point(random),
             50..=51 => {

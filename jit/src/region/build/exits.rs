@@ -7,7 +7,7 @@ use cranelift_codegen::ir::{self, InstBuilder, Value, types};
 use emu_core::ir::{Cc, Class, Inst};
 use emu_core::mem::{PAGE_SIZE, TLB_ENTRIES, TlbEntry};
 
-use super::late::LateHeld;
+use super::flags::LateHeld;
 use super::slots::{Form, Slot, lanes_like};
 use super::{FLAGS, Gen};
 use crate::frame;
@@ -79,17 +79,8 @@ impl Gen<'_, '_> {
                 }
             }
         }
-        let count = self.retired_and(held.retired, more);
+        let count = self.plus(held.retired, more as i64);
         self.state_store(frame::RETIRED, count);
-    }
-
-    /// How many instructions have been retired, and these.
-    pub(super) fn retired_and(&mut self, count: Value, more: usize) -> Value {
-        let (count, before) = self.sum_with_constant(count).unwrap_or((count, 0));
-        match before + more as i64 {
-            0 => count,
-            all => self.f.ins().iadd_imm_s(count, all),
-        }
     }
 
     fn leave(&mut self, exit: Value) {

@@ -40,6 +40,11 @@ impl Gen<'_, '_> {
         let both = |s: &mut Self| (s.int_as(ty, inst.a), s.int_as(ty, inst.b));
         let value = match inst.op {
             Op::Mov => unary(self),
+            Op::Add | Op::Sub if ty == Ty::I64 && self.block().constant(inst.b).is_some() => {
+                let by = self.block().constant(inst.b).unwrap_or(0) as i64;
+                let a = unary(self);
+                self.plus(a, if inst.op == Op::Add { by } else { by.wrapping_neg() })
+            }
             Op::Add => self.binary(inst, |f, a, b| f.iadd(a, b)),
             Op::Sub => self.binary(inst, |f, a, b| f.isub(a, b)),
             Op::And => return self.bitwise(inst, |f, a, b| f.band(a, b)),

@@ -235,8 +235,7 @@ impl Gen<'_, '_> {
             return host;
         }
         let base = self.int_of(group.base);
-        let first =
-            if group.first == 0 { base } else { self.f.ins().iadd_imm_s(base, i64::from(group.first)) };
+        let first = self.plus(base, i64::from(group.first));
         let len = i64::from(group.last - group.first) + 1;
         let addend = match group.cache {
             Some(cache) => {
@@ -287,7 +286,7 @@ impl Gen<'_, '_> {
         let table = self.state_load(types::I64, frame::tlb(view as usize));
         let mask = self.state_load(types::I64, frame::tlb_mask(view as usize));
         let entry = self.tlb_entry(first, table, mask);
-        let end = if len == 1 { first } else { self.f.ins().iadd_imm_s(first, len - 1) };
+        let end = self.plus(first, len - 1);
         let page = self.f.ins().band_imm_s(end, PAGE_MASK);
         let tag = if write { offset_of!(TlbEntry, write) } else { offset_of!(TlbEntry, read) };
         let tag = self.f.ins().load(types::I64, FLAGS, entry, tag as i32);
@@ -356,7 +355,8 @@ impl Gen<'_, '_> {
             _ => self.int_of(inst.b),
         };
         // What has just been made is in a register at the branch, and is not to be fetched behind it.
-        let firm = self.outside.firm.contains(&site(self.node, at));
+        let through = self.group_of[at].is_some_and(|group| self.groups[group].through);
+        let firm = through && self.outside.firm.contains(&site(self.node, at));
         let value = if firm { self.made_here(inst.ty, value) } else { value };
         let (host, flags) = self.reach(at);
         let imm = inst.imm;

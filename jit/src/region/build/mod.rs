@@ -7,6 +7,7 @@
 
 mod carry;
 mod exits;
+mod flags;
 mod float;
 mod halves;
 mod int;
@@ -517,7 +518,7 @@ impl<'a, 'f> Gen<'a, 'f> {
 
     fn terminal(&mut self, block: &Block) {
         let count = self.f.use_var(self.retired);
-        let count = self.retired_and(count, block.len());
+        let count = self.plus(count, block.len() as i64);
         let delta = self.delta();
         let at = |offset: i32| delta + i64::from(offset);
         let edges = &self.plan.nodes[self.node].edges;

@@ -25,9 +25,13 @@ impl Gen<'_, '_> {
         }
     }
 
-    /// What a value is the sum of.
-    pub(super) fn sum_with_constant(&self, value: Value) -> Option<(Value, i64)> {
-        self.by_constant(value, Opcode::Iadd)
+    /// The sum of a value of 64 bits and a constant; of what the value itself is such a sum of.
+    pub(super) fn plus(&mut self, value: Value, by: i64) -> Value {
+        let (of, before) = self.by_constant(value, Opcode::Iadd).unwrap_or((value, 0));
+        match before.wrapping_add(by) {
+            0 => of,
+            all => self.f.ins().iadd_imm_s(of, all),
+        }
     }
 
     /// The operands of an operation of which the second is constant.
