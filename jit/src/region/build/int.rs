@@ -40,13 +40,7 @@ impl Gen<'_, '_> {
         let both = |s: &mut Self| (s.int_as(ty, inst.a), s.int_as(ty, inst.b));
         let value = match inst.op {
             Op::Mov => unary(self),
-            Op::Add | Op::Sub if ty == Ty::I64 && self.block().constant(inst.b).is_some() => {
-                let by = self.block().constant(inst.b).unwrap_or(0) as i64;
-                let a = unary(self);
-                self.plus(a, if inst.op == Op::Add { by } else { by.wrapping_neg() })
-            }
-            Op::Add => self.binary(inst, |f, a, b| f.iadd(a, b)),
-            Op::Sub => self.binary(inst, |f, a, b| f.isub(a, b)),
+            Op::Add | Op::Sub => self.add(inst),
             Op::And => return self.bitwise(inst, |f, a, b| f.band(a, b)),
             Op::Or => return self.bitwise(inst, |f, a, b| f.bor(a, b)),
             Op::Xor => return self.bitwise(inst, |f, a, b| f.bxor(a, b)),
@@ -163,6 +157,19 @@ impl Gen<'_, '_> {
             op => unreachable!("{op:?} is not planned"),
         };
         self.set_int(ty, inst.dst, value);
+    }
+
+    fn add(&mut self, inst: &Inst) -> Value {
+        let by = self.block().constant(inst.b).filter(|_| inst.ty == Ty::I64).map(|by| by as i64);
+        let by = if inst.op == Op::Add { by } else { by.map(i64::wrapping_neg) };
+        match by {
+            Some(by) => {
+                let a = self.int_of(inst.a);
+                self.plus(a, by)
+            }
+            None if inst.op == Op::Add => self.binary(inst, |f, a, b| f.iadd(a, b)),
+            None => self.binary(inst, |f, a, b| f.isub(a, b)),
+        }
     }
 
     fn binary(
