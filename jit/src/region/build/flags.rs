@@ -61,9 +61,8 @@ impl Gen<'_, '_> {
         let Some(late) = &self.late else { return };
         let Known::Always(made) = late.now else { return };
         if made.slots.contains(&Some(slot)) {
-            let operands = self.in_slots();
-            let known = Known::Always(Made::moved(made.way));
-            self.set_late(&Some(LateHeld { known, operands }));
+            let held = self.late_held();
+            self.set_late(&held);
         }
     }
 

@@ -111,7 +111,7 @@ impl Gen<'_, '_> {
             }
             Op::Extract | Op::Extracts => {
                 let a = unary(self);
-                self.field(inst, a)
+                self.extract(inst, a)
             }
             Op::Insert => {
                 let (first, len) = field(inst.imm, bits);
@@ -234,7 +234,7 @@ impl Gen<'_, '_> {
     }
 
     /// A field of bits, extended: what begins at bit 0 is a unit of the host's, or takes a mask.
-    fn field(&mut self, inst: &Inst, of: Value) -> Value {
+    fn extract(&mut self, inst: &Inst, of: Value) -> Value {
         let host = int_type(inst.ty);
         let bits = i64::from(host.bits());
         let (first, len) = field(inst.imm, bits);

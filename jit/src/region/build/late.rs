@@ -242,6 +242,7 @@ impl Late {
         }
     }
 
+    /// The way that this is one of.
     pub fn way(&self, made: Made) -> Way {
         self.ways[made.way as usize - 1]
     }
