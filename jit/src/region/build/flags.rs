@@ -19,12 +19,12 @@ pub(super) struct LateHeld {
 
 impl Gen<'_, '_> {
     pub(super) fn is_late(&self, slot: u16) -> bool {
-        self.late.as_ref().is_some_and(|late| late.slot == slot)
+        self.late.as_ref().is_some_and(|late| late.makings.slot == slot)
     }
 
     /// Notes that the slot has been set to a value.
     pub(super) fn no_longer_late(&mut self, slot: u16) {
-        if let Some(late) = self.late.as_mut().filter(|late| late.slot == slot) {
+        if let Some(late) = self.late.as_mut().filter(|late| late.makings.slot == slot) {
             late.now = Known::Always(Made::ITSELF);
         }
     }
@@ -51,7 +51,7 @@ impl Gen<'_, '_> {
         let Some(late) = &self.late else { return Vec::new() };
         let Known::Always(made) = late.now else { return Vec::new() };
         let [second, third] = late.more;
-        let variables = [self.slot(late.slot).var, second, third];
+        let variables = [self.slot(late.makings.slot).var, second, third];
         let places = made.slots.into_iter().zip(variables).filter_map(|(slot, var)| Some((var, slot?)));
         places.map(|(var, slot)| (var, self.f.use_var(self.slot(slot).var))).collect()
     }
@@ -69,7 +69,7 @@ impl Gen<'_, '_> {
     /// Begins a node.
     pub(super) fn start_late(&mut self, node: usize) {
         if let Some(late) = &mut self.late {
-            late.now = late.at_start[node];
+            late.now = late.makings.at_start[node];
         }
     }
 
@@ -77,15 +77,15 @@ impl Gen<'_, '_> {
     /// need, that the slot's variable holds its value.
     pub(super) fn tell_way(&mut self, to: Option<usize>) {
         let Some(late) = &self.late else { return };
-        if to.is_some_and(|node| late.needs[node]) {
+        if to.is_some_and(|node| late.makings.needs[node]) {
             if late.now != Known::Always(Made::ITSELF) {
-                let (slot, value) = (self.slot(late.slot), self.made_now());
+                let (slot, value) = (self.slot(late.makings.slot), self.made_now());
                 self.f.def_var(slot.var, value);
             }
             return;
         }
         let (now, way) = (late.now, late.way);
-        let goal = to.map_or(Known::Varies, |node| late.at_start[node]);
+        let goal = to.map_or(Known::Varies, |node| late.makings.at_start[node]);
         debug_assert!(both(goal, now) == goal);
         let Known::Always(made) = now else { return };
         if goal != now {
@@ -102,8 +102,8 @@ impl Gen<'_, '_> {
     pub(super) fn put_off(&mut self, inst: &Inst, at: usize) -> bool {
         let (block, node) = (self.block(), self.node);
         let Some(late) = &self.late else { return false };
-        let Some(&write) = late.of.get(&(node, at)) else { return false };
-        let slot = late.slot;
+        let Some(&write) = late.makings.of.get(&(node, at)) else { return false };
+        let slot = late.makings.slot;
         let ([second, third], way) = (late.more, late.way);
         let in_slots = match write {
             Write::Way(made) => made.slots,
@@ -135,7 +135,7 @@ impl Gen<'_, '_> {
             self.f.def_var(way, number);
         }
         if let Some(late) = &mut self.late {
-            late.now = late.after(node, at, inst, late.now);
+            late.now = late.makings.after(node, at, inst, late.now);
         }
         true
     }
@@ -159,10 +159,10 @@ impl Gen<'_, '_> {
     /// Whether the condition that an operation tests holds, from what the flags are made of: a value of 8 bits. None if the
     /// flags have been made.
     pub(super) fn late_test(&mut self, inst: &Inst) -> Option<Value> {
-        let late = self.late.as_ref().filter(|late| Val::slot(late.slot) == inst.a)?;
+        let late = self.late.as_ref().filter(|late| Val::slot(late.makings.slot) == inst.a)?;
         let Known::Always(made @ Made { way: 1.., .. }) = late.now else { return None };
         let condition = NzcvCond::from_bits(inst.attr);
-        if let Way::Flags(flags) = late.way(made) {
+        if let Way::Flags(flags) = late.makings.way(made) {
             return Some(self.f.ins().iconst(types::I8, i64::from(condition.holds(flags))));
         }
         let known = self.as_compared(made, |own, compare| own.compared(compare, condition));
@@ -175,9 +175,11 @@ impl Gen<'_, '_> {
     /// What is made of the comparison of that way, with its operands in temporaries, or still in their slots.
     fn as_compared<T>(&mut self, made: Made, make: impl FnOnce(&mut Self, &Inst) -> T) -> T {
         let Some(late) = &self.late else { unreachable!("asked for where there is one") };
-        let Way::Compare { mut inst, node } = late.way(made) else { unreachable!("this is a comparison") };
+        let Way::Compare { mut inst, node } = late.makings.way(made) else {
+            unreachable!("this is a comparison")
+        };
         let [second, third] = late.more;
-        let variables = [self.slot(late.slot).var, second, third];
+        let variables = [self.slot(late.makings.slot).var, second, third];
         let varies = varies(&inst, &self.plan.nodes[node].block);
         let mut temps = vec![None; 3];
         for (n, val) in [&mut inst.a, &mut inst.b, &mut inst.c].into_iter().enumerate() {
@@ -239,7 +241,7 @@ impl Gen<'_, '_> {
 
     /// The flags that are made in this way.
     fn flags_by(&mut self, made: Made) -> Value {
-        match self.late.as_ref().map(|late| late.way(made)) {
+        match self.late.as_ref().map(|late| late.makings.way(made)) {
             Some(Way::Flags(flags)) => self.f.ins().iconst(types::I64, flags as i64),
             _ => self.as_compared(made, |own, inst| own.flags_of(inst)),
         }
@@ -249,7 +251,7 @@ impl Gen<'_, '_> {
     pub(super) fn make_late(&mut self) {
         let Some(late) = &mut self.late else { return };
         late.now = Known::Varies;
-        let slot = late.slot;
+        let slot = late.makings.slot;
         let value = self.made_now();
         self.state_store(frame::slot(slot), value);
         self.late = None;
@@ -258,8 +260,8 @@ impl Gen<'_, '_> {
     /// The value of the slot.
     fn made_now(&mut self) -> Value {
         let Some(late) = &self.late else { unreachable!("asked for where there is one") };
-        let (ways, now, way) = (late.ways.len() as u32, late.now, late.way);
-        let first = self.slot(late.slot).var;
+        let (ways, now, way) = (late.makings.ways.len() as u32, late.now, late.way);
+        let first = self.slot(late.makings.slot).var;
         match now {
             Known::Always(Made::ITSELF) | Known::Never => return self.f.use_var(first),
             Known::Always(made) => return self.flags_by(made),

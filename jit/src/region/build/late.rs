@@ -17,11 +17,18 @@ const MOST_WAYS: usize = 8;
 
 /// The slot whose value is made late, from what its variable and these hold.
 pub(super) struct Late {
-    pub slot: u16,
+    pub makings: Makings,
     /// The second and third operands.
     pub more: [Variable; 2],
     /// [`Made::way`], where that varies.
     pub way: Variable,
+    /// What is known now.
+    pub now: Known<Made>,
+}
+
+/// How the value of the slot is made throughout a region.
+pub(super) struct Makings {
+    pub slot: u16,
     pub ways: Vec<Way>,
     /// What is done with the operations that write the slot, by node and place in its block; others make its value at once.
     pub of: HashMap<(usize, usize), Write>,
@@ -30,8 +37,6 @@ pub(super) struct Late {
     pub needs: Vec<bool>,
     /// What is known of the way where each node begins.
     pub at_start: Vec<Known<Made>>,
-    /// What is known now.
-    pub now: Known<Made>,
 }
 
 /// How flags are made.
@@ -127,16 +132,14 @@ pub(super) fn slot(plan: &Plan) -> Option<u16> {
 /// others before they go on.
 pub(crate) fn entries_alone(plan: &Plan) -> Vec<usize> {
     let Some(slot) = slot(plan) else { return Vec::new() };
-    let stays = |n: u16| n != slot && !plan.in_memory.contains(&n);
-    let [second, third, way] = [0, 1, 2].map(Variable::from_u32);
-    let mut late = Late::planned(plan, (slot, stays), [second, third], way);
+    let mut makings = Makings::of(plan, slot, |n| n != slot && !plan.in_memory.contains(&n));
     let entered = Known::Always(Made::ITSELF);
     let alone = |&node: &usize| {
         let others: Vec<usize> = plan.entries.iter().copied().filter(|&other| other != node).collect();
-        late.flow(plan, &others);
-        let known = late.at_start[node];
+        makings.flow(plan, &others);
+        let known = makings.at_start[node];
         matches!(known, Known::Always(Made { way: 1.., .. }))
-            && late.ends(plan, node, known) == late.ends(plan, node, entered)
+            && makings.ends(plan, node, known) == makings.ends(plan, node, entered)
     };
     plan.entries.iter().copied().filter(alone).collect()
 }
@@ -152,23 +155,19 @@ impl Late {
         f.def_var(way, itself);
         let whole = |slot: Slot| (slot.class, slot.form) == (Class::Int, Form::Whole);
         let stays = |n: u16| n != slot && slots[usize::from(n)].is_some_and(whole);
-        Some(Self::planned(plan, (slot, stays), more, way))
+        Some(Self { makings: Makings::of(plan, slot, stays), more, way, now: Known::Never })
     }
+}
 
-    /// With what is known of the plan. Operands can be left in the slots of which `stays` says so.
-    fn planned(
-        plan: &Plan,
-        (slot, stays): (u16, impl Fn(u16) -> bool),
-        more: [Variable; 2],
-        way: Variable,
-    ) -> Self {
+impl Makings {
+    /// Those of a plan. Operands can be left in the slots of which `stays` says so.
+    fn of(plan: &Plan, slot: u16, stays: impl Fn(u16) -> bool) -> Self {
         let reads = |node: &Node| Reads::ButTests.are_from(&node.block, 0, Val::slot(slot));
         let needs = plan.nodes.iter().map(reads).collect();
-        let (of, at_start, now) = (HashMap::new(), Vec::new(), Known::Never);
-        let mut late = Self { slot, more, way, ways: Vec::new(), of, needs, at_start, now };
-        late.choose_writes(plan, stays);
-        late.flow(plan, &plan.entries);
-        late
+        let mut makings = Self { slot, ways: Vec::new(), of: HashMap::new(), needs, at_start: Vec::new() };
+        makings.choose_writes(plan, stays);
+        makings.flow(plan, &plan.entries);
+        makings
     }
 
     /// Which operations have their flags made late.
@@ -343,35 +342,35 @@ mod tests {
         builder.un(Op::Mov, Ty::I64, FLAGS);
     }
 
-    fn planned(nodes: Vec<Node>) -> Late {
+    fn makings(nodes: Vec<Node>) -> Makings {
         let block = nodes[0].block.clone();
         let plan = Plan { nodes, ..Plan::of_block(&block) };
-        Late::planned(&plan, (40, |n| n != 40), [0, 1].map(Variable::from_u32), Variable::from_u32(2))
+        Makings::of(&plan, 40, |n| n != 40)
     }
 
     #[test]
     fn a_block_that_reads_flags_as_a_number_has_them_made_and_no_other() {
-        let late = planned(vec![
+        let makings = makings(vec![
             node(0, &[1, 2], Some(7), |_| {}),
             node(1, &[0], None, test),
             node(2, &[3], None, read),
             node(3, &[0], Some(9), |_| {}),
         ]);
-        assert_eq!(late.needs, [false, false, true, false]);
-        assert_eq!(late.of.len(), 2, "both comparisons are late");
+        assert_eq!(makings.needs, [false, false, true, false]);
+        assert_eq!(makings.of.len(), 2, "both comparisons are late");
         let [first, itself] = [Known::Always(IN_SLOT), Known::Always(Made::ITSELF)];
-        assert!(late.at_start == [Known::Varies, first, itself, itself]);
+        assert!(makings.at_start == [Known::Varies, first, itself, itself]);
     }
 
     #[test]
     fn a_block_that_tests_flags_made_in_different_ways_has_them_made() {
-        let late = planned(vec![
+        let makings = makings(vec![
             node(0, &[2, 1], Some(7), |_| {}),
             node(1, &[2], Some(9), |_| {}),
             node(2, &[0], None, test),
         ]);
-        assert_eq!(late.needs, [false, false, true]);
-        assert!(late.at_start[2] == Known::Always(Made::ITSELF));
+        assert_eq!(makings.needs, [false, false, true]);
+        assert!(makings.at_start[2] == Known::Always(Made::ITSELF));
     }
 
     #[test]
@@ -381,7 +380,7 @@ mod tests {
             builder.un_to(Val::slot(1), Op::Mov, Ty::I64, one);
         };
         // A loop with a way around what sets the slot.
-        let late = planned(vec![
+        let makings = makings(vec![
             node(0, &[1], Some(7), |_| {}),
             node(1, &[2, 3], None, test),
             node(2, &[3], None, sets),
@@ -389,7 +388,10 @@ mod tests {
             node(4, &[4], None, |_| {}),
         ]);
         let [there, gone] = [Known::Always(IN_SLOT), Known::Always(Made::moved(1))];
-        assert!(late.at_start[1..] == [there, there, gone, gone], "one way, whatever has become of the slot");
+        assert!(
+            makings.at_start[1..] == [there, there, gone, gone],
+            "one way, whatever has become of the slot"
+        );
     }
 
     #[test]
