@@ -122,23 +122,27 @@ impl Interpreter {
         vcpu: &mut Vcpu<I>,
         stop: impl FnOnce(&Block) -> bool,
     ) -> Result<(), Stop> {
-        if !self.run_if(vcpu, |_, block| !stop(block))? {
-            self.step(vcpu)?;
+        let (cached, code) = self.jumps.find(vcpu)?;
+        if stop(cached.block()) {
+            return self.step(vcpu);
         }
-        Ok(())
+        execute(&mut self.frame, vcpu, cached.block(), |vcpu, run| code.run(vcpu, run))
     }
 
-    /// Runs the block at the program counter if it is one that `wanted` wants; whether it was.
-    pub fn run_if<I: Isa>(
+    /// Runs the block at the program counter operation by operation, if it is one that `wanted` wants; whether it was. `accesses`
+    /// is told of each load and store before it is made, by its number, and what its base holds.
+    pub fn watch_if<I: Isa>(
         &mut self,
         vcpu: &mut Vcpu<I>,
-        wanted: impl FnOnce(&Vcpu<I>, &Block) -> bool,
+        wanted: impl FnOnce(&Block) -> bool,
+        mut accesses: impl FnMut(usize, u64),
     ) -> Result<bool, Stop> {
-        let (cached, code) = self.jumps.find(vcpu)?;
-        if !wanted(vcpu, cached.block()) {
+        let (cached, _) = self.jumps.find(vcpu)?;
+        let block = cached.block();
+        if !wanted(block) {
             return Ok(false);
         }
-        execute(&mut self.frame, vcpu, cached.block(), |vcpu, run| code.run(vcpu, run))?;
+        execute(&mut self.frame, vcpu, block, |vcpu, run| run.all(vcpu, &mut accesses))?;
         Ok(true)
     }
 
@@ -150,7 +154,7 @@ impl Interpreter {
 
     /// Runs `block`, which lies at the program counter, operation by operation.
     pub fn execute<I: Isa>(&mut self, vcpu: &mut Vcpu<I>, block: &Block) -> Result<(), Stop> {
-        execute(&mut self.frame, vcpu, block, |vcpu, run| run.all(vcpu))
+        execute(&mut self.frame, vcpu, block, |vcpu, run| run.all(vcpu, |_, _| ()))
     }
 
     /// Does the same as [`Interpreter::execute`] by the handlers that blocks run with in [`Engine::run`].
@@ -258,10 +262,13 @@ impl Run<'_> {
         }
     }
 
-    /// Runs the block; the operation that has left it, or their number.
-    fn all<I: Isa>(&mut self, vcpu: &mut Vcpu<I>) -> usize {
+    /// Runs the block; the operation that has left it, or their number. `accesses` is told of each load and store.
+    fn all<I: Isa>(&mut self, vcpu: &mut Vcpu<I>, mut accesses: impl FnMut(usize, u64)) -> usize {
         let block = self.block;
         for (index, inst) in block.insts.iter().enumerate() {
+            if matches!(inst.op, Op::Load | Op::Store) {
+                accesses(index, self.get(&vcpu.state, inst.a));
+            }
             self.left = self.inst(vcpu, inst, index).transpose();
             if self.left.is_some() {
                 return index;

@@ -8,7 +8,7 @@ use emu_core::ir::{Block, BlockKey, Hint, Inst, Mark, Op, Terminal};
 use emu_core::mem::{PAGE_SIZE, WINDOWED};
 
 use super::build;
-use super::ways::Ways;
+use super::ways::{Reached, Ways};
 use crate::shared::JitShared;
 use crate::template::Features;
 use crate::template::guess::{Guess, Likely};
@@ -64,8 +64,8 @@ pub(crate) struct Node {
     /// Of a branch: taken, and not; of an indirect jump those to where it is expected to go, each to another place; else the
     /// only one.
     pub edges: Vec<Edge>,
-    /// Where accesses have gone, by operation.
-    pub accesses: Vec<(usize, Likely)>,
+    /// Where accesses have gone, each to the most frequent segment first.
+    pub accesses: Vec<Reached>,
 }
 
 impl Node {
@@ -188,13 +188,27 @@ impl Plan {
         self.entries.iter().map(move |&node| BlockKey { pa: start + self.place(node) as u64, ctx })
     }
 
-    /// Where the access is expected to go that a node's operation `at` makes.
-    pub(crate) fn likely(&self, node: usize, at: usize) -> Likely {
-        let Node { block, accesses, .. } = &self.nodes[node];
-        let seen = accesses.iter().find(|&&(other, _)| other == at).map(|&(_, likely)| likely);
-        let guessed =
-            || self.seen.as_ref().map_or(Likely::In(0), |seen| seen.of(block, block.insts[at].a, at));
-        seen.unwrap_or_else(guessed)
+    /// The segments where the access is expected to go that a node's operation `at` makes, the most likely first: those where it
+    /// has gone, or all if it has not been seen.
+    pub(crate) fn segments(&self, node: usize, at: usize) -> Vec<Likely> {
+        let reached: Vec<Likely> = self.reached(node, at).collect();
+        if !reached.is_empty() {
+            return reached;
+        }
+        let Some(seen) = &self.seen else { return vec![Likely::In(0)] };
+        let block = &self.nodes[node].block;
+        let first = seen.of(block, block.insts[at].a, at);
+        std::iter::once(first).chain(seen.segments().filter(|&other| other != first)).collect()
+    }
+
+    /// Whether it has gone to several.
+    pub(crate) fn varies(&self, node: usize, at: usize) -> bool {
+        self.reached(node, at).nth(1).is_some()
+    }
+
+    fn reached(&self, node: usize, at: usize) -> impl Iterator<Item = Likely> {
+        let reached = self.nodes[node].accesses.iter().filter(move |reached| reached.at == at);
+        reached.map(|reached| reached.segment)
     }
 
     /// Whether the instruction at `pc` is in it.
@@ -682,6 +696,19 @@ mod tests {
         assert_eq!(plan(nodes).trimmed(&Ways::default()).err().map(|unfit| unfit.around), Some(Some(0x80)));
         let alone = vec![node(0x180, [Edge::Out; 2])];
         assert_eq!(plan(alone).trimmed(&Ways::default()).err().map(|unfit| unfit.around), Some(None));
+    }
+
+    #[test]
+    fn an_access_that_has_been_seen_is_expected_where_it_has_gone() {
+        let mut plan = plan(nested());
+        let reached = |at, segment| Reached { at, segment, times: 1 };
+        plan.nodes[0].accesses =
+            vec![reached(1, Likely::Low), reached(2, Likely::In(1)), reached(2, Likely::Low)];
+        assert_eq!([1, 2].map(|at| plan.varies(0, at)), [false, true]);
+        assert_eq!(plan.segments(0, 1), [Likely::Low]);
+        assert_eq!(plan.segments(0, 2), [Likely::In(1), Likely::Low]);
+        // Of a block alone nothing is known.
+        assert_eq!((plan.segments(1, 1), plan.varies(1, 1)), (vec![Likely::In(0)], false));
     }
 
     #[test]

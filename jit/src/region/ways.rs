@@ -6,12 +6,12 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use emu_core::exec::{Isa, Stop, Vcpu};
 use emu_core::interp::Interpreter;
-use emu_core::ir::{Block, BlockKey, Hint, Op, Terminal};
+use emu_core::ir::{Block, BlockKey, Hint, Terminal};
 use emu_core::mem::WINDOWED;
 
 use super::plan::Plan;
 use crate::stats::Counters;
-use crate::template::guess::{Guess, Likely};
+use crate::template::guess::{Layout, Likely};
 
 /// Instructions that a vCPU is watched for.
 const MOST_INSTRUCTIONS: u64 = 4000;
@@ -29,6 +29,8 @@ pub(crate) struct Ways {
     blocks: HashMap<BlockKey, Seen>,
     /// From where the vCPU was last watched.
     outward: Outward,
+    /// The blocks that it has run then, and their instructions.
+    trace: Vec<(BlockKey, u32)>,
 }
 
 /// The way from a place out of the functions that it is in, as far as a loop around the call of one.
@@ -78,8 +80,17 @@ impl Outward {
 struct Seen {
     /// Where it has gone on.
     ways: Vec<Way>,
-    /// Where its accesses through a window have gone, by operation.
-    accesses: Option<Vec<(usize, Likely)>>,
+    /// Where its accesses have gone in the window.
+    accesses: Vec<Reached>,
+}
+
+/// Where in the window an access has gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reached {
+    /// The number of its operation.
+    pub at: usize,
+    pub segment: Likely,
+    pub times: u32,
 }
 
 /// A way out of a block, to a virtual address.
@@ -100,8 +111,9 @@ impl Ways {
         if self.blocks.len() > MOST_BLOCKS {
             self.blocks.clear();
         }
-        self.blocks.values_mut().for_each(|seen| seen.accesses = None);
+        self.blocks.values_mut().for_each(|seen| seen.accesses.clear());
         self.outward = Outward::default();
+        self.trace.clear();
         let begun = vcpu.state.retired;
         let retired = |vcpu: &Vcpu<I>| vcpu.state.retired.wrapping_sub(begun);
         let mut outcome = Ok(true);
@@ -123,18 +135,22 @@ impl Ways {
         let from = vcpu.block_key()?;
         let seen = self.blocks.entry(from).or_default();
         self.outward.at(from);
-        let (pc, mut terminal) = (vcpu.state.pc, None);
-        let ran = interpreter.run_if(vcpu, |vcpu, block| {
-            terminal = Some(block.terminal);
-            if from.ctx & WINDOWED != 0 && seen.accesses.is_none() {
-                seen.accesses = Some(accesses(vcpu, block));
-            }
+        let (pc, mut ended) = (vcpu.state.pc, None);
+        let segments = (from.ctx & WINDOWED != 0).then(|| Layout::new(vcpu));
+        let wanted = |block: &Block| {
+            ended = Some((block.terminal, block.len()));
             keeps_context(block)
+        };
+        let ran = interpreter.watch_if(vcpu, wanted, |at, base| {
+            if let Some(segment) = segments.and_then(|segments| segments.of(base)) {
+                seen.reached(at, segment);
+            }
         })?;
         if ran {
             seen.add(vcpu.state.pc);
-            if let Some(terminal) = terminal {
+            if let Some((terminal, len)) = ended {
                 self.outward.gone(terminal, pc, vcpu.state.pc);
+                self.trace.push((from, len as u32));
             }
         }
         Ok(ran)
@@ -156,20 +172,18 @@ impl Ways {
         self.blocks.get(&from).map_or(0, |seen| seen.ways.iter().map(|way| way.times).sum())
     }
 
-    /// How often what has been seen would have entered the region, and instructions that it would have done there.
+    /// How often what has been watched last would have left the region, and instructions that it would have done there.
     pub(crate) fn in_region(&self, plan: &Plan) -> (u64, u64) {
-        let lengths: HashMap<BlockKey, usize> =
-            plan.nodes.iter().map(|node| (node.block.key, node.block.len())).collect();
-        let entries: Vec<u64> =
-            plan.entries.iter().map(|&node| plan.base.wrapping_add_signed(plan.place(node))).collect();
-        // The same code in another context goes to the same addresses, but not into this region.
-        let ctx = plan.nodes.first().map(|node| node.block.key.ctx);
-        let outside =
-            self.blocks.iter().filter(|(key, _)| Some(key.ctx) == ctx && !lengths.contains_key(key));
-        let ways = outside.flat_map(|(_, seen)| &seen.ways).filter(|way| entries.contains(&way.to));
-        let entered = ways.map(|way| u64::from(way.times)).sum();
-        let runs = lengths.iter().map(|(&key, &len)| u64::from(self.runs(key)) * len as u64);
-        (entered, runs.sum())
+        let is_at = |node: &usize, key| plan.nodes[*node].block.key == key;
+        let (mut left, mut instructions) = (0, 0);
+        let mut at = None;
+        for &(key, len) in &self.trace {
+            let goes_on = at.and_then(|node: usize| plan.nodes[node].targets().find(|node| is_at(node, key)));
+            left += u64::from(at.is_some() && goes_on.is_none());
+            at = goes_on.or_else(|| plan.entries.iter().copied().find(|node| is_at(node, key)));
+            instructions += at.map_or(0, |_| u64::from(len));
+        }
+        (left, instructions)
     }
 
     /// Whether the block goes elsewhere, as far as is known.
@@ -185,9 +199,11 @@ impl Ways {
         ways.into_iter().map(|way| way.to).collect()
     }
 
-    /// Where the accesses of the block have gone, by operation.
-    pub(crate) fn accesses(&self, block: BlockKey) -> Vec<(usize, Likely)> {
-        self.blocks.get(&block).and_then(|seen| seen.accesses.clone()).unwrap_or_default()
+    /// Where the accesses of the block have gone since it was last begun to watch, the most frequent first.
+    pub(crate) fn accesses(&self, block: BlockKey) -> Vec<Reached> {
+        let mut reached = self.blocks.get(&block).map_or(Vec::new(), |seen| seen.accesses.clone());
+        reached.sort_by_key(|reached| (reached.at, std::cmp::Reverse(reached.times)));
+        reached
     }
 }
 
@@ -199,13 +215,14 @@ impl Seen {
             self.ways.push(Way { to, times: 1 });
         }
     }
-}
 
-/// Where the accesses of the block at the program counter will go.
-fn accesses<I: Isa>(vcpu: &Vcpu<I>, block: &Block) -> Vec<(usize, Likely)> {
-    let guess = Guess::of_block(vcpu, block);
-    let accesses = block.insts.iter().enumerate().filter(|(_, inst)| matches!(inst.op, Op::Load | Op::Store));
-    accesses.map(|(at, inst)| (at, guess.of(block, inst.a, at))).collect()
+    fn reached(&mut self, at: usize, segment: Likely) {
+        let mut known = self.accesses.iter_mut();
+        match known.find(|reached| (reached.at, reached.segment) == (at, segment)) {
+            Some(reached) => reached.times += 1,
+            None => self.accesses.push(Reached { at, segment, times: 1 }),
+        }
+    }
 }
 
 /// Whether the block goes on in the context that it runs in, unless it raises an exception.
@@ -218,8 +235,9 @@ fn keeps_context(block: &Block) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use emu_core::ir::{BlockBuilder, Val};
+    use emu_core::ir::{BlockBuilder, Op, Val};
 
+    use super::super::plan::{Edge, Node};
     use super::*;
 
     #[test]
@@ -248,22 +266,40 @@ mod tests {
     }
 
     #[test]
-    fn how_long_a_region_would_have_been_stayed_in_is_what_its_blocks_did_by_the_ways_into_it() {
-        let [before, inside, after] = [0x80, 0x100, 0x180].map(|pa| BlockKey { pa, ctx: 0 });
-        let mut builder = BlockBuilder::new();
-        [0x100, 0x104, 0x108].into_iter().for_each(|offset| builder.mark(offset, 4));
-        let plan = Plan::of_block(&builder.finish(inside, Terminal::Lookup { next: 0 }));
+    fn how_long_a_region_would_have_been_stayed_in_is_seen_by_going_through_it() {
+        let [before, head, inside, after] = [0x80, 0x100, 0x140, 0x180].map(|pa| BlockKey { pa, ctx: 0 });
+        let block = |key| {
+            let mut builder = BlockBuilder::new();
+            (0..3).for_each(|n| builder.mark(4 * n, 4));
+            builder.finish(key, Terminal::Lookup { next: 0 })
+        };
+        // A loop of two blocks; behind the second it may also go on.
+        let mut plan = Plan::of_block(&block(head));
+        plan.nodes.push(Node { block: block(inside), ..plan.nodes[0].clone() });
+        let to = |node| Edge::To { node, closes: node == 0, poll: false };
+        plan.nodes[0].edges = vec![to(1)];
+        plan.nodes[1].edges = vec![to(0), Edge::Out];
         let mut ways = Ways::default();
-        for _ in 0..3 {
-            ways.add(before, 0x100);
-            (0..5).for_each(|_| ways.add(inside, 0x100));
-            ways.add(inside, 0x180);
-            ways.add(after, 0x80);
-        }
+        let mut ran = |keys: &[BlockKey]| ways.trace.extend(keys.iter().map(|&key| (key, 3)));
+        ran(&[before, head, inside, head, inside, after]);
+        // Not from its middle on; and there it is left for what it does not lead to.
+        ran(&[inside, after, head, head, inside]);
         // The same code in another context.
-        (0..5).for_each(|_| ways.add(BlockKey { ctx: 1, ..inside }, 0x100));
-        // Into it, and not back to its head: 3 times 6 rounds of 3 instructions.
-        assert_eq!(ways.in_region(&plan), (3, 54));
+        ran(&[BlockKey { ctx: 1, ..head }, BlockKey { ctx: 1, ..inside }]);
+        assert_eq!(ways.in_region(&plan), (3, 3 * 7));
+    }
+
+    #[test]
+    fn accesses_are_known_by_operation_the_most_frequent_segment_first() {
+        let block = BlockKey { pa: 0x100, ctx: WINDOWED };
+        let mut ways = Ways::default();
+        let seen = ways.blocks.entry(block).or_default();
+        for (at, segment) in [(3, Likely::In(1)), (1, Likely::In(2)), (3, Likely::Low), (3, Likely::Low)] {
+            seen.reached(at, segment);
+        }
+        let accesses = ways.accesses(block);
+        let accesses: Vec<_> = accesses.iter().map(|seen| (seen.at, seen.segment, seen.times)).collect();
+        assert_eq!(accesses, [(1, Likely::In(2), 1), (3, Likely::Low, 2), (3, Likely::In(1), 1)]);
     }
 
     #[test]

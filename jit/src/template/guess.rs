@@ -13,13 +13,43 @@ const MOST_STEPS: usize = 4;
 #[derive(Clone)]
 pub(crate) struct Guess {
     slots: Box<[u64; SLOTS]>,
-    segments: [Segment; SEGMENTS],
-    /// The first of them is that of the lowest addresses.
-    low: bool,
+    segments: Layout,
     /// What some operations of the block in question will load.
     loads: Vec<(usize, u64)>,
     /// The address of the page that it is in.
     page: u64,
+}
+
+/// The segments of the window.
+#[derive(Clone, Copy)]
+pub(crate) struct Layout {
+    segments: [Segment; SEGMENTS],
+    /// The first of them is that of the lowest addresses.
+    low: bool,
+}
+
+impl Layout {
+    /// Those that the vCPU has now.
+    pub(crate) fn new<I: Isa>(vcpu: &Vcpu<I>) -> Self {
+        let Tables { segments, low, .. } = vcpu.state.tables;
+        Self { segments, low: low != 0 }
+    }
+
+    /// Where the address lies, if that is in the window.
+    pub(crate) fn of(&self, address: u64) -> Option<Likely> {
+        let found = self.segments.iter().position(|segment| address >> SEGMENT_BITS == segment.number)?;
+        Some(self.at(found))
+    }
+
+    /// All that are there.
+    fn all(&self) -> impl Iterator<Item = Likely> {
+        let are_there = (0..SEGMENTS).filter(|&n| self.segments[n] != Segment::NONE);
+        are_there.map(|n| self.at(n))
+    }
+
+    fn at(&self, segment: usize) -> Likely {
+        if segment == 0 && self.low { Likely::Low } else { Likely::In(segment) }
+    }
 }
 
 /// What is known of a value.
@@ -52,9 +82,9 @@ impl Likely {
 impl Guess {
     /// By what the vCPU holds.
     pub(crate) fn new<I: Isa>(vcpu: &Vcpu<I>) -> Self {
-        let Tables { segments, low, .. } = vcpu.state.tables;
         let page = vcpu.state.pc & !(PAGE_SIZE - 1);
-        Self { slots: Box::new(vcpu.state.slots), segments, low: low != 0, loads: Vec::new(), page }
+        let (slots, segments) = (Box::new(vcpu.state.slots), Layout::new(vcpu));
+        Self { slots, segments, loads: Vec::new(), page }
     }
 
     /// By what the vCPU holds, for accesses of the block at its program counter.
@@ -82,12 +112,12 @@ impl Guess {
     /// Where `base`, an operand of the block's operation `at`, will point to.
     pub(crate) fn of(&self, block: &Block, base: Val, at: usize) -> Likely {
         let value = self.value(block, base, at, MOST_STEPS);
-        let is_it =
-            |segment: &Segment| value.is_some_and(|value| value.bits >> SEGMENT_BITS == segment.number);
-        match self.segments.iter().position(is_it) {
-            Some(0) | None if self.low => Likely::Low,
-            found => Likely::In(found.unwrap_or(0)),
-        }
+        value.and_then(|value| self.segments.of(value.bits)).unwrap_or(self.segments.at(0))
+    }
+
+    /// The segments of the window.
+    pub(crate) fn segments(&self) -> impl Iterator<Item = Likely> {
+        self.segments.all()
     }
 
     /// What a slot holds now.
@@ -97,9 +127,7 @@ impl Guess {
 
     /// Where a slot points to now, if that is in the window.
     pub(crate) fn of_slot(&self, slot: u16) -> Option<Likely> {
-        let value = self.slot(slot);
-        let found = self.segments.iter().position(|segment| value >> SEGMENT_BITS == segment.number)?;
-        Some(if found == 0 && self.low { Likely::Low } else { Likely::In(found) })
+        self.segments.of(self.slot(slot))
     }
 
     /// What it will be, as far as that can be told.

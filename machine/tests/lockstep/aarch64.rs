@@ -26,6 +26,8 @@ const COUNTERS: [i64; DEPTH] = [26, 25];
 const LINKS: [i64; 2] = [30, 24];
 /// Hold addresses of data; the last is the stack pointer.
 const POINTERS: [i64; 4] = [1, 8, 19, 31];
+/// All that lies below this is mapped from here on, too: what does not change is accessed in two segments of a window.
+const ALIAS: u64 = 1 << 39;
 /// For use within a piece.
 const T: [i64; 2] = [16, 17];
 
@@ -343,7 +345,8 @@ impl Code {
             _ => random.below(0x1_0000),
         };
         let address = match random.below(16) {
-            0..=5 => (DATA + 0x1000 + inside) | user,
+            0..=3 => (DATA + 0x1000 + inside) | user,
+            4..=5 => (DATA + 0x1000 + inside) | user | ALIAS,
             6..=11 => WINDOW + 0x1000 * random.below(WINDOW_PAGES - 16) + inside,
             12..=13 => LARGE + (random.below(LARGE_PAGES) << 21) + (DATA - RAM) + 0x1000 + inside,
             14 => random.bits() | 1 << 55,
@@ -759,7 +762,9 @@ fn tables(image: &mut [u8], random: &mut Random) -> (Vec<u64>, Vec<(u64, u64, u3
     for space in 0..SPACES {
         let first = SPACE_TABLES * (1 + space);
         let [root, gigabytes, megabytes, small] = [0, 1, 2, 3].map(|n| table(first + n));
-        put(image, root, pointer(gigabytes));
+        for n in [0, index(ALIAS, 0)] {
+            put(image, root + 8 * n, pointer(gigabytes));
+        }
         // Accessed, inner shareable; EL0's with its rights. Devices come second among the attributes.
         for (user, flags) in [(0, 1 << 10 | 3 << 8 | 1), (USER, 1 << 10 | 3 << 8 | 1 << 6 | 1)] {
             put(image, gigabytes + 8 * index(user, 1), flags | 1 << 2);

@@ -212,13 +212,10 @@ impl Gen<'_, '_> {
             Some(host) => (host, None),
             None => {
                 let base = self.int_of(group.base);
-                let likely = group.looked_at.unwrap_or_else(|| self.plan.likely(self.node, at));
-                let host = self.f.ins().iadd(base, window.addends[likely.segment()]);
-                let outside = match group.looked_at {
-                    Some(_) => None,
-                    None => Some(is_outside(&mut self.f, self.state, base, likely)),
-                };
-                (host, outside)
+                match group.looked_at {
+                    Some(likely) => (self.f.ins().iadd(base, window.addends[likely.segment()]), None),
+                    None => self.find_segment(window, base, at),
+                }
             }
         };
         // What has been cast is no part of another's address, so it is made before the branch, and needs one register.
@@ -228,6 +225,36 @@ impl Gen<'_, '_> {
         self.groups[number].host = Some(host);
         self.f.set_srcloc(SourceLoc::new(site));
         (host, THROUGH)
+    }
+
+    /// The host address for `base`, that of the operation `at`; and whether it is none, if that is yet to be seen to. Segments where
+    /// the access goes more seldom are looked at aside.
+    fn find_segment(&mut self, window: Window, base: Value, at: usize) -> (Value, Option<Value>) {
+        let segments = self.plan.segments(self.node, at);
+        let (&last, others) = segments.split_last().unwrap_or_else(|| unreachable!("there is one at least"));
+        let state = self.state;
+        let in_segment = |f: &mut FunctionBuilder<'_>, segment: Likely| {
+            let host = f.ins().iadd(base, window.addends[segment.segment()]);
+            (host, is_outside(f, state, base, segment))
+        };
+        if others.is_empty() {
+            let (host, outside) = in_segment(&mut self.f, last);
+            return (host, Some(outside));
+        }
+        let found = self.f.create_block();
+        self.f.append_block_param(found, types::I64);
+        for &segment in others {
+            let (host, outside) = in_segment(&mut self.f, segment);
+            let aside = self.f.create_block();
+            self.f.set_cold_block(aside);
+            self.f.ins().brif(outside, aside, &[], found, &[host.into()]);
+            self.begin(aside);
+        }
+        let (host, outside) = in_segment(&mut self.f, last);
+        let again = self.again();
+        self.f.ins().brif(outside, again, &[], found, &[host.into()]);
+        self.begin(found);
+        (self.f.block_params(found)[0], None)
     }
 
     fn reach_by_tlb(&mut self, number: usize, group: Group) -> Value {

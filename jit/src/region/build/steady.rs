@@ -5,7 +5,7 @@
 //! of a segment that is never mapped ([`GUARD`]). So the first access from outside is refused by the host, and the region is
 //! left: provided that no node moves the base without an access by it.
 
-use emu_core::ir::{Class, SlotInfo, Val, ValKind};
+use emu_core::ir::{Class, Op, SlotInfo, Val, ValKind};
 use emu_core::mem::GUARD;
 
 use super::mem::{Group, Groups};
@@ -39,6 +39,15 @@ fn moves_little(plan: &Plan, slot: Val, all: &[Groups]) -> bool {
     })
 }
 
+/// Whether accesses by the slot have gone to several segments.
+fn varies(plan: &Plan, slot: Val) -> bool {
+    plan.nodes.iter().enumerate().any(|(number, node)| {
+        let insts = node.block.insts.iter().enumerate();
+        let mut by_it = insts.filter(|(_, inst)| matches!(inst.op, Op::Load | Op::Store) && inst.a == slot);
+        by_it.any(|(at, _)| plan.varies(number, at))
+    })
+}
+
 /// Those bases; the groups of accesses by them say so.
 pub(super) fn steady(plan: &Plan, infos: &[SlotInfo], all: &mut [Groups]) -> Vec<Steady> {
     let Some(guess) = &plan.seen else { return Vec::new() };
@@ -51,6 +60,9 @@ pub(super) fn steady(plan: &Plan, infos: &[SlotInfo], all: &mut [Groups]) -> Vec
             continue;
         }
         let Some(likely) = guess.of_slot(info.index) else { continue };
+        if varies(plan, slot) {
+            continue;
+        }
         found.push(Steady { slot: info.index, likely });
         for group in all.iter_mut().flat_map(|(groups, _)| groups) {
             if group.through && matches!(group.base.kind(), ValKind::Slot(n) if n == info.index) {
