@@ -1,7 +1,7 @@
 //! Where vCPUs have been seen, and what is made of it: the places that are seen often become heads of regions, and the regions
 //! that do not pay are given up.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
@@ -22,14 +22,14 @@ use crate::template::guess::Guess;
 /// Samples that make a head of a place whose speed is not known: where short loops take turns, a vCPU is rarely seen at one
 /// place twice in a row. Measured.
 const PLENTY: u32 = 8;
+/// Guest instructions of a region that are compiled between two samples: measured.
+const COMPILED_IN_A_PERIOD: usize = 10;
 /// Places that samples are counted for at most.
-const MOST_PLACES: usize = 512;
+const MOST_PLACES: usize = 4096;
 /// Regions that are watched at most.
 const MOST_WATCHED: usize = 64;
 /// Instructions from entry to exit, on average, that make a region pay: measured.
 const LEAST_STAY: i64 = 100;
-/// Entries that have been seen before a region is made, after which it is known whether it is one that does not pay.
-const ENOUGH_ENTRIES: u64 = 8;
 /// Entries after which it is known whether a region is left often.
 const TRIED: u64 = 1000;
 /// Instructions from entry to exit, on average, below which it is.
@@ -54,7 +54,12 @@ pub(crate) struct Samples {
 /// What is known of a place where a vCPU has been seen.
 #[derive(Default)]
 struct Place {
+    /// Since it was last elected.
     samples: u32,
+    /// In all.
+    seen: u32,
+    /// Samples that it takes: see [`Samples::has_earned`].
+    least: u32,
     /// How fast it went from one sample to the next, in tier 1 and in a region.
     speeds: [Speed; 2],
     judged: bool,
@@ -81,6 +86,13 @@ struct Watched {
 fn thread_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
+}
+
+/// How often a head is to have been seen for so many instructions to be worth compiling, if there have been too few samples in
+/// all of them; of these the head has had a part.
+fn samples_to_earn(instructions: usize, samples: u32, of_head: u32) -> Option<u32> {
+    let wanted = u32::try_from(instructions / COMPILED_IN_A_PERIOD).unwrap_or(u32::MAX);
+    (samples < wanted).then(|| of_head.max(1).saturating_mul(wanted).div_ceil(samples.max(1)))
 }
 
 impl Samples {
@@ -133,6 +145,10 @@ impl Samples {
         shared.counters.plan_ns.fetch_add(begun.elapsed().as_nanos() as u64, Relaxed);
         let around = match plan {
             Ok(plan) if !self.is_left_soon(shared, &plan) => {
+                if !self.has_earned(shared, key, &plan) {
+                    shared.end_rest(key);
+                    return watched;
+                }
                 self.order(vcpu, shared, features, key, plan, epoch);
                 return watched;
             }
@@ -154,8 +170,23 @@ impl Samples {
     /// Whether it would be left too soon to pay, from what has been seen of its blocks.
     fn is_left_soon(&self, shared: &JitShared, plan: &Plan) -> bool {
         let matters = shared.regions.is_some_and(|regions| regions.background);
-        let (entered, instructions) = self.ways.in_region(plan);
-        matters && entered >= ENOUGH_ENTRIES && instructions < entered * LEAST_STAY as u64
+        let (left, instructions) = self.ways.in_region(plan);
+        matters && instructions < left * LEAST_STAY as u64
+    }
+
+    /// Whether the vCPU has been seen in it for as long as it takes to compile: as long as code runs for less, tier 1 is the better
+    /// choice. If not, its head is to be seen as many times more often.
+    fn has_earned(&mut self, shared: &JitShared, head: BlockKey, plan: &Plan) -> bool {
+        if shared.regions.is_none_or(|regions| !regions.background) {
+            return true;
+        }
+        let blocks: HashSet<BlockKey> = plan.nodes.iter().map(|node| node.block.key).collect();
+        let seen: u32 = blocks.iter().filter_map(|key| Some(self.places.get(key)?.seen)).sum();
+        let instructions: usize = plan.nodes.iter().map(|node| node.block.len()).sum();
+        let place = self.places.entry(head).or_default();
+        let Some(least) = samples_to_earn(instructions, seen, place.seen) else { return true };
+        (place.samples, place.least) = (place.seen, least);
+        false
     }
 
     /// Where the loop begins that the place is in: in its function, at that offset in RAM, or else in one that has called that.
@@ -186,6 +217,7 @@ impl Samples {
         }
         let place = self.places.entry(key).or_default();
         place.samples += 1;
+        place.seen += 1;
         if let Some(last) = last
             && (last.key, last.in_region) == (key, in_region)
         {
@@ -208,11 +240,12 @@ impl Samples {
         }
         let at_once = place.promoted || grows;
         let is_timed = !config.background || before.time >= LOOK;
-        let least = if is_timed { config.threshold } else { PLENTY };
+        let least = if is_timed { config.threshold } else { PLENTY }.max(place.least);
         if (place.samples < least && !at_once) || is_full || !shared.elect(key) {
             return None;
         }
-        *place = Place { speeds: [before, Speed::default()], ..Place::default() };
+        let seen = place.seen;
+        *place = Place { seen, speeds: [before, Speed::default()], ..Place::default() };
         Some((key, before))
     }
 
@@ -253,7 +286,8 @@ impl Samples {
     fn promote(&mut self, shared: &JitShared, around: BlockKey, before: Speed) {
         if shared.may_be_elected(around) {
             let speeds = [before, Speed::default()];
-            self.places.insert(around, Place { speeds, promoted: true, ..Place::default() });
+            let place = self.places.entry(around).or_default();
+            *place = Place { seen: place.seen, speeds, promoted: true, ..Place::default() };
         }
     }
 
@@ -306,5 +340,20 @@ impl Samples {
             false
         });
         around.into_iter().for_each(|(around, before)| self.promote(shared, around, before));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_is_compiled_when_it_has_been_seen_for_as_long_as_that_takes() {
+        let instructions = 30 * COMPILED_IN_A_PERIOD;
+        assert_eq!([30, 31].map(|samples| samples_to_earn(instructions, samples, 1)), [None; 2]);
+        // Twice as many in all are wanted, so twice as many of the head; at least one more.
+        assert_eq!(samples_to_earn(instructions, 15, 6), Some(12));
+        assert_eq!([1, 0].map(|of_head| samples_to_earn(instructions, 29, of_head)), [Some(2); 2]);
+        assert_eq!(samples_to_earn(instructions, 0, 0), Some(30));
     }
 }
