@@ -22,6 +22,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use emu_core::ir::BlockKey;
+use rustix::process::setpriority_process;
+use rustix::thread::gettid;
 
 pub use self::listing::Dump;
 use self::place::RegionCompiler;
@@ -51,6 +53,8 @@ impl Default for RegionConfig {
 const PERIOD: Duration = Duration::from_millis(1);
 /// The same while no vCPU runs translated code.
 const IDLE_PERIOD: Duration = Duration::from_millis(8);
+/// How much less of a CPU the worker is to have than a vCPU that wants the same.
+const NICENESS: i32 = 10;
 /// Regions that wait for the worker at most; more are not planned.
 const QUEUE: usize = 16;
 
@@ -118,6 +122,8 @@ fn sample(shared: &Weak<JitShared>) {
 }
 
 fn work(shared: &Weak<JitShared>, jobs: &Receiver<Job>) {
+    // Where there are not enough CPUs for all, vCPUs come first; if the host refuses, it goes on as before.
+    let _ = setpriority_process(Some(gettid()), NICENESS);
     let Some(mut compiler) = RegionCompiler::new(Features::of_host()) else { return };
     for job in jobs {
         let Some(shared) = shared.upgrade() else { return };

@@ -71,6 +71,18 @@ struct Place {
     grows: bool,
 }
 
+impl Place {
+    /// Whether the region there turns out to be slower than tier 1 was; that is said once.
+    fn is_too_slow(&mut self) -> bool {
+        let [before, after] = self.speeds;
+        if self.judged || after.time < LOOK {
+            return false;
+        }
+        self.judged = true;
+        before.time >= LOOK && !after.keeps_up_with(before)
+    }
+}
+
 /// A region, and what it had done when it was last looked at.
 struct Watched {
     head: BlockKey,
@@ -186,6 +198,8 @@ impl Samples {
         let place = self.places.entry(head).or_default();
         let Some(least) = samples_to_earn(instructions, seen, place.seen) else { return true };
         (place.samples, place.least) = (place.seen, least);
+        // If there is a region already, this is to be a larger one.
+        place.grows = shared.region_at(head).is_some();
         false
     }
 
@@ -223,15 +237,13 @@ impl Samples {
         {
             place.speeds[usize::from(in_region)].add(last, now);
         }
-        let [before, after] = place.speeds;
+        let before = place.speeds[0];
         let is_full = config.background && shared.queue.get().is_none_or(Queue::is_full);
-        let grows = in_region && !is_full && std::mem::take(&mut place.grows);
+        let has_earned = place.samples >= place.least;
+        let grows = in_region && !is_full && has_earned && std::mem::take(&mut place.grows);
         if in_region && !grows {
-            if config.background && !place.judged && after.time >= LOOK {
-                place.judged = true;
-                if before.time >= LOOK && !after.keeps_up_with(before) {
-                    shared.retire_region(key);
-                }
+            if config.background && place.is_too_slow() {
+                shared.retire_region(key);
             }
             return None;
         }
@@ -240,8 +252,9 @@ impl Samples {
         }
         let at_once = place.promoted || grows;
         let is_timed = !config.background || before.time >= LOOK;
-        let least = if is_timed { config.threshold } else { PLENTY }.max(place.least);
-        if (place.samples < least && !at_once) || is_full || !shared.elect(key) {
+        let least = if is_timed { config.threshold } else { PLENTY };
+        let is_wanted = has_earned && (at_once || place.samples >= least);
+        if !is_wanted || is_full || !shared.elect(key) {
             return None;
         }
         let seen = place.seen;
