@@ -241,6 +241,8 @@ impl Gen<'_, '_> {
             let (host, outside) = in_segment(&mut self.f, last);
             return (host, Some(outside));
         }
+        // What it writes back is found here, on the way to all that goes there.
+        let again = self.again();
         let found = self.f.create_block();
         self.f.append_block_param(found, types::I64);
         for &segment in others {
@@ -251,7 +253,6 @@ impl Gen<'_, '_> {
             self.begin(aside);
         }
         let (host, outside) = in_segment(&mut self.f, last);
-        let again = self.again();
         self.f.ins().brif(outside, again, &[], found, &[host.into()]);
         self.begin(found);
         (self.f.block_params(found)[0], None)
