@@ -369,6 +369,9 @@ impl<I: Isa> Jit<I> {
                     vcpu.found_running();
                 }
                 counters.attentions.fetch_add(1, Relaxed);
+                if !self.shared.looks.take(vcpu.index()) {
+                    return Ok(());
+                }
                 let features = self.compiler.features();
                 return self.samples.take(vcpu, &mut self.interpreter, &self.shared, features);
             }

@@ -35,7 +35,7 @@ pub(crate) use self::regions::Publication;
 use crate::cache::CodeMemory;
 use crate::faults::{self, Faults};
 use crate::frame::PLAIN_EXIT;
-use crate::region::{self, Dump, Queue, RegionConfig};
+use crate::region::{self, Dump, Looks, Queue, RegionConfig};
 use crate::stats::{Counters, JitStats};
 use crate::stubs::Stubs;
 use crate::template::{Code, Exit, Features};
@@ -265,6 +265,7 @@ pub struct JitShared {
     last_id: AtomicU32,
     /// For each vCPU how often it has entered and left translated code: odd while it is in it.
     passages: Box<[AtomicU64]>,
+    pub(crate) looks: Looks,
 }
 
 impl JitShared {
@@ -289,6 +290,7 @@ impl JitShared {
         });
         let inner = Inner { segments: segments.collect(), ..Inner::default() };
         let passages = (0..group.len()).map(|_| AtomicU64::new(0)).collect();
+        let looks = Looks::new(config.sampled, group.len());
         let shared = Arc::new(Self {
             memory,
             faults,
@@ -307,6 +309,7 @@ impl JitShared {
             inner: Mutex::new(inner),
             last_id: AtomicU32::new(0),
             passages,
+            looks,
         });
         let weak: Weak<dyn Translations> = Arc::<Self>::downgrade(&shared);
         blocks.attach(weak);

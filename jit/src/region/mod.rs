@@ -7,6 +7,7 @@
 
 mod build;
 mod listing;
+mod looks;
 pub(crate) mod place;
 pub(crate) mod plan;
 mod samples;
@@ -26,6 +27,7 @@ use rustix::process::setpriority_process;
 use rustix::thread::gettid;
 
 pub use self::listing::Dump;
+pub(crate) use self::looks::Looks;
 use self::place::RegionCompiler;
 use self::plan::Plan;
 pub(crate) use self::samples::Samples;

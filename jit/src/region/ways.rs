@@ -235,7 +235,7 @@ fn keeps_context(block: &Block) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use emu_core::ir::{BlockBuilder, Op, Val};
+    use emu_core::ir::{BlockBuilder, Val};
 
     use super::super::plan::{Edge, Node};
     use super::*;

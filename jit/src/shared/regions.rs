@@ -66,8 +66,12 @@ impl JitShared {
     /// Interrupts the vCPUs that run translated code, so that they can be seen. False if there is none.
     pub(crate) fn interrupt_running(&self) -> bool {
         let runs = |count: &AtomicU64| !count.load(Relaxed).is_multiple_of(2);
-        let running = self.passages.iter().zip(self.group.ports()).filter(|(count, _)| runs(count));
-        running.map(|(_, port)| port.interrupt()).count() > 0
+        let vcpus = self.passages.iter().zip(self.group.ports()).enumerate();
+        let running = vcpus.filter(|(_, (count, _))| runs(count)).map(|(vcpu, (_, port))| {
+            self.looks.ask_for(vcpu);
+            port.interrupt();
+        });
+        running.count() > 0
     }
 
     /// The number of the region that can be entered at the block with this key.
