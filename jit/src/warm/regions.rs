@@ -60,7 +60,7 @@ pub(crate) fn identity(plan: &Plan, ctx: u32) -> Vec<u8> {
                 i32::try_from(guess.slot(n) as i64).is_ok().hash(&mut bytes);
             }
             if *windowed && matches!(inst.op, Op::Load | Op::Store) {
-                plan.segments(node, at).hash(&mut bytes);
+                (plan.segments(node, at), plan.varies(node, at)).hash(&mut bytes);
                 if let ValKind::Slot(n) = inst.a.kind() {
                     guess.of_slot(n).hash(&mut bytes);
                 }

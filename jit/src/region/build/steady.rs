@@ -5,7 +5,7 @@
 //! of a segment that is never mapped ([`GUARD`]). So the first access from outside is refused by the host, and the region is
 //! left: provided that no node moves the base without an access by it.
 
-use emu_core::ir::{Class, Op, SlotInfo, Val, ValKind};
+use emu_core::ir::{Class, SlotInfo, Val, ValKind};
 use emu_core::mem::GUARD;
 
 use super::mem::{Group, Groups};
@@ -42,9 +42,8 @@ fn moves_little(plan: &Plan, slot: Val, all: &[Groups]) -> bool {
 /// Whether accesses by the slot have gone to several segments.
 fn varies(plan: &Plan, slot: Val) -> bool {
     plan.nodes.iter().enumerate().any(|(number, node)| {
-        let insts = node.block.insts.iter().enumerate();
-        let mut by_it = insts.filter(|(_, inst)| matches!(inst.op, Op::Load | Op::Store) && inst.a == slot);
-        by_it.any(|(at, _)| plan.varies(number, at))
+        let is_by_it = |at: usize| node.block.insts.get(at).is_some_and(|inst| inst.a == slot);
+        node.accesses.iter().any(|seen| is_by_it(seen.at) && plan.varies(number, seen.at))
     })
 }
 
