@@ -57,21 +57,26 @@ struct Place {
     /// Since it was last elected.
     samples: u32,
     /// In all.
-    seen: u32,
-    /// Samples that it takes: see [`Samples::has_earned`].
-    least: u32,
+    seen: u64,
+    /// How many these have to be: see [`Samples::has_earned`].
+    least: u64,
     /// How fast it went from one sample to the next, in tier 1 and in a region.
     speeds: [Speed; 2],
     judged: bool,
     /// Where the loop around the last region's begins.
     around: Option<BlockKey>,
-    /// A loop in this one is left too soon to pay: there is no need to look at it for long.
+    /// There is no need to look at it for long: a loop in this one is left too soon to pay, or it has only had to wait.
     promoted: bool,
     /// The region is left often: with what is known of its ways by now there may be a larger one.
     grows: bool,
 }
 
 impl Place {
+    /// What has been seen there until now counts no more, but for how often, and how fast it went in tier 1.
+    fn begin_anew(&mut self, before: Speed) {
+        *self = Self { seen: self.seen, speeds: [before, Speed::default()], ..Self::default() };
+    }
+
     /// Whether the region there turns out to be slower than tier 1 was; that is said once.
     fn is_too_slow(&mut self) -> bool {
         let [before, after] = self.speeds;
@@ -102,8 +107,8 @@ fn thread_time() -> Duration {
 
 /// How often a head is to have been seen for so many instructions to be worth compiling, if there have been too few samples in
 /// all of them; of these the head has had a part.
-fn samples_to_earn(instructions: usize, samples: u32, of_head: u32) -> Option<u32> {
-    let wanted = u32::try_from(instructions / COMPILED_IN_A_PERIOD).unwrap_or(u32::MAX);
+fn samples_to_earn(instructions: usize, samples: u64, of_head: u64) -> Option<u64> {
+    let wanted = (instructions / COMPILED_IN_A_PERIOD) as u64;
     (samples < wanted).then(|| of_head.max(1).saturating_mul(wanted).div_ceil(samples.max(1)))
 }
 
@@ -155,19 +160,21 @@ impl Samples {
         let start = Start { pc, key, seen, ways: &self.ways };
         let plan = Plan::new(vcpu, shared, start, features);
         shared.counters.plan_ns.fetch_add(begun.elapsed().as_nanos() as u64, Relaxed);
+        // Who makes regions by itself keeps everything.
+        let chooses = shared.regions.is_some_and(|regions| regions.background);
         let around = match plan {
-            Ok(plan) if !self.is_left_soon(shared, &plan) => {
-                if !self.has_earned(shared, key, &plan) {
-                    shared.end_rest(key);
-                    return watched;
-                }
-                self.order(vcpu, shared, features, key, plan, epoch);
-                return watched;
-            }
-            Ok(plan) => {
+            Ok(plan) if chooses && self.is_left_soon(&plan) => {
                 // It may be otherwise later.
                 shared.let_rest(key);
                 plan.around
+            }
+            Ok(plan) if chooses && !self.has_earned(shared, key, &plan) => {
+                shared.end_rest(key);
+                return watched;
+            }
+            Ok(plan) => {
+                self.order(vcpu, shared, features, key, plan, epoch);
+                return watched;
             }
             Err(unfit) => unfit.around,
         };
@@ -179,25 +186,21 @@ impl Samples {
         watched
     }
 
-    /// Whether it would be left too soon to pay, from what has been seen of its blocks.
-    fn is_left_soon(&self, shared: &JitShared, plan: &Plan) -> bool {
-        let matters = shared.regions.is_some_and(|regions| regions.background);
+    /// Whether it would have been left too soon to pay by what has been watched last.
+    fn is_left_soon(&self, plan: &Plan) -> bool {
         let (left, instructions) = self.ways.in_region(plan);
-        matters && instructions < left * LEAST_STAY as u64
+        instructions < left * LEAST_STAY as u64
     }
 
     /// Whether the vCPU has been seen in it for as long as it takes to compile: as long as code runs for less, tier 1 is the better
     /// choice. If not, its head is to be seen as many times more often.
     fn has_earned(&mut self, shared: &JitShared, head: BlockKey, plan: &Plan) -> bool {
-        if shared.regions.is_none_or(|regions| !regions.background) {
-            return true;
-        }
         let blocks: HashSet<BlockKey> = plan.nodes.iter().map(|node| node.block.key).collect();
-        let seen: u32 = blocks.iter().filter_map(|key| Some(self.places.get(key)?.seen)).sum();
+        let seen: u64 = blocks.iter().filter_map(|key| Some(self.places.get(key)?.seen)).sum();
         let instructions: usize = plan.nodes.iter().map(|node| node.block.len()).sum();
         let place = self.places.entry(head).or_default();
         let Some(least) = samples_to_earn(instructions, seen, place.seen) else { return true };
-        (place.samples, place.least) = (place.seen, least);
+        (place.promoted, place.least) = (true, least);
         // If there is a region already, this is to be a larger one.
         place.grows = shared.region_at(head).is_some();
         false
@@ -239,8 +242,8 @@ impl Samples {
         }
         let before = place.speeds[0];
         let is_full = config.background && shared.queue.get().is_none_or(Queue::is_full);
-        let has_earned = place.samples >= place.least;
-        let grows = in_region && !is_full && has_earned && std::mem::take(&mut place.grows);
+        let is_due = place.seen >= place.least;
+        let grows = in_region && !is_full && is_due && std::mem::take(&mut place.grows);
         if in_region && !grows {
             if config.background && place.is_too_slow() {
                 shared.retire_region(key);
@@ -253,12 +256,11 @@ impl Samples {
         let at_once = place.promoted || grows;
         let is_timed = !config.background || before.time >= LOOK;
         let least = if is_timed { config.threshold } else { PLENTY };
-        let is_wanted = has_earned && (at_once || place.samples >= least);
+        let is_wanted = is_due && (at_once || place.samples >= least);
         if !is_wanted || is_full || !shared.elect(key) {
             return None;
         }
-        let seen = place.seen;
-        *place = Place { seen, speeds: [before, Speed::default()], ..Place::default() };
+        place.begin_anew(before);
         Some((key, before))
     }
 
@@ -298,9 +300,9 @@ impl Samples {
     /// Has the loop that begins there made a region as soon as it is seen: what is in it does not stay in regions of its own.
     fn promote(&mut self, shared: &JitShared, around: BlockKey, before: Speed) {
         if shared.may_be_elected(around) {
-            let speeds = [before, Speed::default()];
             let place = self.places.entry(around).or_default();
-            *place = Place { seen: place.seen, speeds, promoted: true, ..Place::default() };
+            place.begin_anew(before);
+            place.promoted = true;
         }
     }
 
