@@ -6,28 +6,40 @@
 //! guest architectures demand an explicit barrier (`fence.i`, `IC`) before changed code may be relied on, so a stale
 //! page is open for writing again, and its translations are checked, by content, at the next barrier: a page that
 //! mixes code and data costs one slow store per barrier, not one per store.
+//!
+//! Several vCPUs may be telling the others of one page at a time, and it may become stale, and marked again, meanwhile. It is code
+//! when the last of them has done so: the others' word says nothing of fast write paths that there have been since they gave it.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering, fence};
 
 use parking_lot::Mutex;
 
 use super::PAGE_BITS;
 
-const PLAIN: u8 = 0;
-const CODE: u8 = 1;
-const STALE: u8 = 2;
+/// The lower two bits of a page's state: what it is. Those above count who is telling the vCPUs of it.
+const KIND: u16 = 3;
+const PLAIN: u16 = 0;
+const CODE: u16 = 1;
+const STALE: u16 = 2;
 /// To writers as [`CODE`]; but some vCPUs may still have fast write paths to it.
-const MARKED: u8 = 3;
+const MARKED: u16 = 3;
+/// One vCPU that is telling the others.
+const TELLS: u16 = 4;
 
 /// Whether a write to a page in this state must be noted.
-const fn is_watched(state: u8) -> bool {
-    matches!(state, CODE | MARKED)
+const fn is_watched(state: u16) -> bool {
+    matches!(state & KIND, CODE | MARKED)
+}
+
+/// The state of a page, all else unchanged, as another kind.
+const fn with_kind(state: u16, kind: u16) -> u16 {
+    state & !KIND | kind
 }
 
 /// The state of every page of one machine's memory, by offset into the RAM mapping.
 #[derive(Debug)]
 pub struct CodePages {
-    pages: Vec<AtomicU8>,
+    pages: Vec<AtomicU16>,
     stale: Mutex<Vec<u32>>,
     /// The list is not empty, or somebody who has taken it is still dropping translations.
     any_stale: AtomicBool,
@@ -37,7 +49,7 @@ impl CodePages {
     /// Tracking for `len` bytes of memory, all plain.
     pub fn new(len: usize) -> Self {
         let pages = len.div_ceil(1 << PAGE_BITS);
-        let pages = (0..pages).map(|_| AtomicU8::new(PLAIN)).collect();
+        let pages = (0..pages).map(|_| AtomicU16::new(PLAIN)).collect();
         Self { pages, stale: Mutex::default(), any_stale: AtomicBool::new(false) }
     }
 
@@ -47,18 +59,23 @@ impl CodePages {
     }
 
     /// Marks the page at `offset` as holding code. If true, the caller must make every fast write path to the page slow, on
-    /// every vCPU, and call [`CodePages::set_protected`], before it reads the page's bytes: so must everybody who comes
-    /// here before that has been done.
+    /// every vCPU, and then call [`CodePages::set_protected`], once, before it reads the page's bytes: so must everybody who
+    /// comes here before that has been done. No more than 16 000 may be at it at a time, which more vCPUs than there can be are.
     pub fn mark_code(&self, offset: usize) -> bool {
-        let mark = |state| (state != CODE).then_some(MARKED);
+        let mark = |state| (state != CODE).then(|| with_kind(state, MARKED) + TELLS);
         self.page(offset)
             .is_some_and(|page| page.fetch_update(Ordering::SeqCst, Ordering::SeqCst, mark).is_ok())
     }
 
-    /// No vCPU has a fast write path any more to a page that has been marked; unless it has been written since.
+    /// The caller has made all vCPUs drop their fast write paths to a page that it has marked. None has one any more if
+    /// nobody else is at that, unless it has been written since.
     pub fn set_protected(&self, offset: usize) {
+        let told = |state: u16| match state.checked_sub(TELLS)? {
+            MARKED => Some(CODE),
+            told => Some(told),
+        };
         if let Some(page) = self.page(offset) {
-            let _ = page.compare_exchange(MARKED, CODE, Ordering::SeqCst, Ordering::SeqCst);
+            let _ = page.fetch_update(Ordering::SeqCst, Ordering::SeqCst, told);
         }
     }
 
@@ -76,7 +93,7 @@ impl CodePages {
                 // Whoever finds the page stale must find that something is.
                 let mut stale = self.stale.lock();
                 self.any_stale.store(true, Ordering::SeqCst);
-                let stales = |state| is_watched(state).then_some(STALE);
+                let stales = |state| is_watched(state).then_some(with_kind(state, STALE));
                 if page.fetch_update(Ordering::SeqCst, Ordering::SeqCst, stales).is_ok() {
                     stale.push(u32::try_from(index).unwrap_or(u32::MAX));
                 }
@@ -104,7 +121,7 @@ impl CodePages {
         }
     }
 
-    fn page(&self, offset: usize) -> Option<&AtomicU8> {
+    fn page(&self, offset: usize) -> Option<&AtomicU16> {
         self.pages.get(offset >> PAGE_BITS)
     }
 }
@@ -120,6 +137,7 @@ mod tests {
         assert!(pages.mark_code(0x1ff0), "nobody has protected it yet");
         assert!(pages.is_code(0x1000));
         pages.set_protected(0x1000);
+        pages.set_protected(0x1ff0);
         assert!(pages.is_code(0x1000) && !pages.mark_code(0x1ff0));
         pages.note_write(0xffc, 8);
         pages.note_write(0x1008, 8);
@@ -137,5 +155,26 @@ mod tests {
         pages.note_write(0x3fff, usize::MAX);
         pages.note_write(usize::MAX, usize::MAX);
         assert!(pages.take_stale().is_empty() && pages.is_code(0x1000));
+    }
+
+    #[test]
+    fn a_page_is_protected_by_those_alone_who_have_marked_it_since_the_last_write() {
+        let pages = CodePages::new(1 << PAGE_BITS);
+        assert!(pages.mark_code(0));
+        // The writer has a fast write path from now on, which the second, but not the first, will take away.
+        pages.note_write(0, 4);
+        assert!(pages.mark_code(0));
+        pages.set_protected(0);
+        assert!(pages.is_code(0) && pages.mark_code(0), "the second is still at it");
+        pages.set_protected(0);
+        pages.set_protected(0);
+        assert!(pages.is_code(0) && !pages.mark_code(0));
+        assert_eq!(pages.take_stale(), [0]);
+        // Whoever comes too late protects nothing.
+        pages.note_write(0, 4);
+        assert!(pages.mark_code(0));
+        pages.note_write(0, 4);
+        pages.set_protected(0);
+        assert!(!pages.is_code(0) && pages.mark_code(0));
     }
 }
