@@ -26,6 +26,7 @@ use emu_core::ir::BlockKey;
 use rustix::process::setpriority_process;
 use rustix::thread::gettid;
 
+pub(crate) use self::build::expected_at_entry;
 pub use self::listing::Dump;
 pub(crate) use self::looks::Looks;
 use self::place::RegionCompiler;

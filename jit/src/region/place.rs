@@ -161,7 +161,8 @@ impl RegionCompiler {
         if !failed.is_empty() {
             return Some(Err(failed));
         }
-        let function = compiled.code_buffer().to_vec();
+        let mut function = compiled.code_buffer().to_vec();
+        faults.iter().for_each(|&(at, _)| without_idle_branch(&mut function, at as usize));
         let listing = clif.map(|clif| format!("{clif}\n{}", compiled.vcode.as_deref().unwrap_or_default()));
         Some(Ok(Compiled { listing, function, align: compiled.buffer.alignment as usize, links, faults }))
     }
@@ -193,6 +194,20 @@ fn faults(compiled: &CompiledCode) -> (Vec<Fault>, Vec<u32>) {
         }
     }
     (faults, failed)
+}
+
+/// Takes the branch before the access at `at` out, if it is one that is never taken: it has only been there for what it leads to.
+/// The others, which look whether the address is in a segment, are taken if two numbers differ, or one is not below the other.
+fn without_idle_branch(code: &mut [u8], at: usize) {
+    const NOP: [u8; 9] = [0x66, 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0];
+    let Some(own) = at.checked_sub(NOP.len()).and_then(|from| code.get_mut(from..at)) else { return };
+    // `test` of a register with itself, and `jz`.
+    if let [0x48 | 0x4d, 0x85, regs, 0x0f, 0x84, ..] = *own
+        && regs >= 0xc0
+        && regs & 7 == regs >> 3 & 7
+    {
+        own.copy_from_slice(&NOP);
+    }
 }
 
 impl Compiled {
@@ -281,5 +296,31 @@ impl Compiled {
         debug_assert_eq!(starts.first(), Some(&0), "exits are counted from the first entry");
         let bytes = asm.finish().ok()?;
         Some(Placed { code: Code { bytes, exits, outs: asm.take_outs(), faults }, entries: starts })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_branch_that_is_never_taken_is_taken_out() {
+        // `test rdi, rdi`, `jz`; then `jnz`; then the `test` of two registers; then `test` of memory.
+        let idle = [0x48, 0x85, 0xff, 0x0f, 0x84, 1, 2, 0, 0];
+        let cases = [(1, 0x48), (1, 0x40), (2, 0xf7), (2, 0x3f), (4, 0x85)].map(|(at, byte)| {
+            let mut code = idle;
+            code[at] = byte;
+            code
+        });
+        let patched = |code: [u8; 9]| {
+            let mut code = [&code[..], &[0x90]].concat();
+            without_idle_branch(&mut code, 9);
+            without_idle_branch(&mut code, 3);
+            code
+        };
+        assert_eq!(patched(idle), [0x66, 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0, 0x90]);
+        for code in cases {
+            assert_eq!(patched(code)[..9], code);
+        }
     }
 }

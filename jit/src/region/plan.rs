@@ -222,7 +222,7 @@ impl Plan {
 
     /// What holds where each node begins, however it is reached: `at_start`, what does so from outside, with what `after` makes of
     /// what holds where a node begins on the way out of it. `both` is what is left of two such facts.
-    pub(crate) fn flow<T: Copy + PartialEq>(
+    pub(crate) fn flow<T: Clone + PartialEq>(
         &self,
         mut at_start: Vec<T>,
         after: impl Fn(usize, T) -> T,
@@ -231,9 +231,9 @@ impl Plan {
         loop {
             let mut changed = false;
             for (n, node) in self.nodes.iter().enumerate() {
-                let end = after(n, at_start[n]);
+                let end = after(n, at_start[n].clone());
                 for node in node.targets() {
-                    let holds = both(at_start[node], end);
+                    let holds = both(at_start[node].clone(), end.clone());
                     changed |= holds != at_start[node];
                     at_start[node] = holds;
                 }

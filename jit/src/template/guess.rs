@@ -87,6 +87,16 @@ impl Guess {
         Self { slots, segments, loads: Vec::new(), page }
     }
 
+    /// By what some slots hold, if there is one segment, with this number.
+    #[cfg(test)]
+    pub(crate) fn of_slots(held: &[(u16, u64)], number: u64) -> Self {
+        let mut slots = Box::new([0; SLOTS]);
+        held.iter().for_each(|&(slot, value)| slots[usize::from(slot)] = value);
+        let mut segments = [Segment::NONE; SEGMENTS];
+        segments[1] = Segment { number, ..Segment::NONE };
+        Self { slots, segments: Layout { segments, low: false }, loads: Vec::new(), page: 0 }
+    }
+
     /// By what the vCPU holds, for accesses of the block at its program counter.
     pub(crate) fn of_block<I: Isa>(vcpu: &Vcpu<I>, block: &Block) -> Self {
         let mut guess = Self::new(vcpu);
@@ -125,9 +135,9 @@ impl Guess {
         self.slots[usize::from(slot)]
     }
 
-    /// Where a slot points to now, if that is in the window.
-    pub(crate) fn of_slot(&self, slot: u16) -> Option<Likely> {
-        self.segments.of(self.slot(slot))
+    /// The segment that the address is in, if there is one.
+    pub(crate) fn segment_of(&self, address: u64) -> Option<Likely> {
+        self.segments.of(address)
     }
 
     /// What it will be, as far as that can be told.

@@ -14,6 +14,7 @@ use std::hash::{Hash, Hasher};
 use emu_core::ir::{Block, Op, ValKind};
 
 use super::Damaged;
+use crate::region::expected_at_entry;
 use crate::region::place::Compiled;
 use crate::region::plan::{Node, Plan, PlannedPage};
 
@@ -61,9 +62,7 @@ pub(crate) fn identity(plan: &Plan, ctx: u32) -> Vec<u8> {
             }
             if *windowed && matches!(inst.op, Op::Load | Op::Store) {
                 (plan.segments(node, at), plan.varies(node, at)).hash(&mut bytes);
-                if let ValKind::Slot(n) = inst.a.kind() {
-                    guess.of_slot(n).hash(&mut bytes);
-                }
+                expected_at_entry(plan, block, at).hash(&mut bytes);
             }
         }
     }

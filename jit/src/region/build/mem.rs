@@ -13,6 +13,7 @@ use cranelift_frontend::{FunctionBuilder, Variable};
 use emu_core::ir::{Block, Inst, MemAttr, Op, Ty, Val, ValKind, View};
 use emu_core::mem::{GUARD, PAGE_SIZE, SEGMENT_BITS, SEGMENTS, TlbEntry};
 
+use super::bases::Base;
 use super::{Any, FLAGS, Gen, Plan, step};
 use crate::bulk::REFUSED;
 use crate::frame;
@@ -57,6 +58,11 @@ impl Window {
     pub(super) fn load(f: &mut FunctionBuilder<'_>, state: Value) -> Self {
         let addend = |n| f.ins().load(types::I64, FLAGS, state, frame::segment(n).1.disp);
         Self { addends: std::array::from_fn(addend) }
+    }
+
+    /// The host address for an address in a segment.
+    pub(super) fn host(self, f: &mut FunctionBuilder<'_>, address: Value, segment: Likely) -> Value {
+        f.ins().iadd(address, self.addends[segment.segment()])
     }
 }
 
@@ -210,13 +216,13 @@ impl Gen<'_, '_> {
         let firm = self.outside.firm.contains(&site);
         let (host, outside) = match group.host {
             Some(host) => (host, None),
-            None => {
-                let base = self.int_of(group.base);
-                match group.looked_at {
-                    Some(likely) => (self.f.ins().iadd(base, window.addends[likely.segment()]), None),
-                    None => self.find_segment(window, base, at),
+            None => match group.looked_at {
+                Some(likely) => (self.host_in(window, likely, group.base, at), None),
+                None => {
+                    let base = self.int_of(group.base);
+                    self.find_segment(window, base, at)
                 }
-            }
+            },
         };
         // What has been cast is no part of another's address, so it is made before the branch, and needs one register.
         let host = if firm { self.bits_as(types::I64, host) } else { host };
@@ -227,6 +233,22 @@ impl Gen<'_, '_> {
         (host, THROUGH)
     }
 
+    /// The host address for `base`, that of the operation `at`, which is in that segment.
+    fn host_in(&mut self, window: Window, likely: Likely, base: Val, at: usize) -> Value {
+        let block = self.block();
+        let made = block.made(base, at).map(|made| &block.insts[made]);
+        if let Some(sum) = made.filter(|_| matches!(base.kind(), ValKind::Temp(_)))
+            && let Some(known) = Base::of(block, base, at)
+            && let Some(fixed) = self.fixed.iter().find(|fixed| (fixed.base, fixed.likely) == (known, likely))
+        {
+            let fixed = fixed.host;
+            let moving = self.int_of(sum.b);
+            return self.f.ins().iadd(moving, fixed);
+        }
+        let base = self.int_of(base);
+        window.host(&mut self.f, base, likely)
+    }
+
     /// The host address for `base`, that of the operation `at`; and whether it is none, if that is yet to be seen to. Segments where
     /// the access goes more seldom are looked at aside.
     fn find_segment(&mut self, window: Window, base: Value, at: usize) -> (Value, Option<Value>) {
@@ -234,7 +256,7 @@ impl Gen<'_, '_> {
         let (&last, others) = segments.split_last().unwrap_or_else(|| unreachable!("there is one at least"));
         let state = self.state;
         let in_segment = |f: &mut FunctionBuilder<'_>, segment: Likely| {
-            let host = f.ins().iadd(base, window.addends[segment.segment()]);
+            let host = window.host(f, base, segment);
             (host, is_outside(f, state, base, segment))
         };
         if others.is_empty() {

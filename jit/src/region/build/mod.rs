@@ -5,6 +5,7 @@
 //! optimised by Cranelift: what raises floating-point flags, or may be seen by other vCPUs, is to it a computation like any
 //! other.
 
+mod bases;
 mod carry;
 mod exits;
 mod flags;
@@ -16,7 +17,6 @@ mod late;
 mod mem;
 mod narrow;
 mod slots;
-mod steady;
 mod vec;
 mod vec_float;
 
@@ -29,6 +29,8 @@ use cranelift_codegen::isa::TargetFrontendConfig;
 use cranelift_frontend::{FunctionBuilder, Switch, Variable};
 use emu_core::ir::{Block, Cc, Class, Inst, Op, SlotInfo, Terminal, Ty, Val, ValKind};
 
+pub(crate) use self::bases::expected_at_entry;
+use self::bases::{AtEntry, Fixed};
 use self::carry::Sum;
 use self::exits::Departure;
 use self::jumps::Jumps;
@@ -38,7 +40,6 @@ pub(crate) use self::mem::UNMAPPED;
 use self::mem::{Group, Groups, PageCache, Window};
 pub(crate) use self::slots::in_memory;
 use self::slots::{Form, Slot, SlotSet, dirty_in};
-use self::steady::steady;
 use super::place::{EXIT_GO, EXIT_LINKS};
 use super::plan::{Edge, Plan, ends_well};
 use crate::frame;
@@ -181,6 +182,8 @@ struct Gen<'a, 'f> {
     retired: Variable,
     /// Whether a page is known to be mapped as it was, by page; there is nothing to know of the first.
     known: Vec<Option<Variable>>,
+    /// Parts of bases.
+    fixed: Vec<Fixed>,
     /// Where all ways out come together; its parameter is the exit.
     out: ir::Block,
     window: Option<Window>,
@@ -264,9 +267,11 @@ impl<'a, 'f> Gen<'a, 'f> {
         let window = plan.windowed.then(|| Window::load(&mut f, state));
         let mut all_groups: Vec<Groups> =
             (0..plan.nodes.len()).map(|n| through_groups(plan, outside, n)).collect();
-        for base in steady(plan, outside.slots, &mut all_groups) {
-            let address = slots::at_entry(&mut f, state, base.slot);
-            let is_outside = mem::is_outside(&mut f, state, address, base.likely);
+        let mut fixed = Vec::new();
+        for AtEntry { base, likely } in bases::find(plan, &mut all_groups) {
+            fixed.extend(window.and_then(|window| base.fixed(&mut f, plan, (state, window), likely)));
+            let address = base.at_entry(&mut f, state);
+            let is_outside = mem::is_outside(&mut f, state, address, likely);
             let is_outside = f.ins().uextend(types::I64, is_outside);
             beyond = Some(beyond.map_or(is_outside, |other| f.ins().bor(other, is_outside)));
         }
@@ -319,6 +324,7 @@ impl<'a, 'f> Gen<'a, 'f> {
             places,
             retired,
             known,
+            fixed,
             out,
             window,
             pages,
