@@ -250,7 +250,7 @@ impl<I: Isa> Jit<I> {
     fn place_region_alone(&mut self, vcpu: &Vcpu<I>, region: &Compiled) -> usize {
         let shared = Arc::clone(&self.shared);
         loop {
-            let placed = region.place(1, &[], shared.hot, &shared.stubs, shared.place(&self.chunk), 0);
+            let placed = region.place(&[0], &[], shared.hot, &shared.stubs, shared.place(&self.chunk), 0);
             let placed = placed.unwrap_or_else(|| panic!("the assembler failed"));
             let entry = placed.entries[0];
             if let Some(place) = self.write_alone(vcpu, placed.code) {

@@ -156,6 +156,8 @@ pub(crate) const fn segment(n: usize) -> (Mem, Mem) {
 /// Addresses below this are in the first segment.
 pub(crate) const LOW: Mem = state(offset_of!(CpuState, tables) + offset_of!(Tables, low));
 pub(crate) const FETCH: Mem = state(offset_of!(CpuState, fetch_table));
+/// The attention flag that does not keep regions from being entered: something is to be done first.
+pub(crate) const BRIEFLY: u32 = 1 << 31;
 pub(crate) const ATTENTION: Mem = frame(offset_of!(Frame, entry) + offset_of!(Entry, attention));
 /// The same where compiled regions find it.
 pub(crate) const REGION_ATTENTION: Mem = state(offset_of!(CpuState, attention));

@@ -14,7 +14,7 @@ use emu_core::interp;
 use emu_core::ir::{AmoOp, BulkAttr, Inst, MemAttr, Op, Ty, Val};
 
 use crate::engine::Finder;
-use crate::frame::{Entry, Frame, Site, accrued};
+use crate::frame::{self, Entry, Frame, Site, accrued};
 use crate::shared::Variant;
 use crate::stubs::{Left, Stubs};
 
@@ -80,7 +80,7 @@ pub(crate) unsafe fn enter<I: Isa>(
     // SAFETY: both pointers were references just now, and nothing else uses what they point to until the code comes
     // back; `table` outlives the call; `code` is as the caller promises.
     unsafe {
-        let flags = if briefly { &LEAVE } else { (*vcpu).port().attention_flags() };
+        let flags = if briefly { &BRIEFLY } else { (*vcpu).port().attention_flags() };
         let attention = std::ptr::from_ref(flags);
         let entry = Entry {
             vcpu: vcpu as u64,
@@ -96,6 +96,8 @@ pub(crate) unsafe fn enter<I: Isa>(
 
 /// Attention flags that are always raised: code that sees these leaves at its next poll.
 static LEAVE: AtomicU32 = AtomicU32::new(1);
+/// The same, but at the next poll behind something that has been done.
+static BRIEFLY: AtomicU32 = AtomicU32::new(frame::BRIEFLY);
 
 /// Runs a helper's body. Its result goes to translated code: zero, or one if it must stop.
 ///

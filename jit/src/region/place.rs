@@ -214,14 +214,14 @@ impl Compiled {
     /// Bytes that suffice for its code.
     pub(crate) fn room(&self, entries: usize, pages: usize) -> usize {
         let places = PAGES_AT as usize + 8 * pages;
-        self.function.len() + self.align + 264 + 16 * entries + 48 * (self.links.len() + 3) + places
+        self.function.len() + self.align + 320 + 24 * entries + 48 * (self.links.len() + 3) + places
     }
 
-    /// The code with `entries` entries, at host address `base`; its exits name it as `id`. The plan's pages are at the host
-    /// addresses `hosts`.
+    /// The code at host address `base`, with entries for these places in the first page; its exits name it as `id`, which is zero if it is
+    /// to run whatever wants attention. The plan's pages are at the host addresses `hosts`.
     pub(crate) fn place(
         &self,
-        entries: usize,
+        entries: &[i32],
         hosts: &[u64],
         hot: &[u16],
         stubs: &Stubs,
@@ -231,20 +231,24 @@ impl Compiled {
         let mut asm = Asm::new();
         asm.restart(base);
         let pinned = frame::pinned(hot);
-        let (common, function, table, places) = (asm.label(), asm.label(), asm.label(), asm.label());
+        let [common, wanted, offsets, function, table, places] = std::array::from_fn(|_| asm.label());
         let align = |asm: &mut Asm, to: usize| {
             while !(base + asm.offset()).is_multiple_of(to) {
                 asm.ops_push(&[0xcc]);
             }
         };
-        let mut starts = Vec::with_capacity(entries);
-        for n in 0..entries {
+        let mut starts = Vec::with_capacity(entries.len());
+        for n in 0..entries.len() {
             align(&mut asm, 16);
             starts.push(asm.offset());
             x64!(asm, mov esi, n as i32);
             asm.jmp(common);
         }
         asm.bind(common);
+        if id != 0 {
+            asm.load(RAX, frame::ATTENTION);
+            x64!(asm, test DWORD [rax], !frame::BRIEFLY as i32; jnz =>wanted);
+        }
         pinned.iter().for_each(|&(reg, at)| asm.store(at, reg));
         // Counted in are the instructions behind, less those before.
         let (number, instructions) = frame::region_count(id);
@@ -284,6 +288,12 @@ impl Compiled {
             }
         }
         asm.cold_links(&mut exits, stubs, id);
+        asm.bind(wanted);
+        x64!(asm, lea rcx, [=>offsets]; mov eax, [rcx + rsi * 4]; add rax, [rbp + frame::PAGE_BASE.disp]);
+        asm.jmp_out(stubs.leave_at_rax);
+        align(&mut asm, 8);
+        asm.bind(offsets);
+        entries.iter().for_each(|offset| asm.ops_push(&offset.to_le_bytes()));
         align(&mut asm, 8);
         asm.bind(places);
         let functions = stubs.bulk_functions.map(|function| function as u64);

@@ -49,9 +49,9 @@ pub(crate) struct PlannedPage {
 pub(crate) enum Edge {
     /// Out of the region.
     Out,
-    /// To a node. `closes`: this closes a cycle of nodes. `poll`: it is not a jump forward in its page, so that a cycle through
-    /// here and tier 1 may have no other place to ask for attention.
-    To { node: usize, closes: bool, poll: bool },
+    /// To a node. `closes`: this closes a cycle of nodes, which is where the vCPU asks whether something wants its attention. Cycles
+    /// through tier 1 come to where the region is entered, where it does so, too.
+    To { node: usize, closes: bool },
 }
 
 /// A block of a region. One that is reached by different calls is there for each.
@@ -358,8 +358,8 @@ impl Plan {
                 continue;
             }
             let renumbered = |edge| match edge {
-                Edge::To { node, closes, poll } => {
-                    numbers[node].map_or(Edge::Out, |node| Edge::To { node, closes, poll })
+                Edge::To { node, closes } => {
+                    numbers[node].map_or(Edge::Out, |node| Edge::To { node, closes })
                 }
                 Edge::Out => Edge::Out,
             };
@@ -501,10 +501,10 @@ impl<I: Isa> Planner<'_, I> {
         self.way.push(number);
         let edges = match terminal {
             Terminal::Jump { target, call: None } => {
-                vec![self.edge(offset, delta + i64::from(target), returns)]
+                vec![self.edge(delta + i64::from(target), returns)]
             }
             Terminal::Jump { target, call: Some(back) } => {
-                vec![self.call(offset, delta + i64::from(target), delta + i64::from(back), returns)]
+                vec![self.call(delta + i64::from(target), delta + i64::from(back), returns)]
             }
             Terminal::Branch { taken, fall, .. } => {
                 let ways = [taken, fall].map(|to| delta + i64::from(to));
@@ -519,22 +519,22 @@ impl<I: Isa> Planner<'_, I> {
                 avoided[0] |= once_more && insts.last().is_some_and(is_bulk);
                 let mut follow = |n: usize| match avoided[n] {
                     true => Edge::Out,
-                    false => self.edge(offset, ways[n], returns),
+                    false => self.edge(ways[n], returns),
                 };
                 let fall = follow(1);
                 vec![follow(0), fall]
             }
             Terminal::Indirect { hint: Hint::Return, .. } => match returns.split_last() {
-                Some((&back, rest)) => vec![self.edge(offset, back, rest)],
+                Some((&back, rest)) => vec![self.edge(back, rest)],
                 None => vec![Edge::Out],
             },
             Terminal::Indirect { hint: Hint::Jump, .. } => {
                 let targets = self.targets(key).into_iter();
-                targets.map(|target| self.edge(offset, target, returns)).collect()
+                targets.map(|target| self.edge(target, returns)).collect()
             }
             Terminal::Indirect { hint: Hint::Call(back), .. } => {
                 let (back, targets) = (delta + i64::from(back), self.targets(key).into_iter());
-                targets.map(|target| self.call(offset, target, back, returns)).collect()
+                targets.map(|target| self.call(target, back, returns)).collect()
             }
             _ => vec![Edge::Out],
         };
@@ -551,13 +551,13 @@ impl<I: Isa> Planner<'_, I> {
 
     /// The way along a call, which is expected to come back to `back`. One that is made while it is being made is a jump: its
     /// returns go to several places.
-    fn call(&mut self, from: i64, target: i64, back: i64, returns: &[i64]) -> Edge {
+    fn call(&mut self, target: i64, back: i64, returns: &[i64]) -> Edge {
         if self.recursive.contains(&back) {
             let flat = (back, returns.to_vec());
             if !self.flat.contains(&flat) {
                 self.flat.push(flat);
             }
-            return self.edge(from, target, returns);
+            return self.edge(target, returns);
         }
         let mut outer =
             self.way.iter().map(|&node| (self.plan.place(node), self.plan.nodes[node].returns.len()));
@@ -571,7 +571,7 @@ impl<I: Isa> Planner<'_, I> {
             return Edge::Out;
         }
         let deeper: Vec<i64> = returns.iter().copied().chain([back]).collect();
-        self.edge(from, target, &deeper)
+        self.edge(target, &deeper)
     }
 
     /// Has functions that call themselves return to where they do so.
@@ -588,18 +588,17 @@ impl<I: Isa> Planner<'_, I> {
                 let is_return = matches!(node.block.terminal, Terminal::Indirect { hint: Hint::Return, .. });
                 let is_known = node.targets().any(|node| self.plan.place(node) == self.plan.place(to));
                 if is_return && node.returns == self.plan.nodes[to].returns && !is_known {
-                    self.plan.nodes[number].edges.push(Edge::To { node: to, closes: true, poll: true });
+                    self.plan.nodes[number].edges.push(Edge::To { node: to, closes: true });
                 }
             }
         }
     }
 
-    fn edge(&mut self, from: i64, to: i64, returns: &[i64]) -> Edge {
-        let forward = to > from && to.div_euclid(PAGE_SIZE as i64) == from.div_euclid(PAGE_SIZE as i64);
+    fn edge(&mut self, to: i64, returns: &[i64]) -> Edge {
         match self.visit(to, returns) {
             Some(node) => {
                 let closes = self.way.contains(&node);
-                Edge::To { node, closes, poll: closes || !forward }
+                Edge::To { node, closes }
             }
             None => Edge::Out,
         }
@@ -632,7 +631,7 @@ mod tests {
     }
 
     fn to(node: usize, closes: bool) -> Edge {
-        Edge::To { node, closes, poll: true }
+        Edge::To { node, closes }
     }
 
     fn plan(nodes: Vec<Node>) -> Plan {

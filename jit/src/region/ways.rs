@@ -276,7 +276,7 @@ mod tests {
         // A loop of two blocks; behind the second it may also go on.
         let mut plan = Plan::of_block(&block(head));
         plan.nodes.push(Node { block: block(inside), ..plan.nodes[0].clone() });
-        let to = |node| Edge::To { node, closes: node == 0, poll: false };
+        let to = |node| Edge::To { node, closes: node == 0 };
         plan.nodes[0].edges = vec![to(1)];
         plan.nodes[1].edges = vec![to(0), Edge::Out];
         let mut ways = Ways::default();

@@ -166,9 +166,9 @@ impl JitShared {
         ticket: u64,
         compiled: &Compiled,
     ) -> Publication {
-        let entries = plan.entries.len();
+        let entries: Vec<i32> = plan.entries.iter().map(|&node| plan.place(node) as i32).collect();
         let hosts: Vec<u64> = plan.pages.iter().map(|page| host_base + page.ram as u64).collect();
-        let room = compiled.room(entries, hosts.len());
+        let room = compiled.room(entries.len(), hosts.len());
         let mut place = self.region_chunk.lock();
         if place.room() < room || self.inner.lock().segments[place.segment].serial != place.serial {
             // Nobody runs anything here: it waits for all vCPUs.
@@ -178,7 +178,7 @@ impl JitShared {
         let chunk = &mut *place;
         let base = self.place(chunk);
         let ids: Vec<u32> = plan.entries.iter().map(|_| self.new_id()).collect();
-        let placed = compiled.place(entries, &hosts, self.hot, &self.stubs, base, ids[0]);
+        let placed = compiled.place(&entries, &hosts, self.hot, &self.stubs, base, ids[0]);
         let Some(placed) = placed else { return Publication::Outdated };
         let mut inner = self.inner.lock();
         let valid = inner.segments[chunk.segment].serial == chunk.serial && inner.close_ticket(ticket);

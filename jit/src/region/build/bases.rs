@@ -410,7 +410,7 @@ mod tests {
         builder.mark(0, 4);
         does(&mut builder);
         let block = builder.finish(BlockKey { pa: 0, ctx: 0 }, Terminal::Lookup { next: 0 });
-        let edges = to.iter().map(|&node| Edge::To { node, closes: false, poll: false }).collect();
+        let edges = to.iter().map(|&node| Edge::To { node, closes: false }).collect();
         let reached = |at| Reached { at, segment: SEGMENT, times: 1 };
         let accesses = (0..block.insts.len()).map(reached).collect();
         Node { block, page: 0, returns: Vec::new(), edges, accesses }

@@ -170,14 +170,6 @@ impl Gen<'_, '_> {
         let in_page = |offset: i64| (0..PAGE_SIZE as i64).contains(&offset);
         let start = self.delta() + i64::from(self.block().marks[0].offset);
         let linked = in_page(start) && in_page(offset);
-        if linked && offset <= start {
-            // It may close a cycle.
-            let (wanted, on) = self.poll();
-            self.begin(wanted);
-            let pc = self.address(offset);
-            self.leave_by(way, pc, EXIT_LEAVE);
-            self.begin(on);
-        }
         let pc = self.address(offset);
         let exit = if linked { self.new_link(offset, false) } else { EXIT_GO };
         self.leave_by(way, pc, exit);
@@ -196,11 +188,11 @@ impl Gen<'_, '_> {
 
     /// Goes along an edge to what is at `offset` from the first page; the block has been counted.
     pub(super) fn follow(&mut self, edge: Edge, offset: i64) {
-        let Edge::To { node, poll, .. } = edge else {
+        let Edge::To { node, closes } = edge else {
             let way = self.end();
             return self.go_out(way, offset);
         };
-        if poll {
+        if closes {
             let (wanted, on) = self.poll();
             self.begin(wanted);
             self.leave_for(offset, EXIT_LEAVE);

@@ -330,7 +330,7 @@ mod tests {
         }
         let key = BlockKey { pa: 0x100 * number as u64, ctx: 0 };
         let block = builder.finish(key, Terminal::Lookup { next: 0 });
-        let edges = to.iter().map(|&node| Edge::To { node, closes: false, poll: false }).collect();
+        let edges = to.iter().map(|&node| Edge::To { node, closes: false }).collect();
         Node { block, page: 0, returns: Vec::new(), edges, accesses: Vec::new() }
     }
 
