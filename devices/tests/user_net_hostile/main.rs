@@ -22,6 +22,8 @@ use smoltcp::wire::{
 use guest::{DNS, GUEST, Guest, HOST, MAC, ROUTER_MAC, Random, ip_packet};
 
 const FRAMES: usize = 100_000;
+/// How many connections the attack is to get into at least.
+const CONNECTIONS: usize = 50;
 /// How much more memory the process may have after the attack.
 const MEMORY: usize = 200 << 20;
 /// How long the attack may take; it is a few seconds' work.
@@ -45,6 +47,8 @@ struct Attack {
     ports: Vec<u16>,
     /// What the router expects next from a port of the guest, and what it has sent, by the two ports.
     flows: HashMap<(u16, u16), (TcpSeqNumber, TcpSeqNumber)>,
+    /// How many connections the router has accepted.
+    opened: usize,
 }
 
 impl Attack {
@@ -63,7 +67,7 @@ impl Attack {
         let guest = Guest::new(Config { limits, dns, ..Config::default() });
         guest.sync();
         let ports = vec![tcp_port, udp_port, closed, 53, 67];
-        Self { guest, random: Random(seed), ports, flows: HashMap::new() }
+        Self { guest, random: Random(seed), ports, flows: HashMap::new(), opened: 0 }
     }
 
     fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
@@ -226,6 +230,7 @@ impl Attack {
             if segment.rst() {
                 self.flows.remove(&ports);
             } else {
+                self.opened += usize::from(segment.syn());
                 let end = segment.seq_number() + segment.segment_len();
                 self.flows.insert(ports, (segment.ack_number(), end));
             }
@@ -267,26 +272,27 @@ fn echo(socket: &UdpSocket) {
     }
 }
 
+/// Sends at least `frames` frames, and as many as it takes to get into connections: how soon the router
+/// answers is the host's affair.
 fn attack(seed: u64, frames: usize) {
     let mut attack = Attack::new(seed);
     let start = Instant::now();
-    let mut opened = 0;
-    for number in 0..frames {
-        let frame = attack.frame();
-        if attack.is_safe(&frame) {
-            attack.guest.port.net.send(&frame);
+    let mut sent = 0;
+    while sent < frames || attack.opened < CONNECTIONS {
+        assert!(start.elapsed() < TIME, "{} connections after {sent} frames", attack.opened);
+        for _ in 0..64 {
+            let frame = attack.frame();
+            if attack.is_safe(&frame) {
+                attack.guest.port.net.send(&frame);
+            }
         }
-        if number % 64 == 0 {
-            // The card has no buffers now and then; and the router gets the time to answer.
-            let buffers = attack.one_of(&[0, 1, 20, 256]);
-            attack.guest.port.card.set_buffers(buffers);
-            thread::sleep(Duration::from_micros(500));
-            attack.listen();
-            opened = opened.max(attack.flows.len());
-        }
-        assert!(start.elapsed() < TIME, "after {number} frames");
+        sent += 64;
+        // The card has no buffers now and then; and the router gets the time to answer.
+        let buffers = attack.one_of(&[0, 1, 20, 256]);
+        attack.guest.port.card.set_buffers(buffers);
+        thread::sleep(Duration::from_micros(500));
+        attack.listen();
     }
-    assert!(opened > 10, "the attack has got into connections");
     attack.guest.port.card.set_buffers(10_000);
     attack.guest.port.net.rx_ready();
     // It is still there.
