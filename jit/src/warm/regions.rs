@@ -60,9 +60,11 @@ pub(crate) fn identity(plan: &Plan, ctx: u32) -> Vec<u8> {
             if let ValKind::Slot(n) = inst.dst.kind() {
                 i32::try_from(guess.slot(n) as i64).is_ok().hash(&mut bytes);
             }
-            if *windowed && matches!(inst.op, Op::Load | Op::Store) {
-                (plan.segments(node, at), plan.varies(node, at)).hash(&mut bytes);
+            if *windowed {
                 expected_at_entry(plan, block, at).hash(&mut bytes);
+                if matches!(inst.op, Op::Load | Op::Store) {
+                    (plan.segments(node, at), plan.varies(node, at)).hash(&mut bytes);
+                }
             }
         }
     }

@@ -311,10 +311,14 @@ impl<'a> Bases<'a> {
     }
 }
 
-/// Where the base of the access that is operation `at` of a block of the plan pointed to when that was made.
+/// Where the base of the access that is operation `at` of a block of the plan, or what that copies, pointed to when the plan was made.
 pub(crate) fn expected_at_entry(plan: &Plan, block: &Block, at: usize) -> Option<Likely> {
     let guess = plan.seen.as_ref()?;
-    let base = Base::of(block, block.insts.get(at)?.a, at)?;
+    let inst = block.insts.get(at)?;
+    let base = match inst.op {
+        Op::Load | Op::Store => Base::of(block, inst.a, at)?,
+        _ => copied(block, inst)?.0,
+    };
     guess.segment_of(base.guessed(guess))
 }
 
