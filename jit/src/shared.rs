@@ -14,7 +14,7 @@
 //! blocks are interpreted.
 
 mod pages;
-mod regions;
+pub(crate) mod regions;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};

@@ -210,8 +210,8 @@ pub(super) enum Mapped {
 /// The window of one address space.
 pub(super) struct Window {
     windows: Arc<Windows>,
-    /// By segment.
-    rooms: BTreeMap<u64, Room>,
+    /// The segments' numbers, and where they are.
+    rooms: [Option<(u64, Room)>; SEGMENTS],
     /// What is mapped, by the first address.
     runs: BTreeMap<u64, Run>,
     /// RAM offsets of the runs that may be written, with their addresses.
@@ -225,22 +225,27 @@ pub(super) struct Window {
 impl Window {
     /// A window with nothing mapped.
     pub(super) fn new(windows: Arc<Windows>) -> Self {
-        let (rooms, runs, writable) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        let (rooms, runs, writable) = (Default::default(), BTreeMap::new(), BTreeSet::new());
         Self { windows, rooms, runs, writable, longest: 0, mappings: 0 }
     }
 
-    /// What code is told of it, the lower segment first.
+    /// What code is told of it.
     pub(super) fn segments(&self) -> [Segment; SEGMENTS] {
-        let mut segments = [Segment::NONE; SEGMENTS];
-        for (segment, (&number, room)) in segments.iter_mut().zip(&self.rooms) {
-            *segment = Segment { number, addend: room.base().wrapping_sub(number << SEGMENT_BITS) };
-        }
-        segments
+        self.rooms.each_ref().map(|room| match room {
+            Some((number, room)) => {
+                Segment { number: *number, addend: room.base().wrapping_sub(number << SEGMENT_BITS) }
+            }
+            None => Segment::NONE,
+        })
+    }
+
+    fn room(&self, segment: u64) -> Option<&Room> {
+        self.rooms.iter().flatten().find_map(|(number, room)| (*number == segment).then_some(room))
     }
 
     /// The guest's address of a host address in the window, or near it.
     pub(super) fn guest_address(&self, host: u64) -> Option<u64> {
-        self.rooms.iter().find_map(|(segment, room)| {
+        self.rooms.iter().flatten().find_map(|(segment, room)| {
             Some((segment << SEGMENT_BITS).wrapping_add_signed(room.distance(host)?))
         })
     }
@@ -258,7 +263,10 @@ impl Window {
         if !self.add_segment(segment) {
             return Mapped::NoSegment;
         }
-        if !self.count() || self.rooms[&segment].map(at, mapping, &self.windows.file).is_err() {
+        let counted = self.count();
+        if !counted
+            || self.room(segment).is_none_or(|room| room.map(at, mapping, &self.windows.file).is_err())
+        {
             self.clear();
             return Mapped::Full;
         }
@@ -269,17 +277,22 @@ impl Window {
 
     /// Gets room for a segment, if there is any.
     pub(super) fn add_segment(&mut self, number: u64) -> bool {
-        if self.rooms.contains_key(&number) {
+        if self.room(number).is_some() {
             return true;
         }
-        let room = if self.rooms.len() < SEGMENTS { Room::new(1 << SEGMENT_BITS).ok() } else { None };
-        room.map(|room| self.rooms.insert(number, room)).is_some()
+        let preferred = preferred_place(number);
+        let free = |place: &usize| self.rooms[*place].is_none();
+        let Some(place) = Some(preferred).filter(free).or_else(|| (0..SEGMENTS).find(free)) else {
+            return false;
+        };
+        self.rooms[place] = Room::new(1 << SEGMENT_BITS).ok().map(|room| (number, room));
+        self.rooms[place].is_some()
     }
 
     /// Empties it, and gives its segments back. Code must not be in the middle of a block.
     pub(super) fn reset(&mut self) {
         self.clear();
-        self.rooms.clear();
+        self.rooms = Default::default();
     }
 
     /// Counts a change; false if there have been too many.
@@ -301,7 +314,7 @@ impl Window {
         for (page, len) in gaps {
             let (segment, at) = split(page);
             // A hole may take two mappings more, too.
-            if !self.count() || self.rooms.get(&segment).is_some_and(|room| room.vacate(at, len).is_err()) {
+            if !self.count() || self.room(segment).is_some_and(|room| room.vacate(at, len).is_err()) {
                 return self.clear();
             }
         }
@@ -350,7 +363,7 @@ impl Window {
         self.writable.clear();
         if self.mappings != 0 {
             self.windows.mappings.fetch_sub(std::mem::take(&mut self.mappings), Relaxed);
-            for room in self.rooms.values() {
+            for (_, room) in self.rooms.iter().flatten() {
                 // All of it, with what is never mapped around it: that takes no mapping more than there is.
                 room.range.empty().expect("the host takes back what it has mapped");
             }
@@ -373,6 +386,14 @@ impl Window {
             self.unmap(page, page);
         }
     }
+}
+
+/// The place of a segment, if that is free: by which third of 48 bits it is in. Code that is made for one address space runs in
+/// others, too, and does not work well where what it uses has other places: so they do not depend on what is used first, or
+/// at all.
+const fn preferred_place(number: u64) -> usize {
+    const BITS: u8 = 48 - SEGMENT_BITS;
+    ((number & ((1 << BITS) - 1)) as usize * SEGMENTS) >> BITS
 }
 
 /// The segment of an address, and where it is there.
@@ -437,10 +458,18 @@ mod tests {
             [0x1000, 0x3000, 0xaaaa_0000_0000].map(|va| window.mapped(va)),
             [Some(true), None, Some(false)]
         );
+        let numbers = |window: &Window| window.segments().map(|segment| segment.number);
+        assert_eq!(numbers(&window), [0, 0x155, u64::MAX]);
         // A fourth segment is not to be had; the others stay.
         assert!(window.map(mapping(0xffff_0000_0000, 7, 1, true)) == Mapped::Yes);
         assert!(window.map(mapping(0x5555_0000_0000, 0, 1, true)) == Mapped::NoSegment);
         assert_eq!([0x5555_0000_0000, 0xffff_0000_0000, 0x1000].map(|va| at(&window, va)), [0, 8, 3]);
+        assert_eq!(numbers(&window), [0, 0x155, 0x1ff]);
+        // Where they are does not depend on which was first.
+        window.reset();
+        assert_eq!(numbers(&window), [u64::MAX; SEGMENTS]);
+        assert!([0x1ff, 0x155, 0].into_iter().all(|number| window.add_segment(number)));
+        assert_eq!(numbers(&window), [0, 0x155, 0x1ff]);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::trials::{LOOK, Sample, Speed, Trials};
 use super::ways::Ways;
 use super::{Job, Queue, build, compile, listing};
 use crate::shared::JitShared;
+use crate::shared::regions::Flaw;
 use crate::template::Features;
 use crate::template::guess::Guess;
 
@@ -246,7 +247,7 @@ impl Samples {
         let grows = in_region && !is_full && is_due && std::mem::take(&mut place.grows);
         if in_region && !grows {
             if config.background && place.is_too_slow() {
-                shared.retire_region(key);
+                shared.retire_region(key, Flaw::Slow);
             }
             return None;
         }
@@ -347,7 +348,7 @@ impl Samples {
             if region.credit > -MOST_DEBT {
                 return true;
             }
-            shared.retire_region(region.head);
+            shared.retire_region(region.head, Flaw::Left);
             let place = places.entry(region.head).or_default();
             place.samples = 0;
             // A loop of few rounds; what is around it takes longer.

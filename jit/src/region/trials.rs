@@ -7,6 +7,7 @@ use emu_core::ir::BlockKey;
 
 use super::Job;
 use crate::shared::JitShared;
+use crate::shared::regions::Flaw;
 
 /// How long code is looked at before a region is made of it, and how long that is, before it is judged. It takes the
 /// worker as long to make one.
@@ -103,7 +104,7 @@ impl Trial {
                 }
                 if self.after.time >= LOOK {
                     if !self.after.keeps_up_with(self.before) {
-                        shared.retire_region(self.head);
+                        shared.retire_region(self.head, Flaw::Left);
                     }
                     return false;
                 }

@@ -12,10 +12,24 @@ use super::{Found, Inner, JitShared, Published, Variant};
 use crate::region::place::Compiled;
 use crate::region::plan::Plan;
 
-/// How long a place whose region was given up is left alone at first. The next may guess better.
-const REST: Duration = Duration::from_millis(20);
-/// What that grows to.
-const LONGEST_REST: Duration = Duration::from_secs(20);
+/// What a region that is given up has been.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flaw {
+    /// It was left too soon, could not be made, or is no better than those that it took the place of: the next may be another.
+    Left,
+    /// It was measured to be slower than tier 1: the next will hardly be another, but the measurement may have been wrong.
+    Slow,
+}
+
+impl Flaw {
+    /// How long its place is left alone at first, how many times as long each time after that, and the longest.
+    const fn rest(self) -> (Duration, u32, Duration) {
+        match self {
+            Self::Left => (Duration::from_millis(20), 2, Duration::from_secs(20)),
+            Self::Slow => (Duration::from_secs(1), 60, Duration::from_secs(1200)),
+        }
+    }
+}
 
 /// A region that is being compiled.
 pub(super) struct Ticket {
@@ -51,8 +65,9 @@ impl Election {
     }
 
     /// Has the place left alone for a while, each time a longer one.
-    fn rest(&mut self) {
-        self.rest = (2 * self.rest).clamp(REST, LONGEST_REST);
+    fn rest(&mut self, flaw: Flaw) {
+        let (first, times, longest) = flaw.rest();
+        self.rest = (times * self.rest).clamp(first, longest);
         self.rests_until = Some(Instant::now() + self.rest);
     }
 }
@@ -97,12 +112,12 @@ impl JitShared {
 
     /// Has a place left alone for a while.
     pub(crate) fn let_rest(&self, key: BlockKey) {
-        self.inner.lock().elected.entry(key).or_default().rest();
+        self.inner.lock().elected.entry(key).or_default().rest(Flaw::Left);
     }
 
     /// Takes the region that can be entered there out of use for a while, which is longer each time: after that its places may be
     /// elected again.
-    pub(crate) fn retire_region(&self, key: BlockKey) {
+    pub(crate) fn retire_region(&self, key: BlockKey, flaw: Flaw) {
         let mut inner = self.inner.lock();
         let Some((id, _)) = inner.pages.get(key, Variant::Merged) else { return };
         let entries = inner.entries_with(key);
@@ -110,7 +125,7 @@ impl JitShared {
             return;
         }
         self.drop_block(&mut inner, id);
-        entries.into_iter().for_each(|key| inner.elected.entry(key).or_default().rest());
+        entries.into_iter().for_each(|key| inner.elected.entry(key).or_default().rest(flaw));
         self.blocks.advance_epoch();
         drop(inner);
         self.counters.regions_retired.fetch_add(1, Relaxed);
@@ -188,7 +203,7 @@ impl JitShared {
         let keys: Vec<BlockKey> = plan.entry_keys(ctx).collect();
         if inner.is_outdone(plan, ctx) {
             // A loop around this one has become a region meanwhile.
-            inner.elected.entry(keys[0]).or_default().rest();
+            inner.elected.entry(keys[0]).or_default().rest(Flaw::Left);
             return Publication::Outdone;
         }
         let start = chunk.start;

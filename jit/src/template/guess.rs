@@ -24,7 +24,7 @@ pub(crate) struct Guess {
 #[derive(Clone, Copy)]
 pub(crate) struct Layout {
     segments: [Segment; SEGMENTS],
-    /// The first of them is that of the lowest addresses.
+    /// The first of them begins at zero.
     low: bool,
 }
 
@@ -122,7 +122,9 @@ impl Guess {
     /// Where `base`, an operand of the block's operation `at`, will point to.
     pub(crate) fn of(&self, block: &Block, base: Val, at: usize) -> Likely {
         let value = self.value(block, base, at, MOST_STEPS);
-        value.and_then(|value| self.segments.of(value.bits)).unwrap_or(self.segments.at(0))
+        let found =
+            value.and_then(|value| self.segments.of(value.bits)).or_else(|| self.segments.all().next());
+        found.unwrap_or(self.segments.at(0))
     }
 
     /// The segments of the window.
