@@ -54,6 +54,8 @@ impl Default for RegionConfig {
 
 /// Time between two samples.
 const PERIOD: Duration = Duration::from_millis(1);
+/// The same while all vCPUs stay in regions: a sample takes some microseconds of the sampler's time, and of the vCPU's.
+const SETTLED_PERIOD: Duration = Duration::from_millis(4);
 /// The same while no vCPU runs translated code.
 const IDLE_PERIOD: Duration = Duration::from_millis(8);
 /// How much less of a CPU the worker is to have than a vCPU that wants the same.
@@ -120,7 +122,11 @@ fn sample(shared: &Weak<JitShared>) {
     loop {
         thread::sleep(pause);
         let Some(shared) = shared.upgrade() else { return };
-        pause = if shared.interrupt_running() { PERIOD } else { IDLE_PERIOD };
+        pause = match shared.interrupt_running() {
+            Some(false) => PERIOD,
+            Some(true) => SETTLED_PERIOD,
+            None => IDLE_PERIOD,
+        };
     }
 }
 

@@ -245,6 +245,7 @@ impl Samples {
         let is_full = config.background && shared.queue.get().is_none_or(Queue::is_full);
         let is_due = place.seen >= place.least;
         let grows = in_region && !is_full && is_due && std::mem::take(&mut place.grows);
+        shared.looks.found(vcpu.index(), in_region && !grows);
         if in_region && !grows {
             if config.background && place.is_too_slow() {
                 shared.retire_region(key, Flaw::Slow);

@@ -78,15 +78,17 @@ impl JitShared {
         self.inner.lock().pages.get(key, Variant::Merged).is_some_and(|(_, found)| found.code != 0)
     }
 
-    /// Interrupts the vCPUs that run translated code, so that they can be seen. False if there is none.
-    pub(crate) fn interrupt_running(&self) -> bool {
+    /// Interrupts the vCPUs that run translated code, so that they can be seen, and says whether all of them need not be seen often;
+    /// none if there is no such vCPU.
+    pub(crate) fn interrupt_running(&self) -> Option<bool> {
         let runs = |count: &AtomicU64| !count.load(Relaxed).is_multiple_of(2);
         let vcpus = self.passages.iter().zip(self.group.ports()).enumerate();
         let running = vcpus.filter(|(_, (count, _))| runs(count)).map(|(vcpu, (_, port))| {
-            self.looks.ask_for(vcpu);
+            let settled = self.looks.ask_for(vcpu);
             port.interrupt();
+            settled
         });
-        running.count() > 0
+        running.reduce(|all, settled| all && settled)
     }
 
     /// The number of the region that can be entered at the block with this key.

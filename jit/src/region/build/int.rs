@@ -131,6 +131,7 @@ impl Gen<'_, '_> {
             Op::Select if self.put_off(inst, at) => return,
             Op::Select => {
                 let a = unary(self);
+                let a = self.truth(a).unwrap_or(a);
                 let (b, c) = (self.int_as(ty, inst.b), self.int_as(ty, inst.c));
                 self.f.ins().select(a, b, c)
             }

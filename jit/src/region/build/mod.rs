@@ -519,6 +519,15 @@ impl<'a, 'f> Gen<'a, 'f> {
         if ty == Ty::I64 {
             (a, b) = self.narrowed(a, b).unwrap_or((a, b));
         }
+        if self.number(b) == Some(0)
+            && let Some(truth) = self.truth(a)
+        {
+            match cc {
+                IntCC::NotEqual => return truth,
+                IntCC::Equal => return self.untruth(truth),
+                _ => {}
+            }
+        }
         self.f.ins().icmp(cc, a, b)
     }
 

@@ -2,6 +2,7 @@
 //! they compute in 32 bits, and mostly use no more than that of it: a region goes on with the value that was extended, so that
 //! nothing is left of the extension where nobody needs it.
 
+use cranelift_codegen::ir::condcodes::{CondCode, IntCC};
 use cranelift_codegen::ir::{InstBuilder, InstructionData, Opcode, Value, ValueDef, types};
 
 use super::Gen;
@@ -31,6 +32,28 @@ impl Gen<'_, '_> {
         match before.wrapping_add(by) {
             0 => of,
             all => self.f.ins().iadd_imm_s(of, all),
+        }
+    }
+
+    /// The comparison that a number, 1 or 0, is the truth of: a value of 8 bits, by which the host branches and selects without
+    /// making the number.
+    pub(super) fn truth(&self, value: Value) -> Option<Value> {
+        let value = self.unary(value, Opcode::Ireduce).unwrap_or(value);
+        let compared = self.unary(value, Opcode::Uextend)?;
+        let made = self.made_by(compared)?;
+        matches!(made.opcode(), Opcode::Icmp | Opcode::Fcmp).then_some(compared)
+    }
+
+    /// The opposite of a comparison.
+    pub(super) fn untruth(&mut self, truth: Value) -> Value {
+        match self.made_by(truth) {
+            Some(&InstructionData::IntCompare { args: [a, b], cond, .. }) => {
+                self.f.ins().icmp(cond.complement(), a, b)
+            }
+            Some(&InstructionData::FloatCompare { args: [a, b], cond, .. }) => {
+                self.f.ins().fcmp(cond.complement(), a, b)
+            }
+            _ => self.f.ins().icmp_imm_u(IntCC::Equal, truth, 0),
         }
     }
 
