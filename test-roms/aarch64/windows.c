@@ -134,6 +134,17 @@ static const struct walk {
 };
 #define N_WALKS (sizeof walks / sizeof *walks)
 
+/* Loops with a base that stays, and indices of 32 bits: it is enough to know where the base is. */
+static const struct index {
+    const char *name;
+    struct access a;
+} indices[] = {
+    {"ldr x, many uxtw", {8, 0, 0, UXTW, 0}},
+    {"ldr x, many sxtw", {8, 0, 0, SXTW, 0}},
+    {"str x, many sxtw", {8, 1, 0, SXTW, 0}},
+};
+#define N_INDICES (sizeof indices / sizeof *indices)
+
 struct space {
     u64 asid;
     u64 root;
@@ -149,6 +160,8 @@ static struct state {
     u64 changing;            /* of the program that changes itself */
     u64 walk[N_WALKS];       /* of the loops with a base that moves, and of their accesses */
     u64 walk_at[N_WALKS];
+    u64 index[N_INDICES];    /* of the loops with a base that stays, and of their accesses */
+    u64 index_at[N_INDICES];
     u64 list[12], listed;    /* bases */
     u64 seed;
 } states[MAX_CPUS];
@@ -436,6 +449,35 @@ static u32 *assemble_walk(u32 *w, u64 n)
     return w;
 }
 
+/* Indices from a list, some times; then one more by the same instructions. */
+static u32 *assemble_index(u32 *w, u64 n)
+{
+    own->index[n] = (u64)w + UCODE - CODE;
+    for (u32 r = END; r <= VALUE; r++)
+        *w++ = 0xf9400000u | r << 10 | r;
+    *w++ = MOVZ(SUM);
+    u32 *pass = w;
+    *w++ = MOV(LIST, START);
+    u32 *next = w;
+    *w++ = 0xf8408400u | LIST << 5 | INDEX_REG; /* ldr x6, [x0], #8 */
+    own->index_at[n] = (u64)w + UCODE - CODE;
+    *w++ = encode(indices[n].a, VALUE);
+    *w++ = ADD_(SUM, SUM, VALUE);
+    *w++ = 0xeb00001fu | END << 16 | LIST << 5; /* cmp */
+    *w = BRANCH_IF(NE, next - w);
+    w++;
+    *w++ = 0xf1000400u | PASSES << 5 | PASSES; /* subs */
+    *w = BRANCH_IF(GT, pass - w);
+    w++;
+    *w++ = BRANCH_IF(NE, 4);
+    *w++ = MOV(LIST, VICTIM);
+    *w++ = ADDI(END, VICTIM, 8);
+    *w = 0x14000000u | ((u32)(next - w) & 0x3ffffff);
+    w++;
+    *w++ = SVC_(END_CALL);
+    return w;
+}
+
 /* ---- runs ---- */
 
 /* As a word it has the sign. */
@@ -689,6 +731,69 @@ static void walk(u64 n)
     check_memory("memory", POOL, SHADOW, N_POOL * SIZE);
 }
 
+static u64 indexed(struct access a, u64 base, u64 index)
+{
+    return base + 8 * (a.form == UXTW ? (u32)index : (u64)(i64)(int)(u32)index);
+}
+
+/* Indices with which nothing is in the way, some times, then `last`. */
+static void run_index(u64 n, u64 passes, u64 base, u64 last)
+{
+    enum { LISTED = 8 };
+    const struct access a = indices[n].a;
+    volatile u64 *args = (volatile u64 *)ARGS;
+    u64 sum = 0, value = random() * 0x100000001ul, far = 0, start = UARGS + 512;
+    cpu->item++;
+    cpu->variant = indices[n].name;
+    args[END] = start + 8 * LISTED;
+    args[PASSES] = passes;
+    args[VICTIM] = start + 8 * LISTED;
+    args[START] = start;
+    args[BASE] = base;
+    args[VALUE] = value;
+    for (u64 i = 0; i < LISTED; i++) {
+        /* What is above the 32 bits does not count. */
+        u64 index = random() << 32 | i * 8;
+        args[64 + i] = index;
+        if (model(a, indexed(a, base, index), (u8 *)&value, &far))
+            die("an index in the list is not good");
+        sum += value;
+    }
+    args[64 + LISTED] = last;
+    dsb();
+    sum *= passes;
+    u64 status = model(a, indexed(a, base, last), (u8 *)&value, &far);
+    trap_clear();
+    run(EL0T, (void *)own->index[n], UARGS, 0, 0, 0);
+    const struct trap *t = &cpu->t[0];
+    if (status) {
+        check_eq_at("syndrome", last, t->esr, EC(DABORT) | (a.write ? WNR : 0) | status);
+        check_eq_at("fault address", last, t->far, far);
+        check_eq_at("pc", last, t->pc, own->index_at[n]);
+    } else {
+        check_eq_at("syndrome", last, t->esr, EC(SVC) | END_CALL);
+        sum += value;
+    }
+    check_eq_at("sum", last, t->x[SUM], sum);
+    check_eq_at("value", last, t->x[VALUE], value);
+}
+
+/* From the ends of segments over these, to what is mapped there, and as far as an index goes. */
+static void index(u64 n)
+{
+    static const u64 bases[] = {SEAM - SIZE + 8, SEAM + 64, LOW + 64, TOP + 64};
+    static const u64 to[] = {SEAM + 8, SEAM - SIZE + 512, LOW + 128, LOW2 + 64, TOP + 128};
+    static const u32 far[] = {0xffffffff, 0x80000000, 0x7fffffff, 0x40000, -0x40000u, 0x200000, -0x200000u, 600, -600u};
+    run_index(n, rounds, bases[0], 1);
+    for (u64 b = 0; b < sizeof bases / sizeof *bases; b++) {
+        for (u64 i = 0; i < sizeof to / sizeof *to; i++)
+            run_index(n, 3, bases[b], (to[i] - bases[b]) / 8);
+        for (u64 i = 0; i < sizeof far / sizeof *far; i++)
+            run_index(n, 3, bases[b], random() << 32 | far[i]);
+    }
+    check_memory("memory", POOL, SHADOW, N_POOL * SIZE);
+}
+
 /* Long enough to be compiled, and for what else may need time. */
 static void warm(u64 n)
 {
@@ -872,6 +977,8 @@ void rom_main(void)
     w = assemble_changing(w);
     for (u64 n = 0; n < N_WALKS; n++)
         w = assemble_walk(w, n);
+    for (u64 n = 0; n < N_INDICES; n++)
+        w = assemble_index(w, n);
     if ((u64)w > CODE + CODE_PAGES * SIZE)
         die("out of code pages");
     sync_code((void *)CODE, CODE_PAGES * SIZE);
@@ -899,6 +1006,10 @@ void rom_main(void)
     for (u64 n = 0; n < N_WALKS; n++) {
         switch_to(n & 1);
         walk(n);
+    }
+    for (u64 n = 0; n < N_INDICES; n++) {
+        switch_to(n & 1);
+        index(n);
     }
     switch_to(0);
     aliases();

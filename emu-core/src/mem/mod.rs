@@ -14,7 +14,7 @@ pub use code_pages::CodePages;
 pub use jumps::{JUMP_ENTRIES, JumpEntry, jump_index};
 pub use mmu::{Fill, Flush, Mmu, TLB_ENTRIES, Tables, TlbEntry};
 pub use ram::{DmaTracker, GuestMemory, Ram, RamBuilder, RamError, RamRegion, Scalar};
-pub use window::{GUARD, Mapping, SEGMENT_BITS, SEGMENTS, Segment, WINDOWED, WindowConfig, Windows};
+pub use window::{FAR, GUARD, Mapping, SEGMENT_BITS, SEGMENTS, Segment, WINDOWED, WindowConfig, Windows};
 
 /// The granule of code tracking and of the smallest translation: 4 KiB.
 pub const PAGE_BITS: u32 = 12;

@@ -29,10 +29,13 @@ use super::reserved::{HUGE_PAGE, Reserved};
 pub const WINDOWED: u32 = 1 << 31;
 /// Bytes from the base register of an access within which it may lie.
 pub const GUARD: u64 = 64 << 10;
-/// Unmapped bytes on either side of a window: the guard, and more than the largest unit. Also, a window begins at a huge page:
-/// where the guest's large pages lie in huge pages of the host's, these are mapped whole.
-const MARGIN: usize = HUGE_PAGE;
-const _: () = assert!(MARGIN as u64 >= GUARD + PAGE_SIZE);
+/// Bytes that may be added to a base before that, if the base itself is in a segment or near it: an index of 32 bits of units of
+/// 8 bytes.
+pub const FAR: u64 = 32 << 30;
+/// Unmapped bytes on either side of a window: what may be added to a base, the guard, and more than the largest unit. Also, a window
+/// begins at a huge page: where the guest's large pages lie in huge pages of the host's, these are mapped whole.
+const MARGIN: usize = FAR as usize + HUGE_PAGE;
+const _: () = assert!(MARGIN as u64 >= FAR + GUARD + PAGE_SIZE && MARGIN.is_multiple_of(HUGE_PAGE));
 
 /// log2 of the bytes of a segment.
 pub const SEGMENT_BITS: u8 = 39;

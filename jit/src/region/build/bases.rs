@@ -7,12 +7,16 @@
 //! left.
 //!
 //! Where nothing but that lies between where the region is entered and an access, the base is looked at where it is entered.
+//!
+//! The room is also larger than an index of 32 bits reaches. Where a base in a segment and a value that cannot be larger than
+//! that ([`bounds`]) are added, the sum need not be looked at; what becomes of an access by it says nothing of the base.
 
 use cranelift_codegen::ir::{InstBuilder, Value};
 use cranelift_frontend::FunctionBuilder;
 use emu_core::ir::{Block, Inst, Op, Ty, Val, ValKind};
-use emu_core::mem::GUARD;
+use emu_core::mem::{FAR, GUARD};
 
+use super::bounds;
 use super::mem::{Group, Groups, Window};
 use super::slots;
 use super::step;
@@ -56,6 +60,8 @@ pub(super) struct AtEntry {
     pub base: Base,
     /// Where it points to.
     pub likely: Likely,
+    /// Something is added to it.
+    pub is_below: bool,
 }
 
 impl Base {
@@ -95,6 +101,21 @@ impl Base {
         is_current.then_some(Self::Sum(first, second, shift))
     }
 
+    /// The base that the window has room from for all that has been added to it to make the base of the access that is operation `at`,
+    /// and what that is; both are there what they were then.
+    pub(super) fn below(block: &Block, val: Val, at: usize) -> Option<(Self, Val)> {
+        let made = block.made(val, at)?;
+        let sum = &block.insts[made];
+        let parts = [sum.a, sum.b];
+        let is_current = block.insts[made..at].iter().all(|inst| !parts.contains(&inst.dst));
+        let is_sum = (sum.op, sum.ty) == (Op::Add, Ty::I64) && is_current;
+        let below = |base, index| {
+            let most = bounds::most(block, index, made)?;
+            Some((Self::of_slot(base)?, index)).filter(|_| is_sum && most <= FAR)
+        };
+        below(sum.a, sum.b).or_else(|| below(sum.b, sum.a))
+    }
+
     /// The slots in it, and by how many bits to the left each is shifted.
     fn parts(self) -> impl Iterator<Item = (Val, u8)> {
         let (first, second) = match self {
@@ -121,23 +142,6 @@ impl Base {
         self.parts().fold(0, |sum, (slot, shift)| sum.wrapping_add(part(slot, shift)))
     }
 
-    /// What stays of it as long as the region runs: of a sum the first part, if nothing changes that.
-    pub(super) fn fixed(
-        self,
-        f: &mut FunctionBuilder<'_>,
-        plan: &Plan,
-        (state, window): (Value, Window),
-        likely: Likely,
-    ) -> Option<Fixed> {
-        let Self::Sum(first, ..) = self else { return None };
-        let mut insts = plan.nodes.iter().flat_map(|node| &node.block.insts);
-        if insts.any(|inst| inst.dst == Val::slot(first)) {
-            return None;
-        }
-        let part = slots::at_entry(f, state, first);
-        Some(Fixed { base: self, likely, host: window.host(f, part, likely) })
-    }
-
     /// Its value where the region is entered.
     pub(super) fn at_entry(self, f: &mut FunctionBuilder<'_>, state: Value) -> Value {
         match self {
@@ -148,6 +152,27 @@ impl Base {
                 f.ins().iadd(first, second)
             }
         }
+    }
+}
+
+impl AtEntry {
+    /// What stays of sums as long as the region runs: the first part, or the base below, if nothing changes that.
+    pub(super) fn fixed(
+        &self,
+        f: &mut FunctionBuilder<'_>,
+        plan: &Plan,
+        (state, window): (Value, Window),
+    ) -> Option<Fixed> {
+        let first = match self.base {
+            Base::Slot(n) => Some(n).filter(|_| self.is_below)?,
+            Base::Sum(first, ..) => first,
+        };
+        let mut insts = plan.nodes.iter().flat_map(|node| &node.block.insts);
+        if insts.any(|inst| inst.dst == Val::slot(first)) {
+            return None;
+        }
+        let part = slots::at_entry(f, state, first);
+        Some(Fixed { base: self.base, likely: self.likely, host: window.host(f, part, self.likely) })
     }
 }
 
@@ -189,8 +214,8 @@ impl Fact {
 struct Bases<'a> {
     plan: &'a Plan,
     bases: Vec<Base>,
-    /// For each group of each node, the number of its base.
-    of: Vec<Vec<Option<usize>>>,
+    /// For each group of each node, the number of its base, and of the base below that.
+    of: Vec<Vec<[Option<usize>; 2]>>,
 }
 
 impl<'a> Bases<'a> {
@@ -198,9 +223,10 @@ impl<'a> Bases<'a> {
         let mut bases = Vec::new();
         let of = plan.nodes.iter().zip(all).map(|(node, (groups, group_of))| {
             let of = |(group, about): (usize, &Group)| {
-                let first = group_of.iter().position(|&of| of == Some(group))?;
-                let base = Base::of(&node.block, about.base, first).filter(|_| about.through)?;
-                Some(number_of(&mut bases, base))
+                let first = group_of.iter().position(|&of| of == Some(group)).filter(|_| about.through);
+                let own = first.and_then(|first| Base::of(&node.block, about.base, first));
+                let below = first.and_then(|first| Base::below(&node.block, about.base, first));
+                [own, below.map(|(base, _)| base)].map(|base| Some(number_of(&mut bases, base?)))
             };
             groups.iter().enumerate().map(of).collect()
         });
@@ -221,41 +247,50 @@ impl<'a> Bases<'a> {
     }
 
     /// Goes through a node, and changes what is known of the bases by what it does; `at_first` is told what is known where each
-    /// group's first access is made.
+    /// group's first access is made, of its base or, that is said, of the one below.
     fn go_through(
         &self,
         node: usize,
         (groups, group_of): &Groups,
         facts: &mut [Fact],
-        mut at_first: impl FnMut(usize, Fact),
+        mut at_first: impl FnMut(usize, Near, bool),
     ) {
         let block = &self.plan.nodes[node].block;
         let mut seen = vec![false; groups.len()];
         for (at, inst) in block.insts.iter().enumerate() {
-            if let Some(group) = group_of[at]
-                && let Some(base) = self.of[node][group]
-            {
+            if let Some(group) = group_of[at] {
                 let about = &groups[group];
+                let [own, below] = self.of[node][group];
                 let is_near = is_near(about);
                 if !std::mem::replace(&mut seen[group], true) {
-                    let known = if is_near { facts[base] } else { Fact::Unknown };
-                    at_first(group, known);
-                    if !matches!(known, Fact::Near(_)) {
-                        facts[base] = match self.plan.segments(node, at).as_slice() {
-                            &[likely] => Fact::Near(Near { likely, by: 0, provided: 0 }),
+                    let known = |number: Option<usize>| match facts[number?] {
+                        Fact::Near(near) if is_near => Some(near),
+                        _ => None,
+                    };
+                    if let Some(near) = known(own) {
+                        at_first(group, near, false);
+                    } else if let Some(near) = known(below) {
+                        at_first(group, near, true);
+                    }
+                    if let Some(own) = own
+                        && known(Some(own)).is_none()
+                    {
+                        let likely = self.plan.segments(node, at);
+                        facts[own] = match (known(below), likely.as_slice()) {
+                            // What the host lets pass is in the segment.
+                            (Some(near), _) => Fact::Near(Near { by: distance(inst), ..near }),
+                            (None, &[likely]) => Fact::Near(Near { likely, by: 0, provided: 0 }),
                             _ => Fact::Unknown,
                         };
                     }
                 }
                 // If the sum's parts have changed since it was made, this says nothing of what it would be now.
-                let is_current = Base::of(block, about.base, at) == Some(self.bases[base]);
-                if let Fact::Near(near) = &mut facts[base]
+                if let Some(own) = own
+                    && let Fact::Near(near) = &mut facts[own]
                     && is_near
-                    && is_current
+                    && Base::of(block, about.base, at) == Some(self.bases[own])
                 {
-                    let last = inst.imm.saturating_add(inst.ty.bytes() as i32);
-                    let distance = inst.imm.unsigned_abs().max(last.unsigned_abs());
-                    near.by = near.by.min(distance.into());
+                    near.by = near.by.min(distance(inst));
                 }
             }
             self.make(block, inst, facts);
@@ -284,7 +319,7 @@ impl<'a> Bases<'a> {
         self.plan.entries.iter().for_each(|&entry| at_start[entry] = at_entry.to_vec());
         let after = |node: usize, mut facts: Vec<Fact>| {
             if !facts.contains(&Fact::Never) {
-                self.go_through(node, &all[node], &mut facts, |_, _| ());
+                self.go_through(node, &all[node], &mut facts, |_, _, _| ());
             }
             facts
         };
@@ -304,22 +339,26 @@ impl<'a> Bases<'a> {
         self.plan.nodes.iter().enumerate().any(|(n, node)| {
             let is_by_it = |at: usize| {
                 let inst = node.block.insts.get(at)?;
-                Some(Base::of(&node.block, inst.a, at)? == self.bases[number])
+                let own = Base::of(&node.block, inst.a, at);
+                let below = Base::below(&node.block, inst.a, at).map(|(base, _)| base);
+                Some([own, below].contains(&Some(self.bases[number])))
             };
             node.accesses.iter().any(|seen| is_by_it(seen.at) == Some(true) && self.plan.varies(n, seen.at))
         })
     }
 }
 
-/// Where the base of the access that is operation `at` of a block of the plan, or what that copies, pointed to when the plan was made.
-pub(crate) fn expected_at_entry(plan: &Plan, block: &Block, at: usize) -> Option<Likely> {
-    let guess = plan.seen.as_ref()?;
-    let inst = block.insts.get(at)?;
-    let base = match inst.op {
-        Op::Load | Op::Store => Base::of(block, inst.a, at)?,
-        _ => copied(block, inst)?.0,
+/// Where the base of the access that is operation `at` of a block of the plan, and the one below, or what that copies, pointed to when
+/// the plan was made.
+pub(crate) fn expected_at_entry(plan: &Plan, block: &Block, at: usize) -> [Option<Likely>; 2] {
+    let (Some(guess), Some(inst)) = (plan.seen.as_ref(), block.insts.get(at)) else { return [None; 2] };
+    let bases = match inst.op {
+        Op::Load | Op::Store => {
+            [Base::of(block, inst.a, at), Base::below(block, inst.a, at).map(|(base, _)| base)]
+        }
+        _ => [copied(block, inst).map(|(base, _)| base), None],
     };
-    guess.segment_of(base.guessed(guess))
+    bases.map(|base| guess.segment_of(base?.guessed(guess)))
 }
 
 /// The number of a base among these, which it is one of from now on.
@@ -341,6 +380,12 @@ fn copied(block: &Block, inst: &Inst) -> Option<(Base, u64)> {
     (inst.ty == Ty::I64 && inst.a != inst.dst).then_some((from, by))
 }
 
+/// How far from its base the bytes of an access are at most.
+fn distance(access: &Inst) -> u64 {
+    let last = access.imm.saturating_add(access.ty.bytes() as i32);
+    access.imm.unsigned_abs().max(last.unsigned_abs()).into()
+}
+
 /// Whether all accesses of the group are near their base.
 fn is_near(group: &Group) -> bool {
     [group.first, group.last].iter().all(|distance| u64::from(distance.unsigned_abs()) <= NEAR)
@@ -351,24 +396,26 @@ fn is_near(group: &Group) -> bool {
 pub(super) fn find(plan: &Plan, all: &mut [Groups]) -> Vec<AtEntry> {
     let bases = Bases::of(plan, all);
     let at_entry: Vec<Fact> = (0..bases.bases.len()).map(|number| bases.at_entry(number)).collect();
-    let mut provided = 0;
+    let (mut provided, mut is_below) = (0, 0);
     for (node, mut facts) in bases.flow(all, &at_entry).into_iter().enumerate() {
         let mut known = Vec::new();
-        bases.go_through(node, &all[node], &mut facts, |group, fact| {
-            if let Fact::Near(near) = fact {
-                known.push((group, near.likely));
-                provided |= near.provided;
-            }
+        bases.go_through(node, &all[node], &mut facts, |group, near, below| {
+            known.push((group, near.likely));
+            provided |= near.provided;
+            is_below |= if below { near.provided } else { 0 };
         });
         for (group, likely) in known {
             all[node].0[group].looked_at = Some(likely);
         }
     }
-    let wanted =
-        bases.bases.iter().zip(at_entry).enumerate().filter(|&(number, _)| provided >> number & 1 != 0);
+    let wanted = bases.bases.iter().zip(at_entry).enumerate();
+    let is_in = |set: u64, number: usize| set.checked_shr(number as u32).unwrap_or(0) & 1 != 0;
     wanted
-        .filter_map(|(_, (&base, fact))| match fact {
-            Fact::Near(Near { likely, .. }) => Some(AtEntry { base, likely }),
+        .filter(|&(number, _)| is_in(provided, number))
+        .filter_map(|(number, (&base, fact))| match fact {
+            Fact::Near(Near { likely, .. }) => {
+                Some(AtEntry { base, likely, is_below: is_in(is_below, number) })
+            }
             _ => None,
         })
         .collect()
@@ -446,6 +493,39 @@ mod tests {
         let unused = node(&[0], |builder| add(builder, 1, 1, 16));
         let loops = found(vec![node(&[1], moves(16)), Node { edges: node(&[1, 0], |_| ()).edges, ..unused }]);
         assert_eq!(loops, (vec![vec![false], vec![]], Vec::new()), "it moves without an access");
+    }
+
+    #[test]
+    fn what_is_added_may_be_anything_that_the_window_has_room_for() {
+        let indexed = |narrow: Option<Op>, shift: u64, then: Option<u16>| {
+            move |builder: &mut BlockBuilder| {
+                let index = narrow.map_or(Val::slot(2), |op| builder.un(op, Ty::I64, Val::slot(2)));
+                let shift = builder.imm(shift);
+                let index = builder.bin(Op::Shl, Ty::I64, index, shift);
+                let base = builder.bin(Op::Add, Ty::I64, index, Val::slot(1));
+                if let Some(slot) = then {
+                    other(builder, slot);
+                }
+                load(builder, base, 8);
+                other(builder, 2);
+            }
+        };
+        let at_entry = (vec![vec![true]], vec![Base::Slot(1)]);
+        let not = (vec![vec![false]], Vec::new());
+        assert_eq!(found(vec![node(&[0], indexed(Some(Op::Zext32), 3, None))]), at_entry);
+        assert_eq!(found(vec![node(&[0], indexed(Some(Op::Sext32), 3, None))]), at_entry);
+        assert_eq!(found(vec![node(&[0], indexed(Some(Op::Zext32), 4, None))]), not, "64 GiB");
+        assert_eq!(found(vec![node(&[0], indexed(None, 3, None))]), not, "any number");
+        assert_eq!(
+            found(vec![node(&[0], indexed(Some(Op::Zext8), 3, Some(1)))]),
+            not,
+            "another base by then"
+        );
+        let says_nothing = node(&[0], |builder| {
+            indexed(Some(Op::Zext32), 3, None)(builder);
+            add(builder, 1, 1, 8);
+        });
+        assert_eq!(found(vec![says_nothing]), not, "the base moves on, and has not been used itself");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use cranelift_frontend::{FunctionBuilder, Variable};
 use emu_core::ir::{Block, Inst, MemAttr, Op, Ty, Val, ValKind, View};
 use emu_core::mem::{GUARD, PAGE_SIZE, SEGMENT_BITS, SEGMENTS, TlbEntry};
 
-use super::bases::Base;
+use super::bases::{Base, Fixed};
 use super::{Any, FLAGS, Gen, Plan, step};
 use crate::bulk::REFUSED;
 use crate::frame;
@@ -236,13 +236,15 @@ impl Gen<'_, '_> {
     /// The host address for `base`, that of the operation `at`, which is in that segment.
     fn host_in(&mut self, window: Window, likely: Likely, base: Val, at: usize) -> Value {
         let block = self.block();
-        let made = block.made(base, at).map(|made| &block.insts[made]);
-        if let Some(sum) = made.filter(|_| matches!(base.kind(), ValKind::Temp(_)))
-            && let Some(known) = Base::of(block, base, at)
-            && let Some(fixed) = self.fixed.iter().find(|fixed| (fixed.base, fixed.likely) == (known, likely))
-        {
-            let fixed = fixed.host;
-            let moving = self.int_of(sum.b);
+        let own = Base::of(block, base, at).filter(|_| matches!(base.kind(), ValKind::Temp(_)));
+        let own = own.and_then(|own| Some((own, block.insts[block.made(base, at)?].b)));
+        let mut sums = [own, Base::below(block, base, at)].into_iter().flatten();
+        let fixed = sums.find_map(|(base, moving)| {
+            let is_it = |fixed: &&Fixed| (fixed.base, fixed.likely) == (base, likely);
+            Some((self.fixed.iter().find(is_it)?.host, moving))
+        });
+        if let Some((fixed, moving)) = fixed {
+            let moving = self.int_of(moving);
             return self.f.ins().iadd(moving, fixed);
         }
         let base = self.int_of(base);

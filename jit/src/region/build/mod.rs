@@ -6,6 +6,7 @@
 //! other.
 
 mod bases;
+mod bounds;
 mod carry;
 mod exits;
 mod flags;
@@ -268,8 +269,9 @@ impl<'a, 'f> Gen<'a, 'f> {
         let mut all_groups: Vec<Groups> =
             (0..plan.nodes.len()).map(|n| through_groups(plan, outside, n)).collect();
         let mut fixed = Vec::new();
-        for AtEntry { base, likely } in bases::find(plan, &mut all_groups) {
-            fixed.extend(window.and_then(|window| base.fixed(&mut f, plan, (state, window), likely)));
+        for looked_at in bases::find(plan, &mut all_groups) {
+            fixed.extend(window.and_then(|window| looked_at.fixed(&mut f, plan, (state, window))));
+            let AtEntry { base, likely, .. } = looked_at;
             let address = base.at_entry(&mut f, state);
             let is_outside = mem::is_outside(&mut f, state, address, likely);
             let is_outside = f.ins().uextend(types::I64, is_outside);
