@@ -344,6 +344,21 @@ static u32 encode(struct access a, u32 rt)
     return word | unscaled[log] | (at & 0x1ff) << 12;
 }
 
+/* How programs end: after all passes the two instructions prepare one more, from the body on. */
+static u32 *assemble_end(u32 *w, u32 *pass, u32 *body, u32 first, u32 second)
+{
+    *w++ = 0xf1000400u | PASSES << 5 | PASSES; /* subs */
+    *w = BRANCH_IF(GT, pass - w);
+    w++;
+    *w++ = BRANCH_IF(NE, 4);
+    *w++ = first;
+    *w++ = second;
+    *w = 0x14000000u | ((u32)(body - w) & 0x3ffffff);
+    w++;
+    *w++ = SVC_(END_CALL);
+    return w;
+}
+
 /* A loop over a list of bases, some times; then once more round the same instructions with the last base. */
 static u32 *assemble(u32 *w, u64 n)
 {
@@ -383,16 +398,7 @@ static u32 *assemble(u32 *w, u64 n)
     *w = BRANCH_IF(NE, loop - w);
     w++;
     *w++ = MOV(LIST, START);
-    *w++ = 0xf1000400u | PASSES << 5 | PASSES; /* subs */
-    *w = BRANCH_IF(GT, loop - w);
-    w++;
-    *w++ = BRANCH_IF(NE, 4);
-    *w++ = MOV(BASE, VICTIM);
-    *w++ = ADDI(END, START, 8);
-    *w = 0x14000000u | ((u32)(body - w) & 0x3ffffff);
-    w++;
-    *w++ = SVC_(END_CALL);
-    return w;
+    return assemble_end(w, loop, body, MOV(BASE, VICTIM), ADDI(END, START, 8));
 }
 
 /* Stores an instruction that adds to the sum, runs it, stores another one; and data beside it.
@@ -437,16 +443,7 @@ static u32 *assemble_walk(u32 *w, u64 n)
     *w++ = 0xf1000400u | STEPS << 5 | STEPS; /* subs */
     *w = BRANCH_IF(GT, step - w);
     w++;
-    *w++ = 0xf1000400u | PASSES << 5 | PASSES;
-    *w = BRANCH_IF(GT, pass - w);
-    w++;
-    *w++ = BRANCH_IF(NE, 4);
-    *w++ = MOV(BASE, VICTIM);
-    *w++ = MOV(STEPS, INDEX_REG);
-    *w = 0x14000000u | ((u32)(step - w) & 0x3ffffff);
-    w++;
-    *w++ = SVC_(END_CALL);
-    return w;
+    return assemble_end(w, pass, step, MOV(BASE, VICTIM), MOV(STEPS, INDEX_REG));
 }
 
 /* Indices from a list, some times; then one more by the same instructions. */
@@ -466,16 +463,7 @@ static u32 *assemble_index(u32 *w, u64 n)
     *w++ = 0xeb00001fu | END << 16 | LIST << 5; /* cmp */
     *w = BRANCH_IF(NE, next - w);
     w++;
-    *w++ = 0xf1000400u | PASSES << 5 | PASSES; /* subs */
-    *w = BRANCH_IF(GT, pass - w);
-    w++;
-    *w++ = BRANCH_IF(NE, 4);
-    *w++ = MOV(LIST, VICTIM);
-    *w++ = ADDI(END, VICTIM, 8);
-    *w = 0x14000000u | ((u32)(next - w) & 0x3ffffff);
-    w++;
-    *w++ = SVC_(END_CALL);
-    return w;
+    return assemble_end(w, pass, next, MOV(LIST, VICTIM), ADDI(END, VICTIM, 8));
 }
 
 /* ---- runs ---- */
