@@ -26,7 +26,7 @@ struct Pace {
 
 impl Pace {
     /// Work in between that is no longer worth while. A piece takes some microseconds, where code is looked for each
-    /// millisecond, or more often.
+    /// millisecond, or more often; less often only where nothing has been new for some time.
     const MOST: u32 = 64;
     const LONG: u32 = 256;
 
