@@ -84,7 +84,7 @@ pub struct WindowConfig {
 
 impl Default for WindowConfig {
     fn default() -> Self {
-        // Looks are a millisecond apart: by then its memory is there, for the most part. The host's limit, `vm.max_map_count`, is
+        // Looks are a millisecond apart, or not much more: by then its memory is there, for the most part. The host's limit, `vm.max_map_count`, is
         // 65530 by default.
         Self { threshold: 16, mappings: 24_000, rests: true }
     }
@@ -266,10 +266,9 @@ impl Window {
         if !self.add_segment(segment) {
             return Mapped::NoSegment;
         }
-        let counted = self.count();
-        if !counted
-            || self.room(segment).is_none_or(|room| room.map(at, mapping, &self.windows.file).is_err())
-        {
+        let is_counted = self.count();
+        let room = self.room(segment).filter(|_| is_counted);
+        if room.is_none_or(|room| room.map(at, mapping, &self.windows.file).is_err()) {
             self.clear();
             return Mapped::Full;
         }
@@ -283,11 +282,8 @@ impl Window {
         if self.room(number).is_some() {
             return true;
         }
-        let preferred = preferred_place(number);
-        let free = |place: &usize| self.rooms[*place].is_none();
-        let Some(place) = Some(preferred).filter(free).or_else(|| (0..SEGMENTS).find(free)) else {
-            return false;
-        };
+        let mut places = std::iter::once(preferred_place(number)).chain(0..SEGMENTS);
+        let Some(place) = places.find(|&place| self.rooms[place].is_none()) else { return false };
         self.rooms[place] = Room::new(1 << SEGMENT_BITS).ok().map(|room| (number, room));
         self.rooms[place].is_some()
     }

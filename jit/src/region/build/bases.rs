@@ -116,6 +116,11 @@ impl Base {
         below(sum.a, sum.b).or_else(|| below(sum.b, sum.a))
     }
 
+    /// The base of the access that is operation `at`, and the one below that.
+    fn both(block: &Block, val: Val, at: usize) -> [Option<Self>; 2] {
+        [Self::of(block, val, at), Self::below(block, val, at).map(|(base, _)| base)]
+    }
+
     /// The slots in it, and by how many bits to the left each is shifted.
     fn parts(self) -> impl Iterator<Item = (Val, u8)> {
         let (first, second) = match self {
@@ -224,9 +229,8 @@ impl<'a> Bases<'a> {
         let of = plan.nodes.iter().zip(all).map(|(node, (groups, group_of))| {
             let of = |(group, about): (usize, &Group)| {
                 let first = group_of.iter().position(|&of| of == Some(group)).filter(|_| about.through);
-                let own = first.and_then(|first| Base::of(&node.block, about.base, first));
-                let below = first.and_then(|first| Base::below(&node.block, about.base, first));
-                [own, below.map(|(base, _)| base)].map(|base| Some(number_of(&mut bases, base?)))
+                let both = first.map_or([None; 2], |first| Base::both(&node.block, about.base, first));
+                both.map(|base| Some(number_of(&mut bases, base?)))
             };
             groups.iter().enumerate().map(of).collect()
         });
@@ -338,12 +342,10 @@ impl<'a> Bases<'a> {
     fn varies(&self, number: usize) -> bool {
         self.plan.nodes.iter().enumerate().any(|(n, node)| {
             let is_by_it = |at: usize| {
-                let inst = node.block.insts.get(at)?;
-                let own = Base::of(&node.block, inst.a, at);
-                let below = Base::below(&node.block, inst.a, at).map(|(base, _)| base);
-                Some([own, below].contains(&Some(self.bases[number])))
+                let base = node.block.insts.get(at).map(|inst| Base::both(&node.block, inst.a, at));
+                base.is_some_and(|both| both.contains(&Some(self.bases[number])))
             };
-            node.accesses.iter().any(|seen| is_by_it(seen.at) == Some(true) && self.plan.varies(n, seen.at))
+            node.accesses.iter().any(|seen| is_by_it(seen.at) && self.plan.varies(n, seen.at))
         })
     }
 }
@@ -353,9 +355,7 @@ impl<'a> Bases<'a> {
 pub(crate) fn expected_at_entry(plan: &Plan, block: &Block, at: usize) -> [Option<Likely>; 2] {
     let (Some(guess), Some(inst)) = (plan.seen.as_ref(), block.insts.get(at)) else { return [None; 2] };
     let bases = match inst.op {
-        Op::Load | Op::Store => {
-            [Base::of(block, inst.a, at), Base::below(block, inst.a, at).map(|(base, _)| base)]
-        }
+        Op::Load | Op::Store => Base::both(block, inst.a, at),
         _ => [copied(block, inst).map(|(base, _)| base), None],
     };
     bases.map(|base| guess.segment_of(base?.guessed(guess)))

@@ -106,10 +106,9 @@ impl Gen<'_, '_> {
         let Some(made) = self.made_by(value) else { return false };
         match *made {
             InstructionData::Unary { opcode: Opcode::Uextend, arg } => {
-                self.f.func.dfg.value_type(arg) == types::I8
-                    && self.made_by(arg).is_some_and(|made| {
-                        matches!(made.opcode(), Opcode::Icmp | Opcode::Fcmp | Opcode::UaddOverflow)
-                    })
+                let is_carry = |made: &InstructionData| made.opcode() == Opcode::UaddOverflow;
+                self.truth(value).is_some()
+                    || self.f.func.dfg.value_type(arg) == types::I8 && self.made_by(arg).is_some_and(is_carry)
             }
             InstructionData::Binary { opcode: Opcode::Band | Opcode::Bor, args } => {
                 depth > 0 && args.iter().all(|&arg| self.is_truth(arg, depth - 1))
